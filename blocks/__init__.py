@@ -1,0 +1,5 @@
+"""What implements an engine protocol or saves a Spec with Prefect."""
+
+from blocks.specs import SPEC_BLOCKS, GatewayBlock, JudgeBlock, PriceBookBlock, ResultsBlock, TargetBlock
+
+__all__ = ["SPEC_BLOCKS", "GatewayBlock", "JudgeBlock", "PriceBookBlock", "ResultsBlock", "TargetBlock"]

@@ -1,0 +1,1 @@
+"""Puts flows on infrastructure."""

@@ -1,0 +1,69 @@
+"""apply-routing: move a route to a verdict's winner or a named variant, prove it by routed jobs, else put it back."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from prefect import flow
+from prefect.runtime import flow_run
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pointsman.errors import RunFailed
+from tasks.routing import Moved, apply_binding, plan_change, probe, report_routing, roll_back
+
+
+class ApplyRoutingRequest(BaseModel):
+    """A verdict or a variant, and the generation it replaces."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    route_key: str = Field(title="Route", description="er:<id>:env:<id>:stage:<stage>")
+    verdict_id: str | None = Field(None, title="Verdict", description="Id of a WINNER verdict; or name a variant.")
+    variant: str | None = Field(None, title="Variant", description="Id of a registered variant; or name a verdict.")
+    expected_generation: int | None = Field(
+        None, title="Expected generation", description="The generation now current; empty: none yet.", ge=1
+    )
+    dry_run: bool = Field(True, title="Dry run", description="Only say what would change.")
+    gateway: str = Field("default", title="Gateway", description="Name of a saved routing gateway block.")
+    target: str = Field("lab", title="Target", description="Name of the target block that serves the route.")
+    input_set: str = Field(title="Input set", description="Inputs of the routed jobs that prove the change.")
+    probe_jobs: int = Field(
+        6, title="Probe jobs", description="Routed jobs that must meet the new binding.", ge=1, le=1000
+    )
+    run_id: str | None = Field(
+        None,
+        title="Run id",
+        description="Names the change. The same id again continues it; empty: the flow run's own id.",
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+    )
+
+    @model_validator(mode="after")
+    def _one_content(self) -> Self:
+        if (self.verdict_id is None) == (self.variant is None):
+            raise ValueError("name either verdict_id or variant")
+        return self
+
+
+@flow(name="apply-routing", flow_run_name="apply-{request.route_key}")
+def apply_routing(request: ApplyRoutingRequest) -> Moved:
+    """Returns the binding before and after, and what the probe saw. Raises `RunFailed` after a failed probe."""
+    run_id = request.run_id or flow_run.id
+    planned = plan_change(request.route_key, request.verdict_id, request.variant, request.expected_generation)
+    if request.dry_run:
+        report_routing(planned)
+        return planned
+    applied = apply_binding(planned, run_id, request.gateway)
+    proved = probe(applied, run_id, request.target, request.input_set, request.probe_jobs)
+    if proved.probe is not None and not proved.probe.passed:
+        back = roll_back(
+            request.route_key, proved.generation, run_id, request.gateway, f"probe failed: {proved.probe.why}"
+        )
+        report_routing(back)
+        raise RunFailed(
+            f"The probe of generation {proved.generation} failed: {proved.probe.why}. "
+            f"Generation {back.generation} has the old content again.",
+            instruction=f"pointsman route history {request.route_key}",
+            code="probe_failed",
+        )
+    report_routing(proved)
+    return proved

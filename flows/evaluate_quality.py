@@ -1,0 +1,58 @@
+"""evaluate-quality: judge every output of a benchmark with one judge, or with none."""
+
+from __future__ import annotations
+
+from prefect import flow
+from pydantic import BaseModel, ConfigDict, Field
+
+from pointsman.quality import JudgeUnavailable
+from tasks.checks import check_evaluations
+from tasks.quality import (
+    close_evaluation_set,
+    fall_back,
+    judge_chunk,
+    mark_benchmark_ready,
+    open_evaluation_set,
+    pending_chunks,
+    report_trust,
+)
+
+
+class EvaluateQualityRequest(BaseModel):
+    """One benchmark, one judge."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    benchmark_id: str = Field(title="Benchmark", description="bm_<uuid> of a collected matrix.", pattern=r"^bm_")
+    judge: str = Field("auto", title="Judge", description="Name of a saved judge block: auto, local or gemini.")
+    price_book: str = Field("default", title="Price book", description="Prices that a judge's spending cap is held to.")
+    reopen: bool = Field(
+        False, title="Reopen", description="Ask this judge again although it was given up before, and another judged."
+    )
+    chunk: int = Field(
+        48, title="Outputs per task", description="A chunk of judgements is retried as one.", ge=1, le=1000
+    )
+
+
+@flow(name="evaluate-quality", flow_run_name="judge-{request.benchmark_id}")
+def evaluate_quality(request: EvaluateQualityRequest) -> str:
+    """Returns the evaluation set's id. An abandoned set means that no judge could see the whole comparison."""
+    set_id = open_evaluation_set(request.benchmark_id, request.judge, request.price_book, reopen=request.reopen)
+    try:
+        judge_all(set_id, request.judge, request)
+    except JudgeUnavailable as error:
+        if fall_back(set_id, str(error)) == "insufficient":
+            report_trust(set_id)
+            return set_id
+        set_id = open_evaluation_set(request.benchmark_id, "local", request.price_book)
+        judge_all(set_id, "local", request)
+    close_evaluation_set(set_id)
+    check_evaluations(set_id)
+    mark_benchmark_ready(request.benchmark_id)
+    report_trust(set_id)
+    return set_id
+
+
+def judge_all(set_id: str, judge: str, request: EvaluateQualityRequest) -> None:
+    for chunk in pending_chunks(set_id, request.chunk):
+        judge_chunk(set_id, judge, request.price_book, chunk)

@@ -1,0 +1,79 @@
+"""money-hud: price every attempt of a judged benchmark, decide by the declared plan, and show what was found."""
+
+from __future__ import annotations
+
+from prefect import flow
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.checks import check_price_book
+from tasks.economics import Decided, decide, declare_plans, register_prices, report_hud
+
+
+class ComparisonRules(BaseModel):
+    """What would count as better, declared and hashed before any result is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    deliveries_per_output: int = Field(
+        100, title="Deliveries per output", description="How often one output is sent to a viewer.", ge=0, le=10**9
+    )
+    success_margin: float = Field(
+        0.02, title="Success margin", description="Success rate may be lower by at most this share.", ge=0, le=1
+    )
+    quality_margin: float = Field(
+        2.0,
+        title="Quality margin",
+        description="Mean quality may be lower by at most these points of 100.",
+        ge=0,
+        le=100,
+    )
+    min_saving: float = Field(
+        0.05,
+        title="Minimum saving",
+        description="Share of the incumbent's cost that makes a switch worth it.",
+        ge=0,
+        lt=1,
+    )
+    alpha: float = Field(
+        0.05, title="Alpha", description="Risk of a false winner over all challengers together.", ge=0.0001, le=0.5
+    )
+    swaps: int = Field(10_000, title="Swaps", description="Label swaps of the test.", ge=999, le=1_000_000)
+
+
+class MoneyHudRequest(BaseModel):
+    """One judged benchmark."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    benchmark_id: str = Field(title="Benchmark", description="bm_<uuid> of a judged matrix.", pattern=r"^bm_")
+    evaluation_set_id: str = Field(title="Evaluation set", description="The judgements that count.")
+    incumbent: str = Field(title="Incumbent", description="Id of the variant that serves now.")
+    rules: ComparisonRules = Field(
+        ComparisonRules(), title="Rules", description="Ignored if a plan was declared before."
+    )
+    judge: str = Field("auto", title="Judge", description="Name of the saved judge block that judged.")
+    price_book: str = Field("default", title="Price book", description="Name of a saved price book block.")
+    price_per_view_usd: float | None = Field(
+        None,
+        title="Price per view (USD)",
+        description="What a delivered view is sold for; shows margins.",
+        gt=0,
+        le=1e6,
+    )
+
+
+@flow(name="money-hud", flow_run_name="hud-of-{request.benchmark_id}")
+def money_hud(request: MoneyHudRequest) -> Decided:
+    """Returns the verdict's id, outcome and winner."""
+    book_sha256 = register_prices(request.price_book)
+    check_price_book(book_sha256)
+    declare_plans(
+        request.benchmark_id,
+        incumbent=request.incumbent,
+        rules=request.rules.model_dump(),
+        judge=request.judge,
+        price_book=request.price_book,
+    )
+    decided = decide(request.benchmark_id, request.evaluation_set_id, request.price_book, request.price_per_view_usd)
+    report_hud(decided.verdict_id)
+    return decided

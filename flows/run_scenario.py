@@ -1,0 +1,65 @@
+"""run-scenario: put one variant under an offered load and report how it held."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.runtime import flow_run
+from pydantic import BaseModel, ConfigDict, Field
+
+from pointsman.errors import PointsmanError
+from pointsman.scenario import Scenario
+from tasks.checks import check_ledger
+from tasks.scenario import drive_scenario, give_up_scenario, plan_scenario, report_scenario
+
+
+class RunScenarioRequest(BaseModel):
+    """One load-test run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    scenario: Scenario = Field(
+        title="Scenario", description="Stages of offered load.", json_schema_extra={"position": 0}
+    )
+    variant: str = Field(
+        title="Variant",
+        description="Id of a registered variant: er:..:wf:..:env:..:stage:..:provider:..:exp:..",
+        json_schema_extra={"position": 1},
+    )
+    input_set: str = Field(title="Input set", description="Id of a registered input set.", max_length=64)
+    seed: int = Field(1, title="Seed", description="Fixes arrivals and the order of inputs.", ge=0, lt=2**31)
+    run_id: str | None = Field(
+        None,
+        title="Run id",
+        description="Names the run. The same id again continues it; empty: the flow run's own id.",
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+    )
+    parent_run_id: str | None = Field(None, title="Parent run", description="The run this one is a step of.")
+
+
+def _name() -> str:
+    request = flow_run.parameters["request"]
+    return f"{request['scenario']['name']}-{flow_run.id[:8]}" if isinstance(request, dict) else flow_run.id
+
+
+@flow(name="run-scenario", flow_run_name=_name)
+def run_scenario(request: RunScenarioRequest) -> str:
+    """Returns the id of the load-test run."""
+    run_id = request.run_id or flow_run.id
+    plan_scenario(
+        run_id,
+        parent_run_id=request.parent_run_id,
+        scenario=request.scenario,
+        seed=request.seed,
+        variant_id=request.variant,
+        input_set_id=request.input_set,
+    )
+    try:
+        drive_scenario(run_id)
+    except PointsmanError:
+        # As a step of another run the same command continues it; on its own nobody comes back for it.
+        if request.parent_run_id is None:
+            give_up_scenario(run_id)
+        raise
+    check_ledger(run_id)
+    report_scenario(run_id)
+    return run_id

@@ -1,0 +1,169 @@
+"""How long the HUD takes: decide with 10,000 label swaps and build the document, from 50 variants x 100 inputs.
+
+Limit: 1 s together. Also prints what reading and pricing a matrix costs per cell, which must not grow with the matrix.
+Run: python -m perf.hud
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import sqlalchemy as sa
+from rich.console import Console
+from rich.table import Table
+
+from pointsman.clock import ManualClock
+from pointsman.decision import PlannedInput, VerdictPlan, decide
+from pointsman.decision.hud import HudContext, build_hud
+from pointsman.economics import ExperimentCost, PriceBook, measurements, price_cells, waterfalls
+from pointsman.ids import VariantId
+from pointsman.model import Measurement, Missing
+from pointsman.storage import LocalResults, open_database, tables
+from pointsman.workspace import Workspace
+
+LIMIT_S = 1.0
+GROWTH_LIMIT = 1.5
+VARIANTS, INPUTS, SWAPS = 50, 100, 10_000
+
+
+def variant(n: int) -> VariantId:
+    return VariantId("effect-1", f"workflow-{n:02d}", "lab", "demo", "lab-cpu", "default")
+
+
+def plan() -> VerdictPlan:
+    return VerdictPlan(
+        incumbent=variant(0),
+        challengers=tuple(variant(n) for n in range(1, VARIANTS)),
+        inputs=tuple(PlannedInput(f"clip-{n:03d}", f"clip-{n:03d}") for n in range(INPUTS)),
+        repeats=1,
+        seed=7,
+        judge={"name": "local"},
+        input_set_sha256="0" * 64,
+        price_book_sha256="0" * 64,
+        deliveries_per_output=100,
+        code_version="perf",
+        swaps=SWAPS,
+    )
+
+
+def cells(rng: random.Random) -> list[Measurement]:
+    return [
+        Measurement(
+            dispatch_id=f"d-{way}-{clip}",
+            variant=variant(way),
+            input_id=f"clip-{clip:03d}",
+            cluster=f"clip-{clip:03d}",
+            repeat=0,
+            outcome="success",
+            quality=Decimal(f"{rng.uniform(80, 99):.6f}"),
+            cost_usd=Decimal(f"{rng.uniform(0.001, 0.003) * (1 - 0.004 * way):.12f}"),
+            total_ms=Decimal(f"{rng.uniform(200, 900):.3f}"),
+        )
+        for way in range(VARIANTS)
+        for clip in range(INPUTS)
+    ]
+
+
+def seconds_for_hud(runs: int = 5) -> tuple[float, float]:
+    """The middle of several runs: (decide, build_hud)."""
+    rules, data = plan(), cells(random.Random(1))
+    unknown = Missing("not part of this measurement")
+    context = HudContext(
+        verdict_id="vd_perf",
+        benchmark_id="bm_perf",
+        evaluation_set_id="es_perf",
+        waterfalls=(),
+        experiment_cost=ExperimentCost(unknown, unknown, unknown),
+        minimum_detectable_saving=unknown,
+        measure_again="pointsman benchmark run",
+    )
+    took = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        verdict = decide(rules, data)
+        decided = time.perf_counter()
+        build_hud(rules, data, verdict, context)
+        took.append((decided - start, time.perf_counter() - decided))
+    return sorted(took, key=sum)[runs // 2]
+
+
+def seconds_per_cell(folder: Path, inputs: int) -> float:
+    """Fill a workspace with a matrix of `VARIANTS` x `inputs` cells; time reading, pricing and measuring it."""
+    now = datetime(2026, 11, 21, tzinfo=UTC)
+    ws = Workspace(
+        open_database(f"sqlite:///{folder / f'{inputs}.db'}"), LocalResults(folder), ManualClock(now), "perf"
+    )
+    items, attempts, usage, artifacts, evaluations = [], [], [], [], []
+    for seq in range(VARIANTS * inputs):
+        dispatch = f"d-{seq}"
+        items.append(
+            {"dispatch_id": dispatch, "benchmark_id": "bm", "seq": seq, "round": 0, "repeat": 0, "status": "completed"}
+            | {"variant_id": str(variant(seq % VARIANTS)), "input_id": f"clip-{seq // VARIANTS}", "cluster": "c"}
+            | {"total_ms": 500.0, "ended_at": now}
+        )
+        attempts.append(
+            {"id": f"{dispatch}#1", "run_id": "bm", "subject_id": dispatch, "subject_kind": "cell", "number": 1}
+            | {"provider": "lab-cpu", "outcome": "completed", "started_at": now, "detail": {}}
+        )
+        usage += [
+            {"id": f"{dispatch}#1/{sku}", "run_id": "bm", "subject_id": f"{dispatch}#1", "sku": sku}
+            | {"quantity": Decimal("1.234567"), "basis": "measured"}
+            for sku in ("lab-cpu:vcpu-second", "lab-cpu:gb-second")
+        ]
+        artifacts.append(
+            {"id": f"a-{seq}", "run_id": "bm", "subject_id": dispatch, "uri": "file:///x", "sha256": "0" * 64}
+            | {"artifact_type": "benchmark_variant_dispatches", "bytes": 40_000, "created_at": now}
+        )
+        evaluations.append(
+            {"id": f"e-{seq}", "evaluation_set_id": "es", "benchmark_id": "bm", "dispatch_id": dispatch}
+            | {"quality": Decimal("90.5"), "scores": {}, "created_at": now}
+        )
+    matrix = {"id": "bm", "status": "ready", "input_set_id": "i", "environment_id": "lab", "seed": 1, "plan": {}}
+    matrix |= {"plan_sha256": "0" * 64, "results_path": "bm", "created_at": now}
+    judged = {"id": "es", "benchmark_id": "bm", "judge": "local", "identity": {}, "status": "complete"}
+    with ws.database.begin() as connection:
+        connection.execute(sa.insert(tables.benchmark_matrix_runs), [matrix])
+        connection.execute(sa.insert(tables.evaluation_sets), [judged | {"created_at": now}])
+        for table, rows in (
+            (tables.benchmark_matrix_run_items, items),
+            (tables.attempts, attempts),
+            (tables.usage, usage),
+            (tables.run_artifacts, artifacts),
+            (tables.quality_evaluations, evaluations),
+        ):
+            connection.execute(sa.insert(table), rows)
+    book = PriceBook.load()
+    start = time.perf_counter()
+    measured = measurements(ws, "bm", "es", book, deliveries_per_output=100)
+    waterfalls(price_cells(ws, "bm", book, deliveries_per_output=100))
+    return (time.perf_counter() - start) / len(measured)
+
+
+def main() -> int:
+    decided, built = seconds_for_hud()
+    with tempfile.TemporaryDirectory() as folder:
+        seconds_per_cell(Path(folder), 1)  # imports and caches
+        small, large = (min(seconds_per_cell(Path(folder), n) for n in (size, size + 1)) for size in (10, 100))
+    good = decided + built <= LIMIT_S, large <= GROWTH_LIMIT * small
+    table = Table(title=f"HUD: {VARIANTS} variants x {INPUTS} inputs, {SWAPS:,} swaps")
+    for column in ("what", "measured", "limit", ""):
+        table.add_column(column)
+    verdicts = ["ok" if fine else "MISSED" for fine in good]
+    table.add_row("decide", f"{decided:.3f} s", "", "")
+    table.add_row("build_hud", f"{built:.3f} s", "", "")
+    table.add_row("together", f"{decided + built:.3f} s", f"{LIMIT_S:g} s", verdicts[0])
+    table.add_row("measure and price a cell of 500", f"{1e6 * small:.0f} us", "", "")
+    limit = f"{GROWTH_LIMIT:g} x that of 500"
+    table.add_row("measure and price a cell of 5,000", f"{1e6 * large:.0f} us", limit, verdicts[1])
+    Console().print(table)
+    return 0 if all(good) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""Every event that may stand in the action log: its severity, and the command that an operator can run next.
+
+An instruction is a template of one shell command. Its placeholders are filled from the event's run id, context and
+data, quoted for the shell, so that the stored instruction can be run as it stands.
+"""
+
+from __future__ import annotations
+
+import shlex
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from pointsman.errors import InputRefused
+
+Severity = Literal["info", "warn", "critical"]
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """One kind of event. `instruction` is empty only for severity info."""
+
+    name: str
+    severity: Severity
+    instruction: str
+    meaning: str
+
+    @property
+    def placeholders(self) -> frozenset[str]:
+        """The names that an event of this type must give a value for."""
+        return frozenset(name for _, name, _, _ in string.Formatter().parse(self.instruction) if name)
+
+    def instruct(self, values: Mapping[str, object]) -> str:
+        """The command with every placeholder filled. Raises `InputRefused` naming the values that are missing."""
+        missing = sorted(name for name in self.placeholders if values.get(name) is None)
+        if missing:
+            raise InputRefused(f"event {self.name}, data", sorted(values), f"data that also names {', '.join(missing)}")
+        return self.instruction.format_map({name: shlex.quote(str(values[name])) for name in self.placeholders})
+
+
+_EVENTS = (
+    EventType(
+        "prefect_unreachable_inline",
+        "warn",
+        "pointsman doctor",
+        "No Prefect server answered, so the flow ran in this process and is not shown in the Prefect UI.",
+    ),
+    EventType(
+        "load_test_run_cancelled",
+        "warn",
+        "pointsman scenario status {run_id}",
+        "Somebody asked a load-test run to stop.",
+    ),
+    EventType(
+        "load_test_rate_missed",
+        "warn",
+        "pointsman scenario status {run_id}",
+        "The driver could not keep the planned rate, so latencies under load are not comparable.",
+    ),
+    EventType(
+        "benchmark_item_failed",
+        "warn",
+        "pointsman trace {dispatch_id}",
+        "A cell of a matrix did not produce an output; it counts as quality 0.",
+    ),
+    EventType(
+        "budget_exceeded",
+        "critical",
+        "pointsman benchmark show {context}",
+        "The measured cost passed the declared budget, so the matrix was stopped.",
+    ),
+    EventType(
+        "quality_evaluation_fallback",
+        "warn",
+        "pointsman evaluate {context}",
+        "The asked-for judge was not available, so another one judged the whole comparison.",
+    ),
+    EventType(
+        "judge_untrusted",
+        "warn",
+        "pointsman evaluate {context}",
+        "A judge disagrees with itself or with known answers; its scores should not decide.",
+    ),
+    EventType(
+        "data_check_failed",
+        "critical",
+        "pointsman logs --run {run_id} --json",
+        "A hand-over between two steps holds data that is not true; the chain stopped.",
+    ),
+    EventType(
+        "price_missing",
+        "warn",
+        "pointsman prices list",
+        "The price book has no price for something that was used, so its variants are unpriced.",
+    ),
+    EventType(
+        "routing_applied",
+        "info",
+        "pointsman route history {route_key}",
+        "A new generation of a route's binding serves traffic.",
+    ),
+    EventType(
+        "routing_rolled_back",
+        "warn",
+        "pointsman route history {route_key}",
+        "A route went back to what served before, as a new generation.",
+    ),
+    EventType(
+        "routing_apply_failed",
+        "critical",
+        "pointsman route show {route_key}",
+        "A generation could not be put into the gateway or was not what the gateway then showed.",
+    ),
+    EventType(
+        "routing_drift",
+        "warn",
+        "pointsman route show {route_key}",
+        "The gateway serves something else than the state of record says.",
+    ),
+)
+
+CATALOGUE: Mapping[str, EventType] = {event.name: event for event in _EVENTS}
+
+
+def event_type(name: str) -> EventType:
+    """The catalogue's entry. Raises `InputRefused` for a name that is not in it."""
+    if name not in CATALOGUE:
+        raise InputRefused("event", name, ", ".join(CATALOGUE))
+    return CATALOGUE[name]

@@ -1,0 +1,96 @@
+"""Variants and matrices: what can be compared, on which inputs, and running every cell once in randomised rounds."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pointsman.benchmark.execution import RoundOutcome, run_round
+    from pointsman.benchmark.inputs import InputFile, import_inputs, input_set, register_input_set
+    from pointsman.benchmark.matrix import Cell, plan_cells
+    from pointsman.benchmark.outcomes import ARTIFACT_TYPE
+    from pointsman.benchmark.registry import (
+        list_variants,
+        register_effect_revision,
+        register_environment,
+        register_variants,
+        set_enabled,
+        variant,
+    )
+    from pointsman.benchmark.report import matrix_report
+    from pointsman.benchmark.runs import (
+        MatrixRun,
+        cancel_matrix,
+        create_matrix,
+        fail_matrix,
+        finish_matrix,
+        list_matrix_runs,
+        mark_ready,
+        matrix_run,
+        rounds,
+    )
+    from pointsman.benchmark.tracing import trace
+
+__all__ = [
+    "ARTIFACT_TYPE",
+    "Cell",
+    "InputFile",
+    "MatrixRun",
+    "RoundOutcome",
+    "cancel_matrix",
+    "create_matrix",
+    "fail_matrix",
+    "finish_matrix",
+    "import_inputs",
+    "input_set",
+    "list_matrix_runs",
+    "list_variants",
+    "mark_ready",
+    "matrix_report",
+    "matrix_run",
+    "plan_cells",
+    "register_effect_revision",
+    "register_environment",
+    "register_input_set",
+    "register_variants",
+    "rounds",
+    "run_round",
+    "set_enabled",
+    "trace",
+    "variant",
+]
+
+# The registry is read by commands that should answer at once, and must not wait for polars, which the driver needs.
+_HOMES = {
+    "execution": ("RoundOutcome", "run_round"),
+    "inputs": ("InputFile", "import_inputs", "input_set", "register_input_set"),
+    "matrix": ("Cell", "plan_cells"),
+    "outcomes": ("ARTIFACT_TYPE",),
+    "registry": (
+        "list_variants",
+        "register_effect_revision",
+        "register_environment",
+        "register_variants",
+        "set_enabled",
+        "variant",
+    ),
+    "report": ("matrix_report",),
+    "runs": (
+        "MatrixRun",
+        "cancel_matrix",
+        "create_matrix",
+        "fail_matrix",
+        "finish_matrix",
+        "list_matrix_runs",
+        "mark_ready",
+        "matrix_run",
+        "rounds",
+    ),
+    "tracing": ("trace",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,128 @@
+"""The cells of a matrix as rows (run items): inserting, moving and re-planning them, each move recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from pointsman.benchmark.matrix import Cell
+from pointsman.ids import dispatch_id
+from pointsman.states import RUN_ITEM
+from pointsman.storage import tables
+from pointsman.workspace import Workspace
+
+_ITEMS = tables.benchmark_matrix_run_items
+
+
+def insert_cells(connection: sa.Connection, ws: Workspace, benchmark_id: str, planned: Sequence[Cell]) -> None:
+    """Insert one pending item per planned cell. Its dispatch id derives from the matrix and the cell's `seq`."""
+    rows: list[dict[str, Any]] = [
+        {
+            "dispatch_id": dispatch_id(benchmark_id, cell.seq),
+            "benchmark_id": benchmark_id,
+            "seq": cell.seq,
+            "round": cell.round,
+            "variant_id": str(cell.variant),
+            "input_id": cell.input_id,
+            "cluster": cell.cluster,
+            "repeat": cell.repeat,
+            "status": RUN_ITEM.initial,
+        }
+        for cell in planned
+    ]
+    connection.execute(sa.insert(_ITEMS), rows)
+    record_moves(connection, ws, [(row["dispatch_id"], None, RUN_ITEM.initial, "planned") for row in rows])
+
+
+def unfinished_rounds(connection: sa.Connection, benchmark_id: str) -> list[int]:
+    """Rounds with a cell that is not terminal, or that was cancelled and so is planned again on resuming."""
+    settled = RUN_ITEM.terminal - {"cancelled"}
+    chosen = sa.select(_ITEMS.c.round).where(_ITEMS.c.benchmark_id == benchmark_id, _ITEMS.c.status.not_in(settled))
+    return [int(number) for number in connection.execute(chosen.distinct().order_by(_ITEMS.c.round)).scalars()]
+
+
+def cells_of_round(connection: sa.Connection, benchmark_id: str, number: int) -> Sequence[sa.Row[Any]]:
+    """The items of a round that are not terminal, in the order of dispatch."""
+    chosen = sa.select(_ITEMS).where(
+        _ITEMS.c.benchmark_id == benchmark_id, _ITEMS.c.round == number, _ITEMS.c.status.not_in(RUN_ITEM.terminal)
+    )
+    return connection.execute(chosen.order_by(_ITEMS.c.seq)).all()
+
+
+def move_cells(
+    connection: sa.Connection, ws: Workspace, moves: Sequence[tuple[sa.Row[Any], str, str, Mapping[str, Any]]]
+) -> None:
+    """Move items (row, new state, reason, further columns) at once; every mapping has the same keys.
+
+    Raises `IllegalMove`, writing nothing, when one of the moves is not legal.
+    """
+    changed = [move for move in moves if move[0].status != move[1]]
+    if not changed:
+        return
+    for row, new, _, _ in changed:
+        RUN_ITEM.check(row.status, new)
+    columns: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in changed[0][3]}
+    update = (
+        sa.update(_ITEMS)
+        .where(_ITEMS.c.dispatch_id == sa.bindparam("moved"))
+        .values(status=sa.bindparam("new_status"), **columns)
+    )
+    connection.execute(
+        update,
+        [
+            {"moved": row.dispatch_id, "new_status": new, **{f"new_{name}": value for name, value in values.items()}}
+            for row, new, _, values in changed
+        ],
+    )
+    record_moves(connection, ws, [(row.dispatch_id, row.status, new, reason) for row, new, reason, _ in changed])
+
+
+def plan_cancelled_again(connection: sa.Connection, ws: Workspace, benchmark_id: str) -> None:
+    """Give every cancelled cell a new dispatch in its round, numbered after all others, in their old order.
+
+    The cancelled dispatches keep their attempts and their recorded moves.
+    """
+    own = _ITEMS.c.benchmark_id == benchmark_id
+    cancelled = connection.execute(
+        sa.select(_ITEMS).where(own, _ITEMS.c.status == "cancelled").order_by(_ITEMS.c.seq)
+    ).all()
+    if not cancelled:
+        return
+    last_seq = connection.execute(sa.select(sa.func.max(_ITEMS.c.seq)).where(own)).scalar_one()
+    emptied = dict.fromkeys(("reason", "job_id", "queue_ms", "run_ms", "total_ms", "started_at", "ended_at"))
+    recorded = []
+    for place, row in enumerate(cancelled):
+        seq = last_seq + 1 + place
+        renewed = dispatch_id(benchmark_id, seq)
+        connection.execute(
+            sa.update(_ITEMS)
+            .where(_ITEMS.c.dispatch_id == row.dispatch_id)
+            .values(
+                dispatch_id=renewed,
+                seq=seq,
+                status=RUN_ITEM.initial,
+                **emptied,
+            )
+        )
+        recorded.append((renewed, None, RUN_ITEM.initial, f"planned again: {row.dispatch_id} was cancelled"))
+    record_moves(connection, ws, recorded)
+
+
+def record_moves(connection: sa.Connection, ws: Workspace, moves: Sequence[tuple[str, str | None, str, str]]) -> None:
+    """Record (dispatch id, old state, new state, reason) of items in `state_transitions`."""
+    now = ws.clock.now()
+    rows = [
+        {
+            "entity": RUN_ITEM.name,
+            "entity_id": moved,
+            "from_state": old,
+            "to_state": new,
+            "at": now,
+            "reason": reason,
+            "actor": ws.actor,
+        }
+        for moved, old, new, reason in moves
+    ]
+    connection.execute(sa.insert(tables.state_transitions), rows)

@@ -1,0 +1,193 @@
+"""Running one round of a matrix: a closed-loop drive of its cells, and what became of each stored at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from pointsman.benchmark import cells
+from pointsman.benchmark.inputs import input_set
+from pointsman.benchmark.outcomes import store_outcomes
+from pointsman.benchmark.runs import MatrixRun, cancel_matrix, matrix_run, start_matrix
+from pointsman.dispatch import (
+    DriveInput,
+    DrivePlan,
+    DriveStatus,
+    Limits,
+    TargetSpec,
+    drive,
+    planned_dispatches,
+    write_drive,
+)
+from pointsman.errors import Cancelled, RunFailed
+from pointsman.ids import VariantId
+from pointsman.model import InputMember
+from pointsman.settings import Secret
+from pointsman.storage import tables
+from pointsman.workspace import Workspace
+
+_CANCEL_LOOK_S = 1.0
+_DRIVES = 2
+"""The open cells of a round, and once more those that an interrupted call has cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundOutcome:
+    """What one call of `run_round` stored: how many cells ended in each item state."""
+
+    benchmark_id: str
+    round: int
+    counts: dict[str, int]
+
+
+def run_round(
+    ws: Workspace,
+    benchmark_id: str,
+    number: int,
+    *,
+    secret: Secret | None,
+    cancelled: Callable[[], bool],
+    on_status: Callable[[DriveStatus], None],
+) -> RoundOutcome:
+    """Run the cells of a round that are not terminal, and store items, attempts, usage and artifacts together.
+
+    The targets of the round work side by side, a drive each, so that an input meets all its variants at the same time.
+
+    Resumable: after a crash at any point the same call continues the same drive, and a round that is done is answered
+    at once. A failed matrix is set running again, a cancelled one is not. Cells that an interrupted earlier call has
+    cancelled at the target are planned again and run. Raises `Cancelled`, after storing what was learnt and moving the
+    matrix to cancelled, when `cancelled` answers true or the matrix was cancelled elsewhere; `DependencyDown` when the
+    target is lost, leaving the round to be continued; `RunFailed` when the target cancels cells though nobody here
+    asked.
+    """
+    look = _CancelLook(ws, benchmark_id, cancelled)
+    counts: Counter[str] = Counter()
+    for _ in range(_DRIVES):
+        if not _unfinished(ws, benchmark_id, number):
+            return RoundOutcome(benchmark_id, number, dict(counts))
+        run, items = _begin(ws, benchmark_id, number)
+        drives = _drives(ws, run, items)
+        members = input_set(ws, run.input_set_id).members
+        for drive_dir, target, own in drives:
+            write_drive(drive_dir, _plan(run, target, own, members))
+
+        def carry_out(drive_dir: Path, own: Sequence[sa.Row[Any]]) -> dict[str, int]:
+            summary = drive(drive_dir, secret=secret, cancelled=look, on_status=on_status, clock=ws.clock)
+            return store_outcomes(ws, benchmark_id, own, drive_dir, summary)
+
+        for stored in _side_by_side([partial(carry_out, drive_dir, own) for drive_dir, _, own in drives], look):
+            counts.update(stored)
+        left = counts.pop("cancelled", 0)
+        if left and look.seen:
+            cancel_matrix(ws, benchmark_id, reason=f"asked to stop during round {number}")
+            raise Cancelled(
+                f"Matrix {benchmark_id} was cancelled during round {number}.",
+                instruction="Run the command that created it again: it continues where this one stopped.",
+            )
+        if not left:
+            return RoundOutcome(benchmark_id, number, dict(counts))
+    raise RunFailed(
+        f"The target cancelled {left} cells of round {number} of {benchmark_id} though nobody here asked for it.",
+        instruction="Run the command that created it again: it continues where this one stopped.",
+        code="cells_cancelled",
+    )
+
+
+def _begin(ws: Workspace, benchmark_id: str, number: int) -> tuple[MatrixRun, Sequence[sa.Row[Any]]]:
+    """Set the matrix and the open cells of the round running; give both as they stand then."""
+    run = start_matrix(ws, benchmark_id)
+    with ws.database.begin() as connection:
+        items = cells.cells_of_round(connection, benchmark_id, number)
+        cells.move_cells(connection, ws, [(item, "running", f"round {number}", {}) for item in items])
+        return run, cells.cells_of_round(connection, benchmark_id, number)
+
+
+def _unfinished(ws: Workspace, benchmark_id: str, number: int) -> bool:
+    matrix_run(ws, benchmark_id)
+    with ws.database.begin() as connection:
+        return number in cells.unfinished_rounds(connection, benchmark_id)
+
+
+def _drives(
+    ws: Workspace, run: MatrixRun, items: Sequence[sa.Row[Any]]
+) -> list[tuple[Path, TargetSpec, list[sa.Row[Any]]]]:
+    """The items by target, each with the folder of its drive."""
+    runs_on = {str(one.id): one.target for one in run.variants}
+    found = []
+    for target in run.targets:
+        own = [item for item in items if runs_on[item.variant_id] == target.name]
+        if own:
+            # A closed drive takes no more dispatches: cells planned again after a cancel get a folder of their own.
+            again = f"-from-{own[0].seq}" if own[0].seq >= run.planned else ""
+            folder = f"{run.results_path}/rounds/{own[0].round}{again}/{target.name}"
+            found.append((ws.results.path(folder), target, own))
+    return found
+
+
+def _side_by_side(work: Sequence[Callable[[], dict[str, int]]], look: _CancelLook) -> list[dict[str, int]]:
+    """Call all of `work` at once and return what each gave. The first error is raised when all have ended."""
+    if len(work) == 1:
+        return [work[0]()]
+    with ThreadPoolExecutor(max_workers=len(work)) as pool:
+        futures = [pool.submit(one) for one in work]
+        try:
+            wait(futures)
+        except BaseException:
+            look.seen = True  # a signal in this thread: the others stop as for a cancel
+            raise
+    return [future.result() for future in futures]
+
+
+def _plan(
+    run: MatrixRun, target: TargetSpec, items: Sequence[sa.Row[Any]], members: Sequence[InputMember]
+) -> DrivePlan:
+    used = {item.variant_id for item in items}
+    providers = {VariantId.parse(variant_id).provider for variant_id in used}
+    needed = {item.input_id for item in items}
+    return DrivePlan(
+        run_id=run.id,
+        target=target,
+        variants={str(one.id): one.params for one in run.variants if str(one.id) in used},
+        inputs={member.input_id: DriveInput.of(member) for member in members if member.input_id in needed},
+        dispatches=planned_dispatches(
+            seq=[item.seq for item in items],
+            route=[item.variant_id for item in items],
+            input_id=[item.input_id for item in items],
+            repeat=[item.repeat for item in items],
+            stage=items[0].round,
+        ),
+        limits=Limits(
+            max_in_flight=run.in_flight_per_provider * len(providers),
+            max_in_flight_per_provider=run.in_flight_per_provider,
+            drain_limit_s=run.drain_limit_s,
+            fetch_outputs=True,
+        ),
+    )
+
+
+class _CancelLook:
+    """Whether to stop: the caller says so, or the matrix's own row, which is read at most once a second."""
+
+    def __init__(self, ws: Workspace, benchmark_id: str, cancelled: Callable[[], bool]) -> None:
+        self._ws = ws
+        runs = tables.benchmark_matrix_runs
+        self._status = sa.select(runs.c.status).where(runs.c.id == benchmark_id)
+        self._cancelled = cancelled
+        self._next = ws.clock.monotonic() + _CANCEL_LOOK_S
+        self.seen = False
+
+    def __call__(self) -> bool:
+        if not self.seen and self._cancelled():
+            self.seen = True
+        if not self.seen and self._ws.clock.monotonic() >= self._next:
+            self._next = self._ws.clock.monotonic() + _CANCEL_LOOK_S
+            with self._ws.database.begin() as connection:
+                self.seen = connection.execute(self._status).scalar_one() == "cancelled"
+        return self.seen

@@ -1,0 +1,190 @@
+"""The registry: which variants exist, and the effect revisions and execution environments they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from pointsman.canonical import canonical_json
+from pointsman.errors import Conflict, InputRefused, NotFound
+from pointsman.ids import VariantId, check_id
+from pointsman.model import Variant
+from pointsman.storage import insert_absent, tables
+from pointsman.workspace import Workspace
+
+EnvironmentKind = Literal["local", "test_asg", "staging", "production"]
+_KINDS = ("local", "test_asg", "staging", "production")
+
+
+def register_variants(ws: Workspace, variants: Sequence[Variant]) -> int:
+    """Register `variants`; those that are registered alike already stay as they are. Returns how many were new.
+
+    Raises `Conflict`, writing none of them, when one is registered with another target or other params: a variant's
+    id stands for what was measured under it. `enabled` is no part of that identity and only counts for new ones.
+    """
+    rows: list[dict[str, Any]] = [
+        {
+            "id": str(variant.id),
+            "route_key": str(variant.id.route_key),
+            "target": check_id("variant target", variant.target),
+            "params": _json_object(variant),
+            "enabled": variant.enabled,
+            "created_at": ws.clock.now(),
+        }
+        for variant in variants
+    ]
+    with ws.database.begin() as connection:
+        fresh = insert_absent(connection, tables.variants, rows)
+        stored = {row.id: row for row in connection.execute(_selected([row["id"] for row in rows]))}
+        for row in rows:
+            found = stored[row["id"]]
+            _refuse_other(row["id"], "target", found.target, row["target"])
+            _refuse_other(row["id"], "params", found.params, row["params"])
+    return fresh
+
+
+def variant(ws: Workspace, variant_id: VariantId | str) -> Variant:
+    """The registered variant. Raises `InputRefused` for a malformed id and `NotFound` for an unknown one."""
+    wanted = _parsed(variant_id)
+    with ws.database.begin() as connection:
+        row = connection.execute(_selected([str(wanted)])).one_or_none()
+        if row is None:
+            raise _unknown(connection, wanted)
+    return _variant(row)
+
+
+def list_variants(
+    ws: Workspace,
+    *,
+    effect_revision: str | None = None,
+    environment: str | None = None,
+    stage: str | None = None,
+    provider: str | None = None,
+    workflow: str | None = None,
+    enabled: bool | None = None,
+) -> list[Variant]:
+    """Registered variants that match every given filter, ordered by id."""
+    wanted = {
+        "effect_revision": effect_revision,
+        "environment": environment,
+        "stage": stage,
+        "provider": provider,
+        "workflow": workflow,
+    }
+    given = {name: check_id(name, value) for name, value in wanted.items() if value is not None}
+    with ws.database.begin() as connection:
+        rows = connection.execute(sa.select(tables.variants).order_by(tables.variants.c.id)).all()
+    return [
+        found
+        for found in map(_variant, rows)
+        if all(getattr(found.id, name) == value for name, value in given.items())
+        and (enabled is None or found.enabled == enabled)
+    ]
+
+
+def set_enabled(ws: Workspace, variant_id: VariantId | str, enabled: bool) -> Variant:
+    """Allow or forbid the variant in new matrices; those already planned keep it. Raises as `variant` does."""
+    wanted = _parsed(variant_id)
+    with ws.database.begin() as connection:
+        changed = connection.execute(
+            sa.update(tables.variants).where(tables.variants.c.id == str(wanted)).values(enabled=enabled)
+        ).rowcount
+        if not changed:
+            raise _unknown(connection, wanted)
+    return variant(ws, wanted)
+
+
+def register_effect_revision(ws: Workspace, revision_id: str, *, name: str, media: str) -> bool:
+    """Register an effect revision (`media` e.g. `video`). Returns False when it is registered alike already.
+
+    Raises `Conflict` when it is registered with another name or medium.
+    """
+    identity = {"name": name, "media": check_id("media", media)}
+    return _register(ws, tables.effect_revisions, revision_id, identity, {"created_at": ws.clock.now()})
+
+
+def register_environment(
+    ws: Workspace, environment_id: str, *, name: str, kind: EnvironmentKind, aliases: Sequence[str] = ()
+) -> bool:
+    """Register an execution environment. Returns False when it is registered alike already.
+
+    Raises `Conflict` when it is registered with another name, kind or aliases.
+    """
+    if kind not in _KINDS:
+        raise InputRefused("environment kind", kind, ", ".join(_KINDS))
+    identity = {"name": name, "kind": kind, "aliases": sorted(check_id("alias", alias) for alias in aliases)}
+    return _register(ws, tables.execution_environments, environment_id, identity, {})
+
+
+def require_environment(connection: sa.Connection, environment_id: str) -> None:
+    """Raise `NotFound` unless the environment is registered."""
+    known = connection.execute(sa.select(tables.execution_environments.c.id)).scalars().all()
+    if environment_id not in known:
+        raise NotFound("environment", environment_id, ", ".join(sorted(known)) or "none is registered yet")
+
+
+def enabled_variants(connection: sa.Connection, wanted: Sequence[VariantId]) -> list[Variant]:
+    """The registered variants of these ids, in this order. Raises `InputRefused` for unknown and disabled ones."""
+    found = {row.id: _variant(row) for row in connection.execute(_selected([str(one) for one in wanted]))}
+    for one in wanted:
+        if str(one) not in found:
+            raise _unknown(connection, one)
+        if not found[str(one)].enabled:
+            raise InputRefused("variant", str(one), "an enabled one", instruction="Enable it or leave it out.")
+    return [found[str(one)] for one in wanted]
+
+
+def _register(
+    ws: Workspace, table: sa.Table, entity_id: str, identity: Mapping[str, Any], rest: Mapping[str, Any]
+) -> bool:
+    check_id(f"{table.name} id", entity_id)
+    with ws.database.begin() as connection:
+        fresh = insert_absent(connection, table, [{"id": entity_id, **identity, **rest}])
+        stored = connection.execute(sa.select(table).where(table.c.id == entity_id)).one()
+        for name, value in identity.items():
+            _refuse_other(entity_id, name, getattr(stored, name), value)
+    return bool(fresh)
+
+
+def _refuse_other(entity_id: str, what: str, registered: object, asked: object) -> None:
+    if canonical_json(registered) != canonical_json(asked):
+        raise Conflict(
+            f"{entity_id} is registered with {what} {registered!r}, which differs from {asked!r}.",
+            instruction="Register the changed one under another id: measurements keep the id they were made under.",
+            differs=what,
+        )
+
+
+def _json_object(variant: Variant) -> dict[str, Any]:
+    params = dict(variant.params)
+    try:
+        canonical_json(params)
+    except (TypeError, ValueError) as error:
+        raise InputRefused(f"params of {variant.id}", params, f"a JSON object ({error})") from error
+    return params
+
+
+def _parsed(variant_id: VariantId | str) -> VariantId:
+    return variant_id if isinstance(variant_id, VariantId) else VariantId.parse(variant_id)
+
+
+def _selected(ids: Sequence[str]) -> sa.Select[Any]:
+    return sa.select(tables.variants).where(tables.variants.c.id.in_(ids))
+
+
+def _variant(row: sa.Row[Any]) -> Variant:
+    return Variant(VariantId.parse(row.id), row.target, row.params, row.enabled)
+
+
+def _unknown(connection: sa.Connection, wanted: VariantId) -> NotFound:
+    siblings = (
+        connection.execute(sa.select(tables.variants.c.id).where(tables.variants.c.route_key == str(wanted.route_key)))
+        .scalars()
+        .all()
+    )
+    known = ", ".join(sorted(siblings)[:20]) or f"none is registered for {wanted.route_key}"
+    return NotFound(
+        "variant", str(wanted), known, instruction="`pointsman variants list` shows every registered variant."
+    )

@@ -1,0 +1,290 @@
+"""Matrix runs: planning one as rows, its moves through the state machine, and what remains of it to be done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from pointsman.benchmark import cells
+from pointsman.benchmark.matrix import plan_cells
+from pointsman.benchmark.registry import enabled_variants, require_environment
+from pointsman.canonical import sha256_of
+from pointsman.dispatch import TargetSpec
+from pointsman.errors import Cancelled, Conflict, InputRefused, NotFound, RunFailed
+from pointsman.ids import VariantId, check_id
+from pointsman.model import InputSet, Variant
+from pointsman.states import BENCHMARK_RUN
+from pointsman.storage import insert_absent, move, record_creation, tables
+from pointsman.workspace import Workspace
+
+_RUNS = tables.benchmark_matrix_runs
+_ITEMS = tables.benchmark_matrix_run_items
+_SEED_LIMIT = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixRun:
+    """One matrix as it stands. `counts` says how many cells are in each item state that occurs."""
+
+    id: str
+    parent_run_id: str | None
+    status: str
+    environment_id: str
+    input_set_id: str
+    repeats: int
+    seed: int
+    round_cells: int
+    variants: tuple[Variant, ...]
+    targets: tuple[TargetSpec, ...]
+    in_flight_per_provider: int
+    drain_limit_s: float
+    results_path: str
+    planned: int
+    counts: dict[str, int]
+
+
+def create_matrix(
+    ws: Workspace,
+    *,
+    benchmark_id: str,
+    parent_run_id: str | None,
+    variants: Sequence[VariantId],
+    inputs: InputSet,
+    repeats: int,
+    seed: int,
+    round_cells: int,
+    environment_id: str,
+    targets: Sequence[TargetSpec],
+    in_flight_per_provider: int,
+    drain_limit_s: float = 300.0,
+) -> MatrixRun:
+    """Plan a matrix: its run row, one pending item per cell, and `plan.json` in its results folder.
+
+    `drain_limit_s` is how long a round may learn nothing before its open cells count as unknown. The same id with the
+    same request is answered with the matrix as it stands, and a cancelled one is set running again: asking for it by
+    the same command continues it; with another request it is a `Conflict`. Where targets listen is no part of that
+    comparison: a restarted one may listen elsewhere. Raises `InputRefused` before anything is written for unknown or
+    disabled variants, variants of more than one route key or of a target not among `targets`, an unknown environment
+    or input set, and numbers out of range.
+    """
+    check_id("benchmark id", benchmark_id)
+    if in_flight_per_provider < 1:
+        raise InputRefused("in_flight_per_provider", in_flight_per_provider, "1 or more")
+    if not 0 < drain_limit_s <= 86_400:
+        raise InputRefused("drain_limit_s", drain_limit_s, "more than 0 and at most 86400 seconds")
+    if not 0 <= seed <= _SEED_LIMIT:
+        raise InputRefused("seed", seed, f"0 to {_SEED_LIMIT}")
+    planned = plan_cells(variants, inputs.members, repeats=repeats, seed=seed, round_cells=round_cells)
+    plan: dict[str, Any] = {
+        "variants": sorted(str(one) for one in variants),
+        "input_set": {"id": inputs.id, "sha256": inputs.sha256},
+        "repeats": repeats,
+        "seed": seed,
+        "round_cells": round_cells,
+        "environment": environment_id,
+        "targets": [one.model_dump(mode="json") for one in sorted(targets, key=lambda one: one.name)],
+        "in_flight_per_provider": in_flight_per_provider,
+        "drain_limit_s": drain_limit_s,
+        "cells": len(planned),
+    }
+    results_path = f"{environment_id}/benchmarks/{benchmark_id}"
+    with ws.database.begin() as connection:
+        existing = connection.execute(sa.select(_RUNS.c.plan).where(_RUNS.c.id == benchmark_id)).scalar()
+        if existing is not None:
+            differs = _differences(existing, plan)
+            if differs:
+                raise Conflict(
+                    f"Matrix {benchmark_id} was created with another plan: {', '.join(differs)} differ.",
+                    instruction="Use another benchmark id, or the request it was created with.",
+                    differs=differs,
+                )
+            moved = sa.update(_RUNS).where(_RUNS.c.id == benchmark_id).values(plan={**existing, **plan})
+            connection.execute(moved)
+            if _read(connection, benchmark_id).status == "cancelled":
+                _set_running(connection, ws, benchmark_id, "asked for again")
+            return _read(connection, benchmark_id)
+        require_environment(connection, environment_id)
+        _refuse_mixed(enabled_variants(connection, variants), targets)
+        _require_input_set(connection, inputs)
+        row = {
+            "id": benchmark_id,
+            "parent_run_id": parent_run_id,
+            "status": BENCHMARK_RUN.initial,
+            "input_set_id": inputs.id,
+            "environment_id": environment_id,
+            "seed": seed,
+            "plan": plan,
+            "plan_sha256": sha256_of(_identity(plan)),
+            "results_path": results_path,
+            "created_at": ws.clock.now(),
+        }
+        insert_absent(connection, _RUNS, [row])
+        record_creation(
+            connection, BENCHMARK_RUN, benchmark_id, at=ws.clock.now(), actor=ws.actor, reason="matrix planned"
+        )
+        cells.insert_cells(connection, ws, benchmark_id, planned)
+        created = _read(connection, benchmark_id)
+        ws.results.write_json(f"{results_path}/plan.json", plan)
+    return created
+
+
+def matrix_run(ws: Workspace, benchmark_id: str) -> MatrixRun:
+    """The matrix as it stands. Raises `NotFound`."""
+    with ws.database.begin() as connection:
+        return _read(connection, benchmark_id)
+
+
+def rounds(ws: Workspace, benchmark_id: str) -> list[int]:
+    """The rounds that still have something to do, in order. Cancelled cells count: they are planned again."""
+    with ws.database.begin() as connection:
+        _read(connection, benchmark_id)
+        return cells.unfinished_rounds(connection, benchmark_id)
+
+
+def start_matrix(ws: Workspace, benchmark_id: str) -> MatrixRun:
+    """Set the matrix running if it is not; one that failed goes on where it stopped.
+
+    Cells that were cancelled are planned again as new dispatches within their rounds: the target has cancelled their
+    jobs for good, and a dispatch id never stands for two jobs. Raises `Cancelled` for a matrix that somebody cancelled
+    (only asking for it again resumes that) and `IllegalMove` for one that is collected or ready.
+    """
+    with ws.database.begin() as connection:
+        if _read(connection, benchmark_id).status == "cancelled":
+            raise Cancelled(
+                f"Matrix {benchmark_id} was cancelled.",
+                instruction="Run the command that created it again: it continues where this one stopped.",
+            )
+        _set_running(connection, ws, benchmark_id, "cells are being run")
+        return _read(connection, benchmark_id)
+
+
+def list_matrix_runs(ws: Workspace, *, limit: int) -> list[MatrixRun]:
+    """The newest `limit` matrices, newest first."""
+    newest = sa.select(_RUNS.c.id).order_by(_RUNS.c.created_at.desc(), _RUNS.c.id).limit(limit)
+    with ws.database.begin() as connection:
+        return [_read(connection, one) for one in connection.execute(newest).scalars().all()]
+
+
+def finish_matrix(ws: Workspace, benchmark_id: str) -> MatrixRun:
+    """Move the matrix to collected; one that is ready stays so. Raises `RunFailed` while a cell is not terminal."""
+    with ws.database.begin() as connection:
+        left = cells.unfinished_rounds(connection, benchmark_id)
+        if left:
+            raise RunFailed(
+                f"Matrix {benchmark_id} has unfinished cells in rounds {', '.join(map(str, left))}.",
+                instruction="Run the command that created it again: it continues where this one stopped.",
+                code="matrix_unfinished",
+            )
+        if _read(connection, benchmark_id).status != "ready":
+            _move(connection, ws, benchmark_id, "collected", "every cell is terminal")
+        return _read(connection, benchmark_id)
+
+
+def mark_ready(ws: Workspace, benchmark_id: str) -> MatrixRun:
+    """Move the matrix to ready: judged, or judging was not asked for."""
+    return _ended(ws, benchmark_id, "ready", "judged, or judging was not asked for")
+
+
+def fail_matrix(ws: Workspace, benchmark_id: str, *, code: str, message: str, instruction: str) -> MatrixRun:
+    """Move the matrix to failed, keeping why. It can be resumed."""
+    failure = {"code": code, "message": message, "instruction": instruction}
+    return _ended(ws, benchmark_id, "failed", f"{code}: {message}", failure=failure)
+
+
+def cancel_matrix(ws: Workspace, benchmark_id: str, *, reason: str) -> MatrixRun:
+    """Move the matrix to cancelled; a round that is running notices within seconds and stops.
+
+    Asking for the same matrix again (`create_matrix`) resumes it.
+    """
+    return _ended(ws, benchmark_id, "cancelled", reason)
+
+
+def _set_running(connection: sa.Connection, ws: Workspace, benchmark_id: str, reason: str) -> None:
+    if _move(connection, ws, benchmark_id, "running", reason, ended_at=None, failure=None):
+        started = sa.update(_RUNS).where(_RUNS.c.id == benchmark_id, _RUNS.c.started_at.is_(None))
+        connection.execute(started.values(started_at=ws.clock.now()))
+    cells.plan_cancelled_again(connection, ws, benchmark_id)
+
+
+def _ended(ws: Workspace, benchmark_id: str, new: str, reason: str, **values: Any) -> MatrixRun:
+    with ws.database.begin() as connection:
+        _move(connection, ws, benchmark_id, new, reason, ended_at=ws.clock.now(), **values)
+        return _read(connection, benchmark_id)
+
+
+def _move(connection: sa.Connection, ws: Workspace, benchmark_id: str, new: str, reason: str, **values: Any) -> bool:
+    return move(
+        connection,
+        BENCHMARK_RUN,
+        _RUNS,
+        benchmark_id,
+        new,
+        at=ws.clock.now(),
+        actor=ws.actor,
+        reason=reason,
+        **values,
+    )
+
+
+def _read(connection: sa.Connection, benchmark_id: str) -> MatrixRun:
+    row = connection.execute(sa.select(_RUNS).where(_RUNS.c.id == benchmark_id)).one_or_none()
+    if row is None:
+        raise NotFound(
+            "benchmark id", benchmark_id, "one that was created", instruction="`pointsman benchmark show` lists them."
+        )
+    counted = connection.execute(
+        sa.select(_ITEMS.c.status, sa.func.count()).where(_ITEMS.c.benchmark_id == benchmark_id).group_by("status")
+    )
+    registered = connection.execute(sa.select(tables.variants).where(tables.variants.c.id.in_(row.plan["variants"])))
+    return MatrixRun(
+        id=row.id,
+        parent_run_id=row.parent_run_id,
+        status=row.status,
+        environment_id=row.environment_id,
+        input_set_id=row.input_set_id,
+        seed=row.seed,
+        variants=tuple(Variant(VariantId.parse(one.id), one.target, one.params, one.enabled) for one in registered),
+        targets=tuple(TargetSpec.model_validate(one) for one in row.plan["targets"]),
+        repeats=row.plan["repeats"],
+        round_cells=row.plan["round_cells"],
+        in_flight_per_provider=row.plan["in_flight_per_provider"],
+        drain_limit_s=row.plan["drain_limit_s"],
+        results_path=row.results_path,
+        planned=row.plan["cells"],
+        counts={str(status): int(count) for status, count in counted},
+    )
+
+
+def _identity(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """What must not change once a matrix exists. Where targets listen may: a restarted one moves."""
+    targets = [{name: value for name, value in one.items() if name != "base_url"} for one in plan["targets"]]
+    return {**plan, "targets": targets}
+
+
+def _differences(existing: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    before, after = _identity(existing), _identity(asked)
+    return [name for name in after if before.get(name) != after[name]]
+
+
+def _refuse_mixed(variants: Sequence[Variant], targets: Sequence[TargetSpec]) -> None:
+    known = [target.name for target in targets]
+    if len(set(known)) < len(known):
+        raise InputRefused("targets", known, "each name only once")
+    first = variants[0]
+    for one in variants:
+        if one.target not in known:
+            raise InputRefused(f"target of {one.id}", one.target, f"a target of this matrix: {', '.join(known)}")
+        if one.id.route_key != first.id.route_key:
+            raise InputRefused("variant", str(one.id), f"variants of one route key, here {first.id.route_key}")
+
+
+def _require_input_set(connection: sa.Connection, inputs: InputSet) -> None:
+    table = tables.input_sets
+    sha256 = connection.execute(sa.select(table.c.sha256).where(table.c.id == inputs.id)).scalar()
+    if sha256 is None:
+        raise NotFound("input set", inputs.id, "a registered one")
+    if sha256 != inputs.sha256:
+        raise InputRefused("input set sha256", inputs.sha256, f"{sha256}, which {inputs.id} is registered with")

@@ -1,0 +1,22 @@
+"""Checks of whole sets of data at the hand-overs between steps, by Great Expectations."""
+
+from pointsman.checks.engine import check, ensure
+from pointsman.checks.frames import evaluations_frame, ledger_frame, price_book_frame, run_items_frame
+from pointsman.checks.report import CheckFailure, CheckReport, check_report
+from pointsman.checks.suites import SUITES, Rule, Suite, suite
+
+__all__ = [
+    "SUITES",
+    "CheckFailure",
+    "CheckReport",
+    "Rule",
+    "Suite",
+    "check",
+    "check_report",
+    "ensure",
+    "evaluations_frame",
+    "ledger_frame",
+    "price_book_frame",
+    "run_items_frame",
+    "suite",
+]

@@ -1,0 +1,127 @@
+"""Running a suite on a frame. All rules go through Great Expectations in one validation, in memory and silently."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from pointsman.actions import ActionLog
+from pointsman.checks.report import CheckFailure, CheckReport
+from pointsman.checks.suites import Rule, Suite, suite
+from pointsman.errors import DataCheckFailed
+
+_NAMED_ROWS = 20
+_LOGGED_ROWS = 5
+
+
+def check(suite_name: str, frame: pl.DataFrame) -> CheckReport:
+    """Check the frame against every rule of the suite; a rule that cannot be evaluated does not hold.
+
+    Imports Great Expectations at the first call, which takes seconds. Raises `NotFound` for an unknown suite.
+    """
+    wanted = suite(suite_name)
+    with warnings.catch_warnings():
+        # Great Expectations and what it imports warn of their own deprecations; nothing of ours runs in here.
+        warnings.simplefilter("ignore")
+        results = _validate(wanted, frame)
+    failures = [_failure(wanted, wanted.rules[number], result) for number, result in sorted(results.items())]
+    return CheckReport(wanted.name, frame.height, tuple(failure for failure in failures if failure))
+
+
+def ensure(suite_name: str, frame: pl.DataFrame, log: ActionLog, run_id: str) -> CheckReport:
+    """The same, and a failing check is logged and stops the chain.
+
+    Raises `DataCheckFailed`; its `data["report"]` is the `CheckReport`.
+    """
+    found = check(suite_name, frame)
+    if found.passed:
+        return found
+    first = found.failures[0]
+    log.record(
+        "data_check_failed",
+        run_id=run_id,
+        suite=found.suite,
+        rows=found.rows,
+        failures=[{"column": f.column, "why": f.why, "rows": f.rows[:_LOGGED_ROWS]} for f in found.failures],
+    )
+    named = f" First rows: {', '.join(first.rows[:_LOGGED_ROWS])}." if first.rows else ""
+    raise DataCheckFailed(
+        f"{len(found.failures)} rules of the data check {found.suite!r} do not hold: {first.why}.{named}",
+        instruction=f"pointsman logs --run {run_id} --json",
+        report=found,
+    )
+
+
+def _validate(wanted: Suite, frame: pl.DataFrame) -> dict[int, Mapping[str, Any]]:
+    """The result document of each rule, by its number in the suite."""
+    import great_expectations as gx
+    import pandas as pd
+    from great_expectations.data_context.types.base import (
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
+        ProgressBarsConfig,
+    )
+
+    context = gx.get_context(
+        mode="ephemeral",
+        project_config=DataContextConfig(
+            store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+            analytics_enabled=False,
+            progress_bars=ProgressBarsConfig(globally=False),
+        ),
+    )
+    columns = [name for name in wanted.columns if name in frame.columns]
+    asset = context.data_sources.add_pandas("frames").add_dataframe_asset(wanted.name)
+    batch = asset.add_batch_definition_whole_dataframe("whole").get_batch(
+        {"dataframe": pd.DataFrame({name: frame[name].to_numpy() for name in columns})}
+    )
+    validated = batch.validate(
+        gx.ExpectationSuite(
+            name=wanted.name, expectations=[_expectation(rule, number) for number, rule in enumerate(wanted.rules)]
+        ),
+        result_format={
+            "result_format": "SUMMARY",
+            "unexpected_index_column_names": [wanted.key] if wanted.key in columns else [],
+            "partial_unexpected_count": _NAMED_ROWS,
+        },
+    )
+    documents: list[Any] = [result.to_json_dict() for result in validated.results]
+    return {document["expectation_config"]["meta"]["rule"]: document for document in documents}
+
+
+def _expectation(rule: Rule, number: int) -> Any:
+    import great_expectations.expectations as gxe
+    from great_expectations.expectations.row_conditions import Column
+
+    where = {} if rule.where is None else {"row_condition": Column(rule.where[0]).is_in(list(rule.where[1]))}
+    return getattr(gxe, rule.expectation)(**rule.arguments, **where, meta={"rule": number})
+
+
+def _failure(wanted: Suite, rule: Rule, document: Mapping[str, Any]) -> CheckFailure | None:
+    exception = _exception(document["exception_info"])
+    if exception is not None:
+        why = f"it could not be evaluated whether {rule.means}"
+        return CheckFailure(rule.expectation, rule.column, why, (), exception)
+    if document["success"]:
+        return None
+    result = document["result"]
+    why = rule.means
+    if "unexpected_count" in result:
+        why += f"; not so in {result['unexpected_count']} of {result['element_count']} rows"
+    elif "observed_value" in result:
+        why += f"; found {result['observed_value']}"
+    keys = tuple(
+        str(row[wanted.key]) if isinstance(row, Mapping) else f"row {row}"
+        for row in result.get("partial_unexpected_index_list") or ()
+    )
+    return CheckFailure(rule.expectation, rule.column, why, keys)
+
+
+def _exception(info: Mapping[str, Any]) -> str | None:
+    """The message of a rule that raised. It is one document, or one per metric that the rule is computed from."""
+    documents = [info] if "raised_exception" in info else list(info.values())
+    messages = [str(one["exception_message"]) for one in documents if one["raised_exception"]]
+    return "; ".join(dict.fromkeys(messages)) or None

@@ -1,0 +1,40 @@
+"""The decision: a plan declared before data is read, the verdict it leads to, and the document that proves it."""
+
+from pointsman.decision.conclude import conclude, read_hud, verdicts_of
+from pointsman.decision.decide import decide
+from pointsman.decision.declared import declare_plans, declared_plans, draw_up_plans, plans_for_benchmark
+from pointsman.decision.detectable import minimum_detectable_saving
+from pointsman.decision.document import read_document, verdict_document, verify
+from pointsman.decision.estimates import Estimate, estimates
+from pointsman.decision.hud_report import hud_report, hud_table
+from pointsman.decision.plan import PlannedInput, VerdictPlan
+from pointsman.decision.planner import Assumptions, PlanSize, inputs_needed
+from pointsman.decision.store import StoredVerdict, document_path, load_verdict, store_verdict
+
+__all__ = [
+    "Assumptions",
+    "Estimate",
+    "PlanSize",
+    "PlannedInput",
+    "StoredVerdict",
+    "VerdictPlan",
+    "conclude",
+    "decide",
+    "declare_plans",
+    "declared_plans",
+    "document_path",
+    "draw_up_plans",
+    "estimates",
+    "hud_report",
+    "hud_table",
+    "inputs_needed",
+    "load_verdict",
+    "minimum_detectable_saving",
+    "plans_for_benchmark",
+    "read_document",
+    "read_hud",
+    "store_verdict",
+    "verdict_document",
+    "verdicts_of",
+    "verify",
+]

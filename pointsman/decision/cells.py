@@ -1,0 +1,163 @@
+"""From measurements to totals per cluster: every planned cell exactly once, or the reason why it is no comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+import numpy as np
+
+from pointsman.canonical import sha256_of
+from pointsman.decision.plan import VerdictPlan
+from pointsman.decision.procedure import ClusterTotals
+from pointsman.ids import VariantId
+from pointsman.model import Json, Measurement, Missing, Number
+
+MEASUREMENT_COLUMNS = (
+    "dispatch_id",
+    "variant",
+    "input_id",
+    "cluster",
+    "repeat",
+    "outcome",
+    "quality",
+    "cost_usd",
+    "total_ms",
+)
+_SHOWN = 3
+
+
+def exact_text(number: Decimal) -> str:
+    """The one way to write a number: no exponent, no zeros behind the last digit."""
+    text = format(number, "f")
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text
+
+
+def _number(number: Number) -> Json:
+    return {"missing": number.reason} if isinstance(number, Missing) else exact_text(number)
+
+
+def canonical_rows(data: Sequence[Measurement]) -> list[Json]:
+    """The measurements as rows of `MEASUREMENT_COLUMNS`, sorted by dispatch id: equal for equal data in any order."""
+    ordered = sorted(data, key=lambda cell: (cell.dispatch_id, cell.variant, cell.input_id, cell.repeat))
+    return [
+        [
+            cell.dispatch_id,
+            str(cell.variant),
+            cell.input_id,
+            cell.cluster,
+            cell.repeat,
+            cell.outcome,
+            _number(cell.quality),
+            _number(cell.cost_usd),
+            _number(cell.total_ms),
+        ]
+        for cell in ordered
+    ]
+
+
+def data_sha256(data: Sequence[Measurement]) -> str:
+    return sha256_of(canonical_rows(data))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cells:
+    """The planned cells as arrays `[variant, cluster]` (`totals`), and what is not known about them.
+
+    `unpriced` holds the variants with at least one cell of unknown cost and why; `unjudged` the dispatch ids of
+    successful cells without a quality.
+    """
+
+    totals: ClusterTotals
+    unpriced: dict[VariantId, str]
+    unjudged: tuple[str, ...]
+
+
+def faults(plan: VerdictPlan, data: Sequence[Measurement]) -> list[str]:
+    """Why this data is no comparison under this plan, as sentences; empty when it is one."""
+    clusters = {planned.input_id: planned.cluster for planned in plan.inputs}
+    variants = frozenset(plan.variants)
+    seen: set[tuple[VariantId, str, int]] = set()
+    ids: set[str] = set()
+    unplanned, moved, twice, lost, impossible = [], [], [], [], []
+    for cell in data:
+        key = (cell.variant, cell.input_id, cell.repeat)
+        if cell.variant not in variants or cell.input_id not in clusters or not 0 <= cell.repeat < plan.repeats:
+            unplanned.append(cell.dispatch_id)
+            continue
+        if key in seen or cell.dispatch_id in ids:
+            twice.append(cell.dispatch_id)
+        seen.add(key)
+        ids.add(cell.dispatch_id)
+        if cell.cluster != clusters[cell.input_id]:
+            moved.append(cell.dispatch_id)
+        if cell.outcome == "infrastructure":
+            lost.append(cell.dispatch_id)
+        if not _possible(cell):
+            impossible.append(cell.dispatch_id)
+    missing = [
+        f"{variant.label} on {planned.input_id}, repeat {repeat}"
+        for variant in plan.variants
+        for planned in plan.inputs
+        for repeat in range(plan.repeats)
+        if (variant, planned.input_id, repeat) not in seen
+    ]
+    return [
+        f"{len(cells)} {what} ({_some(cells)})."
+        for cells, what in (
+            (missing, "planned cells have no measurement"),
+            (unplanned, "measurements are of cells that the plan does not name"),
+            (twice, "measurements are of a cell or dispatch that was measured already"),
+            (moved, "measurements name another cluster than the plan"),
+            (lost, "cells were lost by our own infrastructure"),
+            (impossible, "measurements hold impossible numbers: cost below 0, quality outside 0 to 100, or not finite"),
+        )
+        if cells
+    ]
+
+
+def _possible(cell: Measurement) -> bool:
+    known = [number for number in (cell.quality, cell.cost_usd) if not isinstance(number, Missing)]
+    if not all(number.is_finite() and number >= 0 for number in known):
+        return False
+    return isinstance(cell.quality, Missing) or cell.quality <= 100
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(sorted(names)[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
+
+
+def cells(plan: VerdictPlan, data: Sequence[Measurement]) -> Cells:
+    """Total the cells of data without `faults`. A cell that did not succeed has quality 0 and no success; it costs."""
+    inputs = sorted(plan.inputs, key=lambda planned: (planned.cluster, planned.input_id))
+    row = {variant: at for at, variant in enumerate(plan.variants)}
+    column = {planned.input_id: at for at, planned in enumerate(inputs)}
+    success, quality, cost = np.zeros((3, len(row), len(column), plan.repeats))
+    unpriced: dict[VariantId, str] = {}
+    unjudged: list[str] = []
+    for cell in sorted(data, key=lambda cell: cell.dispatch_id):
+        at = row[cell.variant], column[cell.input_id], cell.repeat
+        if isinstance(cell.cost_usd, Missing):
+            unpriced.setdefault(cell.variant, cell.cost_usd.reason)
+            cost[at] = np.nan
+        else:
+            cost[at] = float(cell.cost_usd)
+        if cell.outcome != "success":
+            continue
+        success[at] = 1.0
+        if isinstance(cell.quality, Missing):
+            unjudged.append(cell.dispatch_id)
+        else:
+            quality[at] = float(cell.quality)
+    names = [planned.cluster for planned in inputs]
+    starts = [at for at, name in enumerate(names) if at == 0 or names[at - 1] != name]
+    totals = ClusterTotals(
+        success=np.add.reduceat(success.mean(axis=2), starts, axis=1),
+        quality=np.add.reduceat(quality.mean(axis=2), starts, axis=1),
+        cost=np.add.reduceat(cost.mean(axis=2), starts, axis=1),
+        inputs=np.add.reduceat(np.ones(len(names)), starts),
+    )
+    return Cells(totals, unpriced, tuple(unjudged))

@@ -1,0 +1,147 @@
+"""From a judged benchmark to a stored verdict and its HUD: the one place where data meets the declared plan."""
+
+from __future__ import annotations
+
+import io
+import json
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sa
+
+from pointsman.actions import ActionLog
+from pointsman.benchmark import matrix_run
+from pointsman.decision.decide import decide
+from pointsman.decision.declared import declared_plans
+from pointsman.decision.detectable import minimum_detectable_saving
+from pointsman.decision.document import verdict_document
+from pointsman.decision.hud import HudContext, build_hud
+from pointsman.decision.plan import VerdictPlan
+from pointsman.decision.store import StoredVerdict, load_verdict, store_verdict
+from pointsman.economics import PriceBook, experiment_cost, measurements, price_cells, price_missing, waterfalls
+from pointsman.errors import Conflict, NotFound
+from pointsman.ids import derive
+from pointsman.model import Json, Measurement, Missing
+from pointsman.scenario import p95_under_load
+from pointsman.storage import tables
+from pointsman.workspace import Workspace
+
+
+def conclude(
+    ws: Workspace,
+    benchmark_id: str,
+    evaluation_set_id: str,
+    book: PriceBook,
+    *,
+    price_per_view_usd: Decimal | None = None,
+) -> StoredVerdict:
+    """Decide by the plan declared for the judge of this evaluation set; write measurements, verdict and HUD.
+
+    With `price_per_view_usd`, what a delivered view is sold for, the HUD shows margins.
+
+    Repeating it gives the same verdict id and, from the same data, the same bytes. Raises `NotFound` for an unknown
+    benchmark or evaluation set, `Conflict` when no declared plan names this judge or this price book.
+    """
+    plan = _plan_for(ws, benchmark_id, evaluation_set_id, book)
+    data = measurements(ws, benchmark_id, evaluation_set_id, book, deliveries_per_output=plan.deliveries_per_output)
+    verdict = decide(plan, data)
+    stored = store_verdict(
+        ws,
+        verdict_id=f"vd_{derive('verdict', benchmark_id, evaluation_set_id, plan.sha256)}",
+        benchmark_id=benchmark_id,
+        evaluation_set_id=evaluation_set_id,
+        route_key=plan.incumbent.route_key,
+        plan=plan,
+        verdict=verdict,
+        document=verdict_document(plan, data, verdict),
+    )
+    cells = price_cells(ws, benchmark_id, book, deliveries_per_output=plan.deliveries_per_output)
+    for fact in price_missing(cells):
+        ActionLog(ws).record("price_missing", context=benchmark_id, fact=fact)
+    load_runs = _load_runs(ws, benchmark_id)
+    context = HudContext(
+        verdict_id=stored.id,
+        benchmark_id=benchmark_id,
+        evaluation_set_id=evaluation_set_id,
+        experiment_cost=experiment_cost(ws, benchmark_id, cells, book, load_run_ids=load_runs),
+        minimum_detectable_saving=minimum_detectable_saving(plan, data),
+        measure_again=f"pointsman benchmark run --again {benchmark_id}",
+        load_p95_ms=p95_under_load(ws, load_runs),
+        waterfalls=waterfalls(cells),
+        price_per_view_usd=price_per_view_usd,
+    )
+    ws.results.write(f"verdicts/{stored.id}/measurements.parquet", _parquet(data))
+    ws.results.write_json(f"verdicts/{stored.id}/hud.json", build_hud(plan, data, verdict, context))
+    return stored
+
+
+def read_hud(ws: Workspace, verdict_id: str) -> dict[str, Json]:
+    """The HUD document of a verdict. Raises `NotFound`."""
+    load_verdict(ws, verdict_id)
+    document: dict[str, Json] = json.loads(ws.results.read(f"verdicts/{verdict_id}/hud.json"))
+    return document
+
+
+def verdicts_of(ws: Workspace, benchmark_id: str) -> list[StoredVerdict]:
+    """The verdicts on a benchmark, newest first."""
+    table = tables.verdicts
+    wanted = sa.select(table.c.id).where(table.c.benchmark_id == benchmark_id).order_by(table.c.created_at.desc())
+    with ws.database.begin() as connection:
+        ids = list(connection.execute(wanted).scalars())
+    return [load_verdict(ws, verdict_id) for verdict_id in ids]
+
+
+def _plan_for(ws: Workspace, benchmark_id: str, evaluation_set_id: str, book: PriceBook) -> VerdictPlan:
+    table = tables.evaluation_sets
+    with ws.database.begin() as connection:
+        identity = connection.execute(
+            sa.select(table.c.identity).where(table.c.id == evaluation_set_id, table.c.benchmark_id == benchmark_id)
+        ).scalar()
+    if identity is None:
+        raise NotFound("evaluation set", evaluation_set_id, f"one of {benchmark_id}")
+    for plan in declared_plans(ws, benchmark_id):
+        if dict(plan.judge) == dict(identity):
+            if plan.price_book_sha256 != book.sha256:
+                raise Conflict(
+                    f"The plan of {benchmark_id} was declared with price book {plan.price_book_sha256[:12]}, "
+                    f"not {book.sha256[:12]}.",
+                    instruction="Use the price book that was declared, or measure again.",
+                    code="price_book_changed",
+                )
+            return plan
+    raise Conflict(
+        f"No plan declared for {benchmark_id} names the judge {identity['name']} of {evaluation_set_id}.",
+        instruction=f"pointsman evaluate {benchmark_id}",
+        code="judge_not_declared",
+    )
+
+
+def _load_runs(ws: Workspace, benchmark_id: str) -> list[str]:
+    """The completed load tests of the run that the matrix is a step of."""
+    runs = tables.load_test_runs
+    parent = matrix_run(ws, benchmark_id).parent_run_id
+    wanted = (
+        sa.select(runs.c.id).where(runs.c.parent_run_id == parent, runs.c.status == "completed").order_by(runs.c.id)
+    )
+    with ws.database.begin() as connection:
+        return list(connection.execute(wanted).scalars()) if parent is not None else []
+
+
+def _parquet(data: list[Measurement]) -> bytes:
+    columns: dict[str, list[Any]] = {name: [] for name in ("dispatch_id", "variant", "input_id", "cluster", "outcome")}
+    columns |= {name: [] for name in ("repeat", "quality", "cost_usd", "total_ms", "missing")}
+    for cell in data:
+        for name in ("dispatch_id", "input_id", "cluster", "outcome", "repeat"):
+            columns[name].append(getattr(cell, name))
+        columns["variant"].append(str(cell.variant))
+        why = []
+        for name in ("quality", "cost_usd", "total_ms"):
+            value = getattr(cell, name)
+            columns[name].append(None if isinstance(value, Missing) else format(value, "f"))
+            why += [f"{name}: {value.reason}"] if isinstance(value, Missing) else []
+        columns["missing"].append("; ".join(why) or None)
+    texts = {"quality": pl.String, "cost_usd": pl.String, "total_ms": pl.String, "missing": pl.String}
+    buffer = io.BytesIO()
+    pl.DataFrame(columns, schema_overrides=texts).write_parquet(buffer)
+    return buffer.getvalue()

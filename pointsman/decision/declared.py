@@ -1,0 +1,107 @@
+"""Declaring verdict plans: written once per benchmark, before any of its results is read, and never changed.
+
+One plan per judge that may come to judge: when the first judge fails in the middle, the whole comparison goes to the
+fallback judge, whose plan was declared beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pointsman.benchmark import input_set, matrix_run
+from pointsman.canonical import canonical_json
+from pointsman.decision.plan import PlannedInput, VerdictPlan
+from pointsman.errors import Conflict, NotFound
+from pointsman.ids import VariantId, check_id
+from pointsman.model import InputSet
+from pointsman.quality import JudgeIdentity
+from pointsman.version import code_version
+from pointsman.workspace import Workspace
+
+
+def _path(benchmark_id: str) -> str:
+    return f"verdict-plans/{check_id('benchmark id', benchmark_id)}.json"
+
+
+def declare_plans(ws: Workspace, benchmark_id: str, plans: Sequence[VerdictPlan]) -> tuple[VerdictPlan, ...]:
+    """Declare `plans`, unless the benchmark has declared plans already; return those that hold.
+
+    Raises `Conflict` when other plans were declared before: a plan that could be changed later would prove nothing.
+    """
+    document = canonical_json([plan.as_document() for plan in plans])
+    path = _path(benchmark_id)
+    if not ws.results.exists(path):
+        ws.results.write(path, document)
+    elif ws.results.read(path) != document:
+        raise Conflict(
+            f"Other rules were declared for {benchmark_id} before its data was read.",
+            instruction=f"pointsman hud show {benchmark_id}",
+            code="plan_declared",
+        )
+    return tuple(plans)
+
+
+def declared_plans(ws: Workspace, benchmark_id: str) -> tuple[VerdictPlan, ...]:
+    """The plans of a benchmark. Raises `NotFound` when none was declared."""
+    path = _path(benchmark_id)
+    if not ws.results.exists(path):
+        raise NotFound("verdict plan", benchmark_id, "a benchmark whose plan was declared")
+    return tuple(VerdictPlan.from_document(document) for document in json.loads(ws.results.read(path)))
+
+
+def draw_up_plans(
+    *,
+    incumbent: VariantId,
+    challengers: Sequence[VariantId],
+    inputs: InputSet,
+    repeats: int,
+    seed: int,
+    judges: Sequence[JudgeIdentity],
+    price_book_sha256: str,
+    rules: Mapping[str, Any],
+) -> list[VerdictPlan]:
+    """One plan per judge. `rules`: the margins, alpha, swaps and deliveries of `VerdictPlan` by name."""
+    return [
+        VerdictPlan(
+            incumbent=incumbent,
+            challengers=tuple(challengers),
+            inputs=tuple(PlannedInput(member.input_id, member.cluster) for member in inputs.members),
+            repeats=repeats,
+            seed=seed,
+            judge={name: str(value) for name, value in judge.as_document().items()},
+            input_set_sha256=inputs.sha256,
+            price_book_sha256=price_book_sha256,
+            code_version=code_version(),
+            **rules,
+        )
+        for judge in judges
+    ]
+
+
+def plans_for_benchmark(
+    ws: Workspace,
+    benchmark_id: str,
+    *,
+    incumbent: str,
+    rules: Mapping[str, Any],
+    judges: Sequence[JudgeIdentity],
+    price_book_sha256: str,
+) -> tuple[VerdictPlan, ...]:
+    """The plans declared for a benchmark; when there are none yet, those that follow from its matrix are declared."""
+    if ws.results.exists(_path(benchmark_id)):
+        return declared_plans(ws, benchmark_id)
+    matrix = matrix_run(ws, benchmark_id)
+    beaten = VariantId.parse(incumbent)
+    plans = draw_up_plans(
+        incumbent=beaten,
+        challengers=[one.id for one in matrix.variants if one.id != beaten],
+        inputs=input_set(ws, matrix.input_set_id),
+        repeats=matrix.repeats,
+        seed=matrix.seed,
+        judges=judges,
+        price_book_sha256=price_book_sha256,
+        rules=rules,
+    )
+    return declare_plans(ws, benchmark_id, plans)

@@ -1,0 +1,161 @@
+"""The verdict document: plan, measurements and what was decided in one file that anyone can recompute byte for byte."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from pointsman.canonical import canonical_json
+from pointsman.decision.cells import MEASUREMENT_COLUMNS, canonical_rows, faults
+from pointsman.decision.decide import decide
+from pointsman.decision.estimates import Estimate, estimates
+from pointsman.decision.plan import VerdictPlan
+from pointsman.errors import DataCheckFailed, InputRefused
+from pointsman.ids import VariantId
+from pointsman.model import Gate, Measurement, Missing, Number, Verdict
+
+_FORMAT = "pointsman-verdict-1"
+_OUTCOMES = ("success", "failure", "refused", "infrastructure")
+
+
+def verdict_document(plan: VerdictPlan, data: Sequence[Measurement], verdict: Verdict) -> bytes:
+    """Canonical JSON. Computed figures are texts of 10 significant digits, so that equal input gives equal bytes."""
+    found = () if faults(plan, data) else estimates(plan, data)
+    document = {
+        "format": _FORMAT,
+        "plan": plan.as_document(),
+        "measurements": {"columns": list(MEASUREMENT_COLUMNS), "rows": canonical_rows(data)},
+        "estimates": [_estimate(estimate) for estimate in found],
+        "verdict": {
+            "outcome": verdict.outcome,
+            "winner": None if verdict.winner is None else str(verdict.winner),
+            "why": verdict.why,
+            "gates": [_gate(gate) for gate in verdict.gates],
+            "plan_sha256": verdict.plan_sha256,
+            "data_sha256": verdict.data_sha256,
+            "code_version": verdict.code_version,
+        },
+    }
+    return canonical_json(document) + b"\n"
+
+
+def read_document(document: bytes) -> tuple[VerdictPlan, list[Measurement], Verdict]:
+    """What a document says, without checking that it is true. Raises `InputRefused` when it is no verdict document."""
+    try:
+        plain = json.loads(document)
+        if plain["format"] != _FORMAT or tuple(plain["measurements"]["columns"]) != MEASUREMENT_COLUMNS:
+            raise InputRefused("verdict document, format", plain["format"], _FORMAT)
+        plan = VerdictPlan.from_document(plain["plan"])
+        data = [_measurement(*row) for row in plain["measurements"]["rows"]]
+        return plan, data, _verdict(plain["verdict"])
+    except (ValueError, KeyError, TypeError, IndexError, InvalidOperation) as error:
+        raise InputRefused("verdict document", str(error), "a document written by verdict_document") from error
+
+
+def verify(document: bytes) -> Verdict:
+    """Recompute the verdict from the plan and the measurements inside the document and compare every byte.
+
+    Returns the verdict. Raises `DataCheckFailed` naming the parts that differ, `InputRefused` for anything that is no
+    verdict document.
+    """
+    plan, data, _ = read_document(document)
+    verdict = decide(plan, data)
+    again = verdict_document(plan, data, verdict)
+    if again != document:
+        said, is_so = json.loads(document), json.loads(again)
+        parts = [name for name in sorted({*said, *is_so}) if said.get(name) != is_so.get(name)] or ["layout"]
+        raise DataCheckFailed(
+            f"The verdict document does not follow from its own plan and measurements: {', '.join(parts)} differ.",
+            instruction="Do not act on it; decide again with `pointsman hud show` and compare the two documents.",
+            parts=parts,
+        )
+    return verdict
+
+
+def _figure(value: float | None) -> str | None:
+    return None if value is None else format(value + 0.0, ".10g")
+
+
+def _estimate(estimate: Estimate) -> dict[str, Any]:
+    return {
+        "variant": str(estimate.variant),
+        "success_rate": _figure(estimate.success_rate),
+        "quality": _figure(estimate.quality),
+        "usd_per_success": _figure(estimate.usd_per_success),
+        "usd_low": _figure(estimate.usd_low),
+        "usd_high": _figure(estimate.usd_high),
+        "why": estimate.why,
+    }
+
+
+def _gate(gate: Gate) -> dict[str, Any]:
+    return {
+        "name": gate.name,
+        "challenger": str(gate.challenger),
+        "estimate": _figure(gate.estimate),
+        "margin": _figure(gate.margin),
+        "p_value": _figure(gate.p_value),
+        "passed": gate.passed,
+        "why": gate.why,
+    }
+
+
+def _number(value: Any) -> Number:
+    return Missing(value["missing"]) if isinstance(value, dict) else Decimal(value)
+
+
+def _measurement(
+    dispatch_id: str,
+    variant: str,
+    input_id: str,
+    cluster: str,
+    repeat: int,
+    outcome: Any,
+    quality: Any,
+    cost_usd: Any,
+    total_ms: Any,
+) -> Measurement:
+    if outcome not in _OUTCOMES:
+        raise InputRefused("verdict document, outcome", outcome, ", ".join(_OUTCOMES))
+    return Measurement(
+        dispatch_id=dispatch_id,
+        variant=VariantId.parse(variant),
+        input_id=input_id,
+        cluster=cluster,
+        repeat=repeat,
+        outcome=outcome,
+        quality=_number(quality),
+        cost_usd=_number(cost_usd),
+        total_ms=_number(total_ms),
+    )
+
+
+def _float(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _verdict(plain: Any) -> Verdict:
+    gates = tuple(
+        Gate(
+            name=gate["name"],
+            challenger=VariantId.parse(gate["challenger"]),
+            estimate=_float(gate["estimate"]),
+            margin=float(gate["margin"]),
+            p_value=_float(gate["p_value"]),
+            passed=gate["passed"],
+            why=gate["why"],
+        )
+        for gate in plain["gates"]
+    )
+    winner = None if plain["winner"] is None else VariantId.parse(plain["winner"])
+    return Verdict(
+        plain["outcome"],
+        winner,
+        gates,
+        plain["plan_sha256"],
+        plain["data_sha256"],
+        plain["code_version"],
+        plain["why"],
+    )

@@ -1,0 +1,167 @@
+"""The money HUD as a document: what each variant delivers and costs, the verdict, and what to do next.
+
+A pure function of what was measured and decided. Money is in decimal strings; a number that is not known is
+`{"missing": why}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from pointsman.decision.cells import exact_text
+from pointsman.decision.figures import VariantFigures, variant_figures
+from pointsman.decision.frontier import pareto_frontier
+from pointsman.decision.plan import VerdictPlan
+from pointsman.decision.recommend import recommend
+from pointsman.economics import ExperimentCost, Waterfall, margin, per_delivered_view
+from pointsman.ids import VariantId
+from pointsman.model import Gate, Measurement, Missing, Number, Verdict
+
+_DECIMALS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class HudContext:
+    """What the HUD shows beside measurements and verdict.
+
+    `minimum_detectable_saving` is a share of the incumbent's cost per success. `measure_again` is the command that
+    repeats the comparison. `price_per_view_usd` is what one view is sold for, where a margin is wanted.
+    """
+
+    verdict_id: str
+    benchmark_id: str
+    evaluation_set_id: str
+    waterfalls: Sequence[Waterfall]
+    experiment_cost: ExperimentCost
+    minimum_detectable_saving: Number
+    measure_again: str
+    load_p95_ms: Mapping[VariantId, Number] = field(default_factory=dict)
+    price_per_view_usd: Decimal | None = None
+
+
+def build_hud(
+    plan: VerdictPlan, measurements: Sequence[Measurement], verdict: Verdict, context: HudContext
+) -> dict[str, Any]:
+    """The HUD document of one verdict, made of plain JSON. Equal arguments give equal documents."""
+    figures = variant_figures(plan, measurements)
+    frontier = pareto_frontier((one.variant, one.cost_per_success, one.quality) for one in figures.values())
+    advice = recommend(
+        plan,
+        verdict,
+        figures,
+        verdict_id=context.verdict_id,
+        benchmark_id=context.benchmark_id,
+        minimum_detectable_saving=context.minimum_detectable_saving,
+        load_p95_ms=context.load_p95_ms,
+        measure_again=context.measure_again,
+    )
+    experiment = context.experiment_cost
+    return {
+        "verdict_id": context.verdict_id,
+        "benchmark_id": context.benchmark_id,
+        "evaluation_set_id": context.evaluation_set_id,
+        "route_key": str(plan.incumbent.route_key),
+        "incumbent": str(plan.incumbent),
+        "winner": None if verdict.winner is None else str(verdict.winner),
+        "verdict": {
+            "outcome": verdict.outcome,
+            "why": verdict.why,
+            "gates": [_gate(gate) for gate in verdict.gates],
+            "plan_sha256": verdict.plan_sha256,
+            "data_sha256": verdict.data_sha256,
+            "code_version": verdict.code_version,
+        },
+        "judge": dict(plan.judge),
+        "price_book_sha256": plan.price_book_sha256,
+        "deliveries_per_output": plan.deliveries_per_output,
+        "minimum_saving": plan.min_saving,
+        "minimum_detectable_saving": number_to_json(context.minimum_detectable_saving),
+        "rows": [_row(plan, verdict, context, one, frontier) for one in figures.values()],
+        "frontier": [str(variant) for variant in frontier],
+        "waterfall": [_waterfall(one, figures) for one in context.waterfalls if one.variant in figures],
+        "experiment_cost_usd": {
+            "matrix": number_to_json(experiment.matrix),
+            "judging": number_to_json(experiment.judging),
+            "load": number_to_json(experiment.load),
+            "total": number_to_json(experiment.total),
+        },
+        "recommendations": [{"text": one.text, "command": one.command} for one in advice],
+    }
+
+
+def number_to_json(number: Number) -> str | dict[str, str]:
+    """A decimal string of at most twelve decimal places, or `{"missing": why}`."""
+    return {"missing": number.reason} if isinstance(number, Missing) else exact_text(round(number, _DECIMALS))
+
+
+def number_from_json(value: str | Mapping[str, str]) -> Number:
+    """The inverse of `number_to_json`."""
+    return Decimal(value) if isinstance(value, str) else Missing(value["missing"])
+
+
+def _row(
+    plan: VerdictPlan, verdict: Verdict, context: HudContext, one: VariantFigures, frontier: Sequence[VariantId]
+) -> dict[str, Any]:
+    per_view = per_delivered_view(one.cost_per_success, plan.deliveries_per_output)
+    waterfall = next((fall for fall in context.waterfalls if fall.variant == one.variant), None)
+    per_attempt = waterfall.compute_per_attempt if waterfall else Missing("no attempts were priced")
+    row: dict[str, Any] = {
+        "variant": str(one.variant),
+        "label": one.label,
+        "role": _role(plan, verdict, one.variant),
+        "on_frontier": one.variant in frontier,
+        "cells": one.cells,
+        "successes": one.successes,
+        "lost": one.lost,
+        "attempts": waterfall.attempts if waterfall else None,
+        "compute_per_attempt_usd": number_to_json(per_attempt),
+        "quality": number_to_json(one.quality),
+        "cost_usd": number_to_json(one.cost),
+        "cost_per_success_usd": number_to_json(one.cost_per_success),
+        "cost_per_delivered_view_usd": number_to_json(per_view),
+        "saving": number_to_json(one.saving),
+        "saving_interval": [number_to_json(end) for end in one.saving_interval],
+        "p95_total_ms": number_to_json(one.p95_ms),
+        "p95_total_ms_under_load": number_to_json(context.load_p95_ms.get(one.variant, Missing("no load run"))),
+        "gates": {gate.name: _answer(gate) for gate in verdict.gates if gate.challenger == one.variant},
+    }
+    if context.price_per_view_usd is not None:
+        row["margin"] = number_to_json(margin(context.price_per_view_usd, per_view))
+    return row
+
+
+def _role(plan: VerdictPlan, verdict: Verdict, variant: VariantId) -> str:
+    if variant == verdict.winner:
+        return "winner"
+    return "incumbent" if variant == plan.incumbent else "candidate"
+
+
+def _answer(gate: Gate) -> str:
+    if gate.passed:
+        return "passed"
+    return "failed" if gate.p_value is not None else "not asked"
+
+
+def _gate(gate: Gate) -> dict[str, Any]:
+    return {
+        "name": gate.name,
+        "challenger": str(gate.challenger),
+        "answer": _answer(gate),
+        "estimate": gate.estimate,
+        "margin": gate.margin,
+        "p_value": gate.p_value,
+        "why": gate.why,
+    }
+
+
+def _waterfall(waterfall: Waterfall, figures: Mapping[VariantId, VariantFigures]) -> dict[str, Any]:
+    return {
+        "variant": str(waterfall.variant),
+        "label": figures[waterfall.variant].label,
+        "attempts": waterfall.attempts,
+        "steps": [{"name": name, "usd": number_to_json(amount)} for name, amount in waterfall.steps],
+        "total_usd": number_to_json(waterfall.total),
+    }

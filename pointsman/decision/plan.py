@@ -1,0 +1,169 @@
+"""The declared plan of a comparison: everything that could bend a verdict, fixed and hashed before data is read."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+from pointsman.canonical import canonical_json, sha256_of
+from pointsman.decision.procedure import Margins
+from pointsman.errors import InputRefused
+from pointsman.ids import VariantId
+
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_MOST_SWAPS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PlannedInput:
+    """One input and the cluster (the source it shares with others) it belongs to."""
+
+    input_id: str
+    cluster: str
+
+
+@dataclass(frozen=True)
+class VerdictPlan:
+    """What is compared, on what, and what would count as better.
+
+    `success_margin`: by how much a challenger's success rate may lie below the incumbent's (0.02 = two points of a
+    hundred). `quality_margin`: the same for mean quality, in points of 0..100. `min_saving`: by what share of the
+    incumbent's cost per success a challenger must be cheaper to be worth a switch. `alpha`: the risk of a false winner,
+    over all challengers together. `judge`: the identity of the one judge whose scores are compared (name, model, hash
+    of the rubric). Raises `InputRefused` naming the field.
+    """
+
+    incumbent: VariantId
+    challengers: tuple[VariantId, ...]
+    inputs: tuple[PlannedInput, ...]
+    repeats: int
+    seed: int
+    judge: Mapping[str, str]
+    input_set_sha256: str
+    price_book_sha256: str
+    deliveries_per_output: int
+    code_version: str
+    swaps: int = 10_000
+    alpha: float = 0.05
+    success_margin: float = 0.02
+    quality_margin: float = 2.0
+    min_saving: float = 0.05
+
+    def __post_init__(self) -> None:
+        self._check_cells()
+        _whole("verdict plan, repeats", self.repeats, 1, 1_000)
+        _whole("verdict plan, seed", self.seed, 0, 2**63 - 1)
+        _whole("verdict plan, swaps", self.swaps, 1, _MOST_SWAPS)
+        _whole("verdict plan, deliveries_per_output", self.deliveries_per_output, 0, 10**12)
+        for name, low, high, rule in (
+            ("alpha", 1e-6, 0.5, "a share from 0.000001 to 0.5"),
+            ("success_margin", 0.0, 1.0, "a share from 0 to 1"),
+            ("quality_margin", 0.0, 100.0, "points from 0 to 100"),
+            ("min_saving", 0.0, 0.99, "a share from 0 to 0.99"),
+        ):
+            object.__setattr__(self, name, _real(f"verdict plan, {name}", getattr(self, name), low, high, rule))
+        if 1 / (self.swaps + 1) > self.alpha:
+            least = math.ceil(1 / self.alpha) - 1
+            raise InputRefused("verdict plan, swaps", self.swaps, f"{least} or more, or alpha can never be reached")
+        for name in ("input_set_sha256", "price_book_sha256"):
+            if not isinstance(getattr(self, name), str) or not _SHA256.match(getattr(self, name)):
+                raise InputRefused(f"verdict plan, {name}", getattr(self, name), "64 hexadecimal digits")
+        _text("verdict plan, code_version", self.code_version)
+        if not isinstance(self.judge, Mapping) or not self.judge.get("name"):
+            raise InputRefused("verdict plan, judge", self.judge, "the judge's identity with at least a name")
+        for part, value in self.judge.items():
+            _text(f"verdict plan, judge, {part}", value)
+
+    def _check_cells(self) -> None:
+        if not isinstance(self.incumbent, VariantId):
+            raise InputRefused("verdict plan, incumbent", self.incumbent, "a variant id")
+        object.__setattr__(self, "challengers", tuple(self.challengers))
+        object.__setattr__(self, "inputs", tuple(self.inputs))
+        if not self.challengers:
+            raise InputRefused("verdict plan, challengers", [], "at least one variant other than the incumbent")
+        _no_duplicates("verdict plan, challengers", [str(variant) for variant in self.variants])
+        for variant in self.challengers:
+            if variant.route_key != self.incumbent.route_key:
+                raise InputRefused(
+                    "verdict plan, challengers", str(variant), f"variants of the incumbent's {self.incumbent.route_key}"
+                )
+        if not self.inputs:
+            raise InputRefused("verdict plan, inputs", [], "at least one input")
+        _no_duplicates("verdict plan, inputs", [planned.input_id for planned in self.inputs])
+        for planned in self.inputs:
+            _text("verdict plan, inputs, input_id", planned.input_id)
+            _text("verdict plan, inputs, cluster", planned.cluster)
+
+    @property
+    def variants(self) -> tuple[VariantId, ...]:
+        """The incumbent, then the challengers."""
+        return (self.incumbent, *self.challengers)
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """The clusters in sorted order: the independent units of the comparison."""
+        return tuple(sorted({planned.cluster for planned in self.inputs}))
+
+    @property
+    def margins(self) -> Margins:
+        return Margins(success=self.success_margin, quality=self.quality_margin, min_saving=self.min_saving)
+
+    @cached_property
+    def sha256(self) -> str:
+        return sha256_of(self.as_document())
+
+    def canonical(self) -> bytes:
+        """The canonical JSON whose hash is `sha256`."""
+        return canonical_json(self.as_document())
+
+    def as_document(self) -> dict[str, Any]:
+        plain: dict[str, Any] = {name: getattr(self, name) for name in _NAMES}
+        plain["incumbent"] = str(self.incumbent)
+        plain["challengers"] = [str(variant) for variant in self.challengers]
+        plain["inputs"] = [[planned.input_id, planned.cluster] for planned in self.inputs]
+        plain["judge"] = dict(self.judge)
+        return plain
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> VerdictPlan:
+        """The inverse of `as_document`. Raises `InputRefused` for anything else."""
+        if not isinstance(document, Mapping) or set(document) != set(_NAMES):
+            given = sorted(document) if isinstance(document, Mapping) else document
+            raise InputRefused("verdict plan", given, f"exactly the fields {', '.join(_NAMES)}")
+        plain = dict(document)
+        try:
+            plain["inputs"] = tuple(PlannedInput(*pair) for pair in plain["inputs"])
+            plain["challengers"] = tuple(VariantId.parse(text) for text in plain["challengers"])
+        except TypeError as error:
+            raise InputRefused("verdict plan", str(error), "inputs as pairs, challengers as a list") from error
+        plain["incumbent"] = VariantId.parse(plain["incumbent"])
+        return cls(**plain)
+
+
+_NAMES = tuple(field.name for field in fields(VerdictPlan))
+
+
+def _no_duplicates(field: str, names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputRefused(field, twice[0], "each one once, and no challenger that is the incumbent")
+
+
+def _text(field: str, value: object) -> None:
+    if not isinstance(value, str) or not value.strip():
+        raise InputRefused(field, value, "a text that is not empty")
+
+
+def _whole(field: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InputRefused(field, value, f"a whole number from {low} to {high}")
+
+
+def _real(field: str, value: object, low: float, high: float, rule: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise InputRefused(field, value, rule)
+    return float(value)

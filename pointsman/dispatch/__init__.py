@@ -1,0 +1,69 @@
+"""The dispatch engine: the only room that dispatches. Others write a drive, carry it out, and read what came of it."""
+
+from pointsman.dispatch.checking import check_target
+from pointsman.dispatch.conservation import check_conservation
+from pointsman.dispatch.ledger import JournalCounts, TargetCounts
+from pointsman.dispatch.parent import drive
+from pointsman.dispatch.plan import DriveInput, DrivePlan, Limits, planned_dispatches, write_drive
+from pointsman.dispatch.protocol import (
+    AttemptReport,
+    Capabilities,
+    DispatchTarget,
+    Request,
+    Response,
+    Update,
+    UsageReport,
+)
+from pointsman.dispatch.reading import (
+    read_attempts,
+    read_counts,
+    read_dispatches,
+    read_sketches,
+    read_status,
+    read_summary,
+)
+from pointsman.dispatch.settling import settle
+from pointsman.dispatch.status import (
+    PLANNED_TERMS,
+    SENT_TERMS,
+    DriveStatus,
+    DriveSummary,
+    Interruption,
+    Percentiles,
+)
+from pointsman.dispatch.targets import BUILT_IN_PRESETS, TargetSpec
+
+__all__ = [
+    "BUILT_IN_PRESETS",
+    "PLANNED_TERMS",
+    "SENT_TERMS",
+    "AttemptReport",
+    "Capabilities",
+    "DispatchTarget",
+    "DriveInput",
+    "DrivePlan",
+    "DriveStatus",
+    "DriveSummary",
+    "Interruption",
+    "JournalCounts",
+    "Limits",
+    "Percentiles",
+    "Request",
+    "Response",
+    "TargetCounts",
+    "TargetSpec",
+    "Update",
+    "UsageReport",
+    "check_conservation",
+    "check_target",
+    "drive",
+    "planned_dispatches",
+    "read_attempts",
+    "read_counts",
+    "read_dispatches",
+    "read_sketches",
+    "read_status",
+    "read_summary",
+    "settle",
+    "write_drive",
+]

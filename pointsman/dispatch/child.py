@@ -1,0 +1,132 @@
+"""The driver's process: `python -m pointsman.dispatch.child DRIVE_DIR`, started by `drive`.
+
+SIGTERM cancels the drive. The end of standard input means that the parent is gone: the process stops within a second
+and leaves the drive to be continued. The executor secret comes in the environment. The exit code says how it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import resource
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pointsman.clock import SystemClock
+from pointsman.dispatch.closing import SUMMARY, close_drive
+from pointsman.dispatch.driver import Driver, Ending
+from pointsman.dispatch.durable import replace_file, sole_process
+from pointsman.dispatch.edges import MachineTicks, ThreadDisk
+from pointsman.dispatch.plan import read_header
+from pointsman.dispatch.reading import STATUS
+from pointsman.dispatch.status import DriveStatus
+from pointsman.dispatch.transport import HttpTransport
+from pointsman.dispatch.waiting import ExactSelector
+from pointsman.errors import DependencyDown, PointsmanError
+from pointsman.settings import Secret
+
+EXIT_CODES: dict[Ending, int] = {"completed": 0, "cancelled": 0, "target_lost": 75, "interrupted": 76}
+REFUSED = 70
+"""The last line of standard error is the error as JSON."""
+SECRET_VARIABLE = "STUDIO_EXECUTOR_SECRET"
+_ORPHAN_WAIT_S = 10.0
+_SWITCH_EVERY_S = 0.0005
+"""The disk thread must give the interpreter back sooner than the lateness that is allowed."""
+_COLLECT_AFTER = 400_000
+"""Objects made since the last collection; one of this size takes some milliseconds."""
+
+
+def main(drive_dir: Path) -> int:
+    try:
+        with sole_process(drive_dir, wait_s=_ORPHAN_WAIT_S, clock=SystemClock()):
+            if (drive_dir / SUMMARY).is_file():
+                return 0
+            sys.setswitchinterval(_SWITCH_EVERY_S)
+            _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # every request in flight is a connection
+            with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(ExactSelector())) as runner:
+                ending = runner.run(_drive(drive_dir))
+            if ending in ("completed", "cancelled"):
+                close_drive(drive_dir, "completed" if ending == "completed" else "cancelled")
+            return EXIT_CODES[ending]
+    except OSError as error:
+        _tell(
+            DependencyDown(
+                f"The drive folder cannot be written: {error.strerror}.",
+                instruction=f"Make room, or make it writable: ls -ld {drive_dir}",
+                code="drive_folder",
+            )
+        )
+        return REFUSED
+    except PointsmanError as error:
+        _tell(error)
+        return REFUSED
+
+
+def _tell(error: PointsmanError) -> None:
+    """Standard error is how the parent hears of it."""
+    print(json.dumps({"kind": type(error).__name__, **error.as_failure()}), file=sys.stderr)  # noqa: T201
+
+
+async def _drive(drive_dir: Path) -> Ending:
+    header = read_header(drive_dir)
+    target = header.target.build()
+    secret = os.environ.pop(SECRET_VARIABLE, None)
+    transport = HttpTransport(
+        header.target.base_url,
+        secret=Secret(secret) if secret and target.capabilities.needs_executor_secret else None,
+        timeout_s=header.limits.request_timeout_s,
+    )
+    driver = Driver(drive_dir, target=target, transport=transport, disk=(disk := ThreadDisk()), ticks=MachineTicks())
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, driver.stop, "cancelled")
+
+    def parent_spoke() -> None:
+        if not os.read(0, 4096):
+            loop.remove_reader(0)
+            driver.stop("interrupted")
+
+    loop.add_reader(0, parent_spoke)
+    # Nothing that exists now will ever be garbage; collections in the middle of sending make it late.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    reporting = asyncio.create_task(_report(drive_dir, driver, disk))
+    try:
+        return await driver.run()
+    finally:
+        reporting.cancel()
+        loop.remove_reader(0)
+        await transport.close()
+
+
+async def _report(drive_dir: Path, driver: Driver, disk: ThreadDisk) -> None:
+    """Write the live status every second, and collect garbage when there is much of it."""
+    sent = 0
+    while True:
+        status = _status(driver, sent)
+        sent = driver.board.counts["sent"]
+        await disk.run(lambda: replace_file(drive_dir / STATUS, status.model_dump_json().encode()))  # noqa: B023
+        if gc.get_count()[0] > _COLLECT_AFTER:
+            gc.collect(0)
+        await asyncio.sleep(1.0)
+
+
+def _status(driver: Driver, sent_before: int) -> DriveStatus:
+    return DriveStatus(
+        phase=driver.phase,
+        at=datetime.now(UTC),
+        elapsed_s=max(0.0, driver.now_ns() / 1e9),
+        counts=driver.board.terms(),
+        sent_per_s=float(max(0, driver.board.counts["sent"] - sent_before)),
+        **driver.figures.percentiles(),
+        interruptions=driver.interruptions,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,128 @@
+"""What the journal says in the end: one row per planned dispatch, and the counts of the conservation law."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from pointsman.dispatch.claims import Claim, read_claims
+from pointsman.dispatch.journal import read_journal
+from pointsman.dispatch.plan import read_planned
+from pointsman.dispatch.status import ANSWERED, PLANNED_TERMS, SENT_TERMS, TERMINAL_SENT
+
+
+@dataclass(frozen=True, slots=True)
+class JournalCounts:
+    """Counted from journal rows (`still_planned`: from rows of the plan that no journal row names)."""
+
+    terms: Mapping[str, int]
+    answered: Mapping[str, int]
+    """Dispatches by what their rows say that the target said."""
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class TargetCounts:
+    """Counted where requests leave and the target's answers are heard, file by file (the journal's tally rows)."""
+
+    sent: int
+    answered: Mapping[str, int]
+    rows: int
+
+
+def fold(planned: pl.DataFrame, journal: pl.DataFrame, claims: list[Claim]) -> pl.DataFrame:
+    """One row per planned dispatch in plan order, with its last known state and times after the epoch.
+
+    Columns of the plan plus: claimed, planned_ns, sent (bool), sent_ns, ack_ns, end_ns (last news), state, and the
+    journal's columns about the job. `state` is a term of the conservation law.
+    """
+    rows = journal.filter(pl.col("seq") >= 0).with_row_index("n")
+    kind = pl.col("kind")
+    news = rows.filter(kind.is_in(["state", "end"]))
+    last = pl.col("state").drop_nulls().last()
+    by_seq = (
+        rows.group_by("seq", maintain_order=True)
+        .agg(
+            pl.col("n").filter(kind == "sent").max().alias("n_sent"),
+            pl.col("n").filter(kind == "released").max().alias("n_released"),
+            pl.col("at_ns").filter(kind == "sent").last().alias("sent_ns"),
+            pl.col("at_ns").filter(pl.col("acked")).last().alias("ack_ns"),
+            pl.col("acked").any().alias("acked"),
+            pl.col("state").filter(kind == "unsent").last().alias("unsent_state"),
+            pl.col("at_ns").filter(kind == "end").last().alias("end_ns"),
+            pl.col("told").drop_nulls().last(),
+            pl.col("reason").filter(kind.is_in(["end", "unsent"])).last(),
+            *(
+                pl.col(name).drop_nulls().last()
+                for name in (
+                    *("job_id", "variant", "generation", "queue_ms", "run_ms", "elapsed_ms", "attempts"),
+                    *("output_uri", "output_sha256", "output_bytes"),
+                )
+            ),
+        )
+        .join(news.group_by("seq").agg(last.alias("sent_state")), on="seq", how="left", maintain_order="left")
+    )
+    sent = pl.col("n_sent").is_not_null() & (pl.col("n_released").is_null() | (pl.col("n_sent") > pl.col("n_released")))
+    state = (
+        pl.when(pl.col("unsent_state").is_not_null())
+        .then(pl.col("unsent_state"))
+        .when(pl.col("sent_state").is_not_null())
+        .then(pl.col("sent_state"))
+        .when(pl.col("sent"))
+        .then(pl.lit("awaiting_ack"))
+        .otherwise(pl.lit("still_planned"))
+    )
+    return (
+        planned.join(by_seq, on="seq", how="left", maintain_order="left")
+        .with_columns(sent.fill_null(False).alias("sent"), pl.col("acked").fill_null(False))
+        .with_columns(state.alias("state"))
+        .join_asof(_claim_frame(claims), left_on="seq", right_on="first", strategy="backward", check_sortedness=False)
+        .with_columns((pl.col("last").is_not_null() & (pl.col("seq") <= pl.col("last"))).alias("claimed"))
+        # What was never claimed would have come after everything that was: at the schedule's last shift.
+        .with_columns((pl.col("due_ns") + pl.col("shift_ns").fill_null(0)).alias("planned_ns"))
+        .drop("n_sent", "n_released", "unsent_state", "sent_state", "first", "last", "shift_ns")
+    )
+
+
+def _claim_frame(claims: list[Claim]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "first": [claim.first for claim in claims],
+            "last": [claim.last for claim in claims],
+            "shift_ns": [claim.shift_ns for claim in claims],
+        },
+        schema={"first": pl.Int64, "last": pl.Int64, "shift_ns": pl.Int64},
+    )
+
+
+def fold_drive(drive_dir: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(one row per planned dispatch, the journal) of a drive folder."""
+    journal = read_journal(drive_dir)
+    return fold(read_planned(drive_dir), journal, read_claims(drive_dir)), journal
+
+
+def count(folded: pl.DataFrame, journal: pl.DataFrame) -> tuple[JournalCounts, TargetCounts]:
+    """The two sides of the conservation check, each from its own source."""
+    rows = journal.filter(pl.col("seq") >= 0)
+    ends = Counter(rows.filter(pl.col("kind") == "end")["state"].to_list())
+    unsent = Counter(rows.filter(pl.col("kind") == "unsent")["state"].to_list())
+    states = Counter(folded["state"].to_list())
+    terms = {term: states[term] for term in SENT_TERMS if term not in TERMINAL_SENT}
+    terms |= {term: ends[term] for term in TERMINAL_SENT}
+    terms |= {term: unsent[term] for term in ("dropped", "cancelled_unsent")}
+    terms["still_planned"] = states["still_planned"]
+    terms["sent"] = int(folded["sent"].sum())
+    told = Counter(folded["told"].drop_nulls().to_list())
+    answered = {name: told[name] for name in ANSWERED} | {"accepted": int(folded["acked"].sum())}
+    tally: Counter[str] = Counter()
+    for text in journal.filter(pl.col("seq") < 0)["reason"].to_list():
+        tally.update(json.loads(text))
+    return (
+        JournalCounts({term: terms[term] for term in (*PLANNED_TERMS, *SENT_TERMS)}, answered, rows.height),
+        TargetCounts(tally["sent"], {name: tally[name] for name in ANSWERED}, tally["rows"]),
+    )

@@ -1,0 +1,142 @@
+"""Carrying out a drive in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pointsman
+from pointsman.clock import Clock, SystemClock
+from pointsman.dispatch.durable import sole_process
+from pointsman.dispatch.plan import DriveHeader, read_header, read_planned, schedule_length_s
+from pointsman.dispatch.reading import STATUS, read_live_status, read_summary
+from pointsman.dispatch.settling import settle_locked
+from pointsman.dispatch.status import DriveStatus, DriveSummary
+from pointsman.errors import Conflict, DataCheckFailed, DependencyDown, InputRefused, RunFailed
+from pointsman.processes import ChildResult, supervise
+from pointsman.settings import Secret
+
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_SECRET_VARIABLE = "STUDIO_EXECUTOR_SECRET"
+_TARGET_LOST, _INTERRUPTED, _REFUSED = 75, 76, 70
+_MARGIN_S = 60.0
+_ORPHAN_WAIT_S = 10.0
+_DEAF_LIMIT_S = 15.0
+_AGAIN = "Run the same command again: it continues where this one stopped."
+
+
+def drive(
+    drive_dir: Path,
+    *,
+    secret: Secret | None,
+    cancelled: Callable[[], bool] = lambda: False,
+    on_status: Callable[[DriveStatus], None] = lambda status: None,
+    clock: Clock | None = None,
+) -> DriveSummary:
+    """Dispatch what the folder's plan says and return when every dispatch has ended; a closed drive returns at once.
+
+    `cancelled` is asked several times a second: when it says so, jobs in flight are ended at the target and the drive
+    closes with outcome `cancelled`. After any interruption, a kill included, the same call continues.
+
+    Raises `DependencyDown` (code `target_lost`: out of reach for longer than the plan's patience), `Conflict` (another
+    process dispatches it), `InputRefused` (no secret for a target that needs one), `RunFailed` (the process died), or
+    `DataCheckFailed` (the numbers do not add up).
+    """
+    clock = clock or SystemClock()
+    summary = read_summary(drive_dir)
+    if summary is not None:
+        return summary
+    header = read_header(drive_dir)
+    last: DriveStatus | None = None
+    began = clock.monotonic()
+    (drive_dir / STATUS).unlink(missing_ok=True)
+
+    def tick() -> None:
+        nonlocal last
+        found = read_live_status(drive_dir)
+        if found is not None and found != last:
+            last = found
+            on_status(found)
+
+    def cancelled_and_heard() -> bool:
+        # Before its first report the child does not listen yet, and would die without ending jobs at the target.
+        return cancelled() and (last is not None or clock.monotonic() - began > _DEAF_LIMIT_S)
+
+    result = supervise(
+        [sys.executable, "-m", "pointsman.dispatch.child", str(drive_dir.absolute())],
+        env=_environment(header, secret),
+        deadline_s=_deadline_s(drive_dir, header),
+        cancelled=cancelled_and_heard,
+        on_tick=tick,
+        clock=clock,
+    )
+    summary = read_summary(drive_dir)
+    if summary is not None:
+        return summary
+    if result.ended == "cancelled":
+        # It was killed before it could say good-bye to the target.
+        with sole_process(drive_dir, wait_s=_ORPHAN_WAIT_S, clock=clock):
+            return settle_locked(drive_dir, "cancelled", reason="not confirmed by the target")
+    raise _error(header, result)
+
+
+def _environment(header: DriveHeader, secret: Secret | None) -> Mapping[str, str]:
+    """What the child may know: where Python is, and the secret if the target's preset asks for it."""
+    environment = {
+        name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith(("PYTHON", "COV_"))
+    }
+    environment["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(Path(pointsman.__file__).parent.parent), os.environ.get("PYTHONPATH")])
+    )
+    # One thread is enough for small files, and leaves the other cores to the sending loop and the target.
+    environment["POLARS_MAX_THREADS"] = "1"
+    if header.target.build().capabilities.needs_executor_secret:
+        if secret is None:
+            raise InputRefused(
+                _SECRET_VARIABLE,
+                None,
+                f"the executor secret of target {header.target.name}",
+                instruction=f"Set {_SECRET_VARIABLE} to the secret that the target was started with.",
+            )
+        environment[_SECRET_VARIABLE] = secret.reveal()
+    return environment
+
+
+def _deadline_s(drive_dir: Path, header: DriveHeader) -> float | None:
+    """When the child must have ended, whatever happens; None for a closed loop, which its own stall rule bounds."""
+    length = schedule_length_s(read_planned(drive_dir))
+    limits = header.limits
+    if length == float("inf"):
+        return None
+    return length + 2 * limits.drain_limit_s + 2 * limits.request_timeout_s + limits.target_patience_s + _MARGIN_S
+
+
+def _error(header: DriveHeader, result: ChildResult) -> Exception:
+    target = header.target
+    if result.exit_code == _TARGET_LOST:
+        return DependencyDown(
+            f"Target {target.name} at {target.base_url} was out of reach for {header.limits.target_patience_s:g} s.",
+            instruction=f"Bring it back, then: {_AGAIN}",
+            code="target_lost",
+        )
+    if result.exit_code == _INTERRUPTED:
+        return RunFailed("The dispatch driver was interrupted.", instruction=_AGAIN, code="driver_interrupted")
+    if result.exit_code == _REFUSED:
+        try:
+            told = json.loads(result.stderr_tail.strip().splitlines()[-1])
+            kinds = {"Conflict": Conflict, "DataCheckFailed": DataCheckFailed, "DependencyDown": DependencyDown}
+            kind = kinds.get(told["kind"], RunFailed)
+            return kind(told["message"], instruction=told["instruction"], code=told["code"])
+        except (ValueError, KeyError, IndexError):
+            pass  # it did not get as far as writing its last line
+    if result.ended == "deadline":
+        return RunFailed("The dispatch driver did not end in time.", instruction=_AGAIN, code="driver_stuck")
+    return RunFailed(
+        f"The dispatch driver died (exit code {result.exit_code}).",
+        instruction=_AGAIN,
+        code="driver_died",
+        stderr=result.stderr_tail,
+    )

@@ -1,0 +1,249 @@
+"""What to dispatch: a drive's plan as a folder with `plan.json` (how) and `plan.arrow` (one row per dispatch)."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from pointsman.canonical import canonical_json
+from pointsman.dispatch.durable import write_durably
+from pointsman.dispatch.targets import TargetSpec
+from pointsman.errors import Conflict, InputRefused, NotFound
+from pointsman.ids import RouteKey, VariantId, check_id
+from pointsman.model import Dispatch, InputMember, Variant
+
+PLAN_SCHEMA: Mapping[str, Any] = {
+    "seq": pl.Int64,
+    "due_ns": pl.Int64,
+    "route": pl.String,
+    "input_id": pl.String,
+    "repeat": pl.Int64,
+    "stage": pl.Int64,
+}
+Column: TypeAlias = Any
+"""A sequence, an array, a polars Series, or one value for all rows."""
+
+
+class DriveInput(BaseModel):
+    """One input that dispatches of the drive name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    uri: str
+    sha256: str
+    bytes: int = Field(ge=0)
+    cluster: str
+
+    def member(self, input_id: str) -> InputMember:
+        return InputMember(input_id, self.uri, self.sha256, self.bytes, self.cluster)
+
+    @classmethod
+    def of(cls, member: InputMember) -> DriveInput:
+        return cls(uri=member.uri, sha256=member.sha256, bytes=member.bytes, cluster=member.cluster)
+
+
+class Limits(BaseModel):
+    """What bounds a drive. Times in seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_in_flight: int = Field(default=1000, ge=1, le=100_000)
+    """Sent and not ended. Open loop: a dispatch that is due while that many are in flight is dropped."""
+    max_in_flight_per_provider: int | None = Field(default=None, ge=1)
+    poll_interval_s: float = Field(default=0.2, ge=0.01, le=60)
+    drain_limit_s: float = Field(default=60.0, gt=0, le=86_400)
+    """How long after the last send to wait for outcomes; closed loop: also how long nothing at all may be learnt."""
+    request_timeout_s: float = Field(default=10.0, gt=0, le=3600)
+    target_patience_s: float = Field(default=30.0, gt=0, le=3600)
+    """How long the target may be out of reach before the drive stops with `target_lost`."""
+    fetch_outputs: bool = False
+
+
+class DriveHeader(BaseModel):
+    """`plan.json`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run_id: str
+    target: TargetSpec
+    variants: dict[str, dict[str, JsonValue]]
+    inputs: dict[str, DriveInput]
+    limits: Limits = Limits()
+    planned: int
+    dispatches_sha256: str
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must not change once the folder exists. Where the target listens may: a restarted one moves."""
+        document = self.model_dump(mode="json")
+        del document["target"]["base_url"]
+        return document
+
+
+class DrivePlan:
+    """One drive: what `write_drive` writes. Raises `InputRefused` when it does not fit together."""
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        target: TargetSpec,
+        variants: Mapping[str, Mapping[str, Any]],
+        inputs: Mapping[str, DriveInput],
+        dispatches: pl.DataFrame,
+        limits: Limits | None = None,
+    ) -> None:
+        check_id("run id", run_id)
+        _check_dispatches(dispatches, variants, inputs)
+        self.dispatches = dispatches
+        try:
+            self.header = DriveHeader(
+                run_id=run_id,
+                target=target,
+                variants={name: dict(params) for name, params in variants.items()},
+                inputs=dict(inputs),
+                limits=limits or Limits(),
+                planned=dispatches.height,
+                dispatches_sha256=_fingerprint(dispatches),
+            )
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InputRefused("drive " + ".".join(map(str, first["loc"])), first.get("input"), first["msg"]) from error
+
+
+def planned_dispatches(
+    *,
+    route: Column,
+    input_id: Column,
+    seq: Column | None = None,
+    due_ns: Column | None = None,
+    repeat: Column = 0,
+    stage: Column = 0,
+) -> pl.DataFrame:
+    """The columns of `plan.arrow` from sequences, arrays or single values, which are repeated to the common length.
+
+    `seq` defaults to 0, 1, 2...; `due_ns` = nanoseconds after the epoch in ascending order, None = closed loop.
+    `route` holds variant ids or route keys as text.
+    """
+    given = {"seq": seq, "due_ns": due_ns, "route": route, "input_id": input_id, "repeat": repeat, "stage": stage}
+    lengths = {len(value) for value in given.values() if _is_column(value)}
+    if len(lengths) > 1:
+        raise InputRefused("planned dispatches", sorted(lengths), "columns of one length")
+    height = lengths.pop() if lengths else 1
+    if seq is None:
+        given["seq"] = range(height)
+    return pl.DataFrame(
+        {
+            name: pl.Series(name, list(value) if isinstance(value, range) else value, dtype=PLAN_SCHEMA[name])
+            if _is_column(value)
+            else pl.Series(name, [value] * height, dtype=PLAN_SCHEMA[name])
+            for name, value in given.items()
+        }
+    )
+
+
+def _is_column(value: Any) -> bool:
+    return hasattr(value, "__len__") and not isinstance(value, str)
+
+
+def write_drive(drive_dir: Path, plan: DrivePlan) -> None:
+    """Write the plan, `plan.json` last. Again with the same plan is a no-op; raises `Conflict` for another one."""
+    written = drive_dir / "plan.json"
+    document = canonical_json(plan.header.model_dump(mode="json")) + b"\n"
+    if written.is_file():
+        if read_header(drive_dir).identity != plan.header.identity:
+            raise Conflict(
+                f"{drive_dir} already holds another plan.",
+                instruction="Use another run id, or run the command that wrote this plan again.",
+                code="drive_differs",
+            )
+        if written.read_bytes() != document:
+            write_durably(written, document)
+        return
+    drive_dir.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    dispatches = plan.dispatches.select(list(PLAN_SCHEMA))
+    dispatches.with_columns(_dispatch_ids(plan.header.run_id, dispatches)).write_ipc(buffer)
+    write_durably(drive_dir / "plan.arrow", buffer.getvalue())
+    write_durably(written, document)
+
+
+def read_header(drive_dir: Path) -> DriveHeader:
+    """Read `plan.json`. Raises `NotFound` or `InputRefused`."""
+    path = drive_dir / "plan.json"
+    if not path.is_file():
+        raise NotFound("drive folder", str(drive_dir), "a folder that a drive was written to")
+    try:
+        return DriveHeader.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise InputRefused("plan.json", str(path), f"a drive's plan ({error.error_count()} errors)") from error
+
+
+def read_planned(drive_dir: Path) -> pl.DataFrame:
+    """Read `plan.arrow`: the columns of PLAN_SCHEMA and `dispatch_id`, in sending order."""
+    return pl.read_ipc(drive_dir / "plan.arrow")
+
+
+def parse_route(text: str) -> VariantId | RouteKey:
+    """A variant id pins the dispatch, a route key leaves the choice to the gateway. Raises `InputRefused`."""
+    return VariantId.parse(text) if ":wf:" in text else RouteKey.parse(text)
+
+
+def variant_of(header: DriveHeader, route: VariantId | RouteKey) -> Variant | None:
+    """The variant that a route pins, with the parameters of the plan."""
+    if isinstance(route, RouteKey):
+        return None
+    return Variant(route, header.target.name, header.variants[str(route)])
+
+
+def _check_dispatches(dispatches: pl.DataFrame, variants: Mapping[str, Any], inputs: Mapping[str, DriveInput]) -> None:
+    if dict(dispatches.schema) != dict(PLAN_SCHEMA):
+        raise InputRefused("planned dispatches", dict(dispatches.schema), f"the columns {', '.join(PLAN_SCHEMA)}")
+    if dispatches.height == 0:
+        raise InputRefused("planned dispatches", 0, "one or more")
+    for name in ("seq", "route", "input_id", "repeat", "stage"):
+        if dispatches[name].null_count():
+            raise InputRefused(f"planned dispatches, {name}", None, "a value in every row")
+    seq = dispatches["seq"]
+    if seq[0] < 0 or not (seq.diff().drop_nulls() > 0).all():
+        raise InputRefused("planned dispatches, seq", seq.head(5).to_list(), "numbers of 0 or more that only grow")
+    due = dispatches["due_ns"]
+    if due.null_count() not in (0, due.len()):
+        raise InputRefused("planned dispatches, due_ns", None, "all due (open loop) or none (closed loop)")
+    if due.null_count() == 0 and (due[0] < 0 or not (due.diff().drop_nulls() >= 0).all()):
+        raise InputRefused("planned dispatches, due_ns", due.head(5).to_list(), "times of 0 or more that never fall")
+    for text in dispatches["route"].unique().to_list():
+        if isinstance(parse_route(text), VariantId) and text not in variants:
+            raise NotFound("planned route", text, ", ".join(sorted(variants)) or "none: the drive has no variants")
+    for input_id in dispatches["input_id"].unique().to_list():
+        if input_id not in inputs:
+            raise NotFound("planned input", input_id, ", ".join(sorted(inputs)) or "none: the drive has no inputs")
+
+
+def _dispatch_ids(run_id: str, dispatches: pl.DataFrame) -> pl.Series:
+    """Derived here once for all: while dispatches are sent there is better use for the time."""
+    routes = {text: parse_route(text) for text in dispatches["route"].unique().to_list()}
+    pairs = zip(dispatches["seq"].to_list(), dispatches["route"].to_list(), strict=True)
+    ids = [Dispatch(run_id, seq, routes[route], "").id for seq, route in pairs]
+    return pl.Series("dispatch_id", ids, dtype=pl.String)
+
+
+def _fingerprint(dispatches: pl.DataFrame) -> str:
+    """sha256 over the values column by column, so that it does not depend on the file format's version."""
+    digest = hashlib.sha256()
+    for name in PLAN_SCHEMA:
+        digest.update(canonical_json([name, dispatches[name].to_list()]))
+    return digest.hexdigest()
+
+
+def schedule_length_s(dispatches: pl.DataFrame) -> float:
+    """When the last dispatch is due, seconds after the epoch; infinite for a closed loop."""
+    due = dispatches["due_ns"]
+    return math.inf if due.null_count() else float(due[-1]) / 1e9

@@ -1,0 +1,119 @@
+"""What a dispatch target is: a sans-IO adapter that says which request to make and what an answer means.
+
+The driver owns the transport, so one adapter serves the hot path, the tests and `targets check` alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol
+
+from pointsman.ids import RouteKey, VariantId
+from pointsman.model import AttemptOutcome, InputMember, Number, Variant
+
+Purpose = Literal["submit", "poll", "cancel"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request, relative to the target's base URL. `asks_for` = the dispatch ids whose fate it may tell."""
+
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    asks_for: tuple[str, ...]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    purpose: Purpose = "submit"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What came back. `headers` has lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReport:
+    sku: str
+    quantity: Number
+    basis: Literal["measured", "estimated"]
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptReport:
+    """One billable try as the target tells it."""
+
+    number: int
+    provider: str
+    outcome: AttemptOutcome
+    started: datetime
+    ended: datetime | None
+    usage: tuple[UsageReport, ...] = ()
+
+
+TargetState = Literal["submitted", "queued", "leased", "completed", "failed", "refused", "cancelled", "absent"]
+"""`refused` = the target did not take the job; `absent` = the target says that it does not know the id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What one answer says about one dispatch. Times in milliseconds by the target's own clock."""
+
+    dispatch_id: str
+    state: TargetState
+    job_id: str | None = None
+    reason: str | None = None
+    variant: str | None = None
+    generation: int | None = None
+    queue_ms: float | None = None
+    run_ms: float | None = None
+    elapsed_ms: float | None = None
+    """From taking the job to its end: finer than the interval at which we ask."""
+    attempts: tuple[AttemptReport, ...] = ()
+    output_path: str | None = None
+    """Where to fetch the output: a path under the base URL, once completed."""
+    output_sha256: str | None = None
+    output_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    idempotent_submit: bool
+    """A repeated submission of one dispatch id is one job: only then may the driver send again."""
+    status_by_dispatch_id: bool
+    """The target can be asked about a dispatch whose submission was never answered."""
+    batch_status: int
+    """How many jobs one status request may name; 1 = no batch endpoint; 0 = no status: the submit answer is final."""
+    cancel: bool
+    usage: bool
+    needs_executor_secret: bool
+
+
+class DispatchTarget(Protocol):
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def submit(
+        self, dispatch_id: str, route: VariantId | RouteKey, variant: Variant | None, member: InputMember
+    ) -> Request:
+        """The request that starts one job. `variant` is None for a routed dispatch: the gateway decides.
+
+        The id is that of `pointsman.model.Dispatch`; deriving it takes longer than everything else about a request, so
+        the plan holds it.
+        """
+        ...
+
+    def poll(self, jobs: Sequence[tuple[str, str | None]]) -> Request:
+        """The request that asks for the state of (dispatch id, job id) pairs, at most `batch_status` of them."""
+        ...
+
+    def cancel(self, dispatch_id: str, job_id: str | None) -> Request: ...
+
+    def parse(self, sent: Request, got: Response) -> Sequence[Update]:
+        """What the answer says. Raises `RunFailed` with code `garbage_answer` when it cannot be understood."""
+        ...

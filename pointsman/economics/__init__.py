@@ -1,0 +1,32 @@
+"""Prices and money: the dated price book, what each cell cost, the waterfall, the measurements a verdict rests on."""
+
+from pointsman.economics.budget import ensure_within_budget
+from pointsman.economics.cells import PricedCell, price_cells, price_missing
+from pointsman.economics.entries import PriceEntry
+from pointsman.economics.experiment import ExperimentCost, experiment_cost, load_cost
+from pointsman.economics.measurements import measurements
+from pointsman.economics.price_book import PriceBook, PriceBookSpec, list_prices, register
+from pointsman.economics.pricing import margin, per_delivered_view, per_success, total
+from pointsman.economics.waterfall import Waterfall, waterfalls
+
+__all__ = [
+    "ExperimentCost",
+    "PriceBook",
+    "PriceBookSpec",
+    "PriceEntry",
+    "PricedCell",
+    "Waterfall",
+    "ensure_within_budget",
+    "experiment_cost",
+    "list_prices",
+    "load_cost",
+    "margin",
+    "measurements",
+    "per_delivered_view",
+    "per_success",
+    "price_cells",
+    "price_missing",
+    "register",
+    "total",
+    "waterfalls",
+]

@@ -1,0 +1,99 @@
+"""What it cost to find out: the matrix, the judging and the load runs. Kept apart from what production would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sa
+
+from pointsman.dispatch import read_attempts
+from pointsman.economics.cells import NEVER_SENT, PricedCell
+from pointsman.economics.price_book import PriceBook
+from pointsman.economics.pricing import total, usage_cost
+from pointsman.errors import NotFound
+from pointsman.model import Missing, Number
+from pointsman.storage import tables
+from pointsman.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentCost:
+    """USD spent on one comparison. The outputs are delivered to nobody, so egress and storage are not in it."""
+
+    matrix: Number
+    judging: Number
+    load: Number
+
+    @property
+    def total(self) -> Number:
+        return total((self.matrix, self.judging, self.load))
+
+
+def experiment_cost(
+    ws: Workspace, benchmark_id: str, cells: Iterable[PricedCell], book: PriceBook, *, load_run_ids: Sequence[str] = ()
+) -> ExperimentCost:
+    """Price everything that was run for a benchmark: its `cells`, all its judgements (abandoned sets too), load runs.
+
+    Raises `NotFound` for an unknown load run.
+    """
+    return ExperimentCost(
+        matrix=total(cell.compute for cell in cells if cell.status not in NEVER_SENT),
+        judging=_judging_cost(ws, benchmark_id, book),
+        load=total(load_cost(read_attempts(ws.results.path(path)), book) for path in _load_paths(ws, load_run_ids)),
+    )
+
+
+def load_cost(attempts: pl.DataFrame, book: PriceBook) -> Number:
+    """USD for the attempts of a drive, a row per attempt and sku.
+
+    A row without usage makes the sum `Missing`, unless the target refused the job: then there was nothing to bill.
+    """
+    rows = attempts.select("provider", "outcome", "started", "sku", "quantity", "missing_reason").iter_rows(named=True)
+    return total(_row_cost(row, book) for row in rows)
+
+
+def _load_paths(ws: Workspace, load_run_ids: Sequence[str]) -> list[str]:
+    runs = tables.load_test_runs
+    with ws.database.connect() as connection:
+        found = connection.execute(sa.select(runs.c.id, runs.c.results_path).where(runs.c.id.in_(load_run_ids)))
+        paths = {row.id: row.results_path for row in found}
+    for run_id in load_run_ids:
+        if run_id not in paths:
+            raise NotFound("load-test run", run_id, "the id of a load-test run")
+    return [paths[run_id] for run_id in load_run_ids]
+
+
+def _row_cost(row: dict[str, Any], book: PriceBook) -> Number:
+    if row["sku"] is None:
+        if row["outcome"] == "refused":
+            return Decimal(0)
+        return Missing(row["missing_reason"] or f"{row['provider']} reports no usage")
+    quantity = Missing(row["missing_reason"]) if row["quantity"] is None else Decimal(row["quantity"])
+    return usage_cost(book, row["sku"], quantity, row["started"])
+
+
+def _judging_cost(ws: Workspace, benchmark_id: str, book: PriceBook) -> Number:
+    # A judgement without a usage row cost nothing outside this machine; one that may have been billed has a row.
+    attempts, usage, sets = tables.attempts, tables.usage, tables.evaluation_sets
+    own_sets = sa.select(sets.c.id).where(sets.c.benchmark_id == benchmark_id)
+    query = (
+        sa.select(
+            attempts.c.provider,
+            attempts.c.outcome,
+            attempts.c.started_at.label("started"),
+            usage.c.sku,
+            usage.c.quantity,
+            usage.c.missing_reason,
+        )
+        .join(usage, usage.c.subject_id == attempts.c.id)
+        .where(
+            attempts.c.subject_kind == "judgement",
+            attempts.c.run_id.in_(own_sets),
+        )
+    )
+    with ws.database.connect() as connection:
+        return total(_row_cost(dict(row._mapping), book) for row in connection.execute(query))

@@ -1,0 +1,124 @@
+"""The price book: dated prices by sku, from the built-in file and a user's own, and token prices by model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pointsman.canonical import sha256_of
+from pointsman.economics.entries import PriceEntry, check_validity, read_entries
+from pointsman.economics.token_prices import token_price, token_price_source
+from pointsman.ids import derive
+from pointsman.model import Missing, Number
+from pointsman.storage import insert_absent, tables
+from pointsman.workspace import Workspace
+
+BUILT_IN = Path(__file__).with_name("prices") / "2026-11.toml"
+_PICO_DOLLAR = Decimal("1e-12")
+EXACT = Context(prec=120, rounding=ROUND_HALF_EVEN)
+"""Wide enough for every product of a quantity and a price; only `_PICO_DOLLAR` rounds."""
+
+
+@dataclass(frozen=True)
+class PriceBook:
+    """Prices that cannot change while it is used. `sha256` names its whole content, token prices included."""
+
+    entries: tuple[PriceEntry, ...]
+
+    @classmethod
+    def load(cls, path: Path = BUILT_IN, overrides: Path | None = None) -> PriceBook:
+        """Read a price file; every sku that `overrides` names takes all its entries from there.
+
+        Raises `InputRefused` (or `NotFound`) naming the file, the sku and the dates.
+        """
+        entries = read_entries(path)
+        if overrides is not None:
+            own = read_entries(overrides)
+            replaced = {entry.sku for entry in own}
+            entries = (*(entry for entry in entries if entry.sku not in replaced), *own)
+        return cls(check_validity(entries, where=str(path)))
+
+    @cached_property
+    def sha256(self) -> str:
+        return sha256_of({"entries": [_document(entry) for entry in self.entries], "tokens": token_price_source()})
+
+    @cached_property
+    def _by_sku(self) -> Mapping[str, tuple[PriceEntry, ...]]:
+        return {sku: tuple(entry for entry in self.entries if entry.sku == sku) for sku in self.skus}
+
+    @cached_property
+    def skus(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(entry.sku for entry in self.entries))
+
+    def entry(self, sku: str, at: datetime) -> PriceEntry | None:
+        """The entry of `sku` that is valid at a time, or None."""
+        return next((entry for entry in self._by_sku.get(sku, ()) if entry.covers(at)), None)
+
+    def price(self, sku: str, at: datetime) -> Number:
+        """USD for one of the unit that `sku` ends in, at a time. `Missing` when the book does not hold it."""
+        entry = self.entry(sku, at)
+        if entry is not None:
+            return entry.usd / entry.factor
+        tokens = None if sku in self._by_sku else token_price(sku, at)
+        return Missing(f"no price for {sku} on {at.astimezone(UTC):%Y-%m-%d}") if tokens is None else tokens
+
+    def cost(self, sku: str, quantity: Decimal, at: datetime) -> Number:
+        """USD for `quantity` of `sku`, rounded half-even to 1e-12 USD, so that sums of costs are exact."""
+        entry = self.entry(sku, at)
+        if entry is not None:
+            return _cost(quantity, entry.usd, entry.factor)
+        price = self.price(sku, at)
+        return price if isinstance(price, Missing) else _cost(quantity, price, Decimal(1))
+
+
+def _cost(quantity: Decimal, usd: Decimal, factor: Decimal) -> Decimal:
+    return EXACT.quantize(EXACT.divide(EXACT.multiply(quantity, usd), factor), _PICO_DOLLAR)
+
+
+class PriceBookSpec(BaseModel):
+    """Which price files a run uses."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: Path | None = Field(default=None, description="Price file; empty = the built-in one", title="Price file")
+    overrides: Path | None = Field(
+        default=None, description="A file in the same form whose skus replace the price file's", title="Your own prices"
+    )
+
+    def build(self) -> PriceBook:
+        """Read and check the files. Raises `InputRefused` or `NotFound`."""
+        return PriceBook.load(self.path or BUILT_IN, self.overrides)
+
+
+def list_prices(book: PriceBook, at: datetime | None = None) -> list[PriceEntry]:
+    """The entries valid at a time, or all, by sku and time."""
+    return [entry for entry in book.entries if at is None or entry.covers(at)]
+
+
+def register(ws: Workspace, book: PriceBook) -> int:
+    """Write the book's entries to the table `price_book`; return how many were new. Again = nothing."""
+    rows = [
+        {"id": derive("price", book.sha256, entry.sku, entry.valid_from.isoformat()), "book_sha256": book.sha256}
+        | {name: getattr(entry, name) for name in ("sku", "unit", "usd", "valid_from", "valid_to", "source")}
+        for entry in book.entries
+    ]
+    with ws.database.begin() as connection:
+        return insert_absent(connection, tables.price_book, rows)
+
+
+def _document(entry: PriceEntry) -> dict[str, Any]:
+    return {
+        "sku": entry.sku,
+        "unit": entry.unit,
+        "usd": format(entry.usd, "f"),
+        "valid_from": entry.valid_from.isoformat(),
+        "valid_to": None if entry.valid_to is None else entry.valid_to.isoformat(),
+        "source": entry.source,
+    }

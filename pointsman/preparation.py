@@ -1,0 +1,128 @@
+"""The first step of choosing a route: turn a request into the ids and the declared plan that every later step uses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from pointsman.benchmark import input_set, list_variants, variant
+from pointsman.canonical import sha256_of
+from pointsman.decision import declare_plans, draw_up_plans
+from pointsman.errors import Conflict, InputRefused
+from pointsman.ids import RouteKey, VariantId, benchmark_id, check_id, derive
+from pointsman.quality import JudgeIdentity
+from pointsman.routing import current
+from pointsman.workspace import Workspace
+
+
+class Preparation(BaseModel):
+    """What a choose-route run is about: fixed when it starts, read again when it continues."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run_id: str
+    request_sha256: str
+    route_key: str
+    incumbent: str
+    variants: tuple[str, ...]
+    """The incumbent first."""
+    expected_generation: int | None
+    benchmark_id: str
+    scenario_runs: dict[str, str]
+    """Load-test run id by variant; empty when no load test was asked for."""
+    plan_sha256s: tuple[str, ...]
+
+
+def prepare(
+    ws: Workspace,
+    *,
+    run_id: str,
+    request: Mapping[str, Any],
+    route_key: str,
+    variants: Sequence[str],
+    incumbent: str | None,
+    input_set_id: str,
+    under_load: bool,
+    judges: Sequence[JudgeIdentity],
+    price_book_sha256: str,
+    rules: Mapping[str, Any],
+    repeats: int,
+    seed: int,
+) -> Preparation:
+    """Check the request against what is registered, declare the verdict plans, and write `plan.json`.
+
+    The same `run_id` with the same `request` is answered with what was prepared first, whatever the route's binding is
+    by now. Raises `Conflict` for another request under the same id, `InputRefused` or `NotFound` for unknown or
+    disabled variants, variants of another route, an unknown input set, or no variant to beat.
+    """
+    check_id("run id", run_id)
+    path = f"choose-route/{run_id}/plan.json"
+    request_sha256 = sha256_of(dict(request))
+    if ws.results.exists(path):
+        known = Preparation.model_validate(json.loads(ws.results.read(path)))
+        if known.request_sha256 != request_sha256:
+            raise Conflict(
+                f"The run {run_id} was started with another request.",
+                instruction="Repeat the first request to continue it, or leave the run id out to start a new run.",
+                code="request_changed",
+            )
+        return known
+    key = RouteKey.parse(route_key)
+    binding = current(ws, key)
+    candidates = _candidates(ws, key, variants)
+    serving = binding.sole_variant if binding else None
+    to_beat = VariantId.parse(incumbent) if incumbent else serving
+    if to_beat is None:
+        raise InputRefused("incumbent", incumbent, f"a variant of {key}, because its binding names no single one")
+    if to_beat not in candidates:
+        candidates = [variant(ws, str(to_beat)).id, *candidates]
+    ordered = [to_beat, *(candidate for candidate in candidates if candidate != to_beat)]
+    bm_id = benchmark_id(run_id)
+    plans = draw_up_plans(
+        incumbent=to_beat,
+        challengers=ordered[1:],
+        inputs=input_set(ws, input_set_id),
+        repeats=repeats,
+        seed=seed,
+        judges=judges,
+        price_book_sha256=price_book_sha256,
+        rules=rules,
+    )
+    declare_plans(ws, bm_id, plans)
+    prepared = Preparation(
+        run_id=run_id,
+        request_sha256=request_sha256,
+        route_key=str(key),
+        incumbent=str(to_beat),
+        variants=tuple(str(candidate) for candidate in ordered),
+        expected_generation=binding.generation if binding else None,
+        benchmark_id=bm_id,
+        scenario_runs={str(v): derive("scenario", run_id, v) for v in ordered} if under_load else {},
+        plan_sha256s=tuple(plan.sha256 for plan in plans),
+    )
+    ws.results.write_json(path, prepared.model_dump(mode="json"))
+    return prepared
+
+
+def _candidates(ws: Workspace, key: RouteKey, named: Sequence[str]) -> list[VariantId]:
+    if named:
+        chosen = [variant(ws, text) for text in named]
+    else:
+        chosen = list_variants(
+            ws,
+            effect_revision=key.effect_revision,
+            environment=key.environment,
+            stage=key.stage,
+            enabled=True,
+        )
+    for one in chosen:
+        if one.id.route_key != key:
+            raise InputRefused("variants", str(one.id), f"variants of {key}")
+        if not one.enabled:
+            raise InputRefused("variants", str(one.id), "enabled variants")
+    if not chosen:
+        raise InputRefused("variants", [], f"at least one enabled variant of {key}")
+    return [one.id for one in chosen]

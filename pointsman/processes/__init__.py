@@ -1,0 +1,5 @@
+"""Child processes that end when they should, and leave nothing behind."""
+
+from pointsman.processes.supervision import ChildResult, supervise
+
+__all__ = ["ChildResult", "supervise"]

@@ -1,0 +1,138 @@
+"""What an answer of the Gemini API means: a judgement, or a problem with a name. Nothing that looks odd is trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import httpx
+import httpx2
+from google.genai import errors, types
+from pydantic import BaseModel, ValidationError
+
+from pointsman.quality.protocol import JudgeOutcome
+
+ProblemCode = Literal[
+    "rate_limited",
+    "server_error",
+    "timeout",
+    "unreachable",
+    "connection_lost",
+    "garbage_answer",
+    "auth",
+    "bad_request",
+    "model_not_found",
+    "unexpected_status",
+    "blocked",
+    "truncated",
+    "unfinished",
+    "empty_answer",
+    "fenced",
+    "off_schema",
+]
+
+ASKING_FAILED = (httpx.HTTPError, httpx2.HTTPError, errors.APIError, ValueError)
+"""What `generate_content` raises. ValueError: a body that is no JSON, or that does not have the API's shape."""
+
+_FINISHED = {types.FinishReason.STOP}
+_TRUNCATED = {types.FinishReason.MAX_TOKENS}
+_BLOCKED = {
+    types.FinishReason.SAFETY,
+    types.FinishReason.RECITATION,
+    types.FinishReason.BLOCKLIST,
+    types.FinishReason.PROHIBITED_CONTENT,
+    types.FinishReason.SPII,
+    types.FinishReason.IMAGE_SAFETY,
+    types.FinishReason.IMAGE_PROHIBITED_CONTENT,
+    types.FinishReason.MODEL_ARMOR,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why there is no judgement. `tokens` says what is known about what was billed."""
+
+    code: ProblemCode
+    outcome: JudgeOutcome
+    retry: Literal["never", "later", "answer"]
+    """`answer`: the model was heard but what it said is of no use, which is tried again fewer times."""
+    tokens: Literal["none", "perhaps", "reported"]
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A judgement that holds to the schema: criterion to (level, reason)."""
+
+    answers: dict[str, tuple[int, str]]
+
+
+def problem_of(error: Exception) -> Problem:
+    """Name what `generate_content` raised."""
+    if isinstance(error, errors.APIError):
+        return _status_problem(error)
+    what = type(error).__name__
+    if isinstance(error, (httpx.ConnectError, httpx2.ConnectError, httpx.ConnectTimeout, httpx2.ConnectTimeout)):
+        return Problem("unreachable", "failed", "later", "none", what)
+    if isinstance(error, (httpx.TimeoutException, httpx2.TimeoutException)):
+        return Problem("timeout", "unknown", "later", "perhaps", what)
+    if isinstance(error, (httpx.HTTPError, httpx2.HTTPError)):
+        return Problem("connection_lost", "unknown", "later", "perhaps", what)
+    return Problem("garbage_answer", "failed", "later", "perhaps", what)
+
+
+def _status_problem(error: errors.APIError) -> Problem:
+    code = error.code
+    what = f"HTTP {code} {error.status or ''}".strip()
+    if code == 429:
+        return Problem("rate_limited", "refused", "later", "none", what)
+    if code >= 500:
+        return Problem("server_error", "failed", "later", "none", what)
+    # A wrong key is answered with 400 INVALID_ARGUMENT; only its ErrorInfo tells it from a request that is wrong.
+    if code in (401, 403) or (code == 400 and "API_KEY_INVALID" in str(error.details)):
+        return Problem("auth", "refused", "never", "none", what)
+    if code == 404:
+        return Problem("model_not_found", "refused", "never", "none", what)
+    if 400 <= code < 500:
+        return Problem("bad_request", "refused", "never", "none", what)
+    return Problem("unexpected_status", "failed", "never", "perhaps", what)
+
+
+def read_answer(response: types.GenerateContentResponse, schema: type[BaseModel]) -> Heard | Problem:
+    """The judgement in `response`, or why it holds none. `schema` is the strict one."""
+    feedback = response.prompt_feedback
+    if feedback is not None and feedback.block_reason is not None:
+        return _unusable("blocked", f"prompt blocked: {feedback.block_reason.value}", "refused")
+    if not response.candidates:
+        return _unusable("empty_answer", "no candidate")
+    reason = response.candidates[0].finish_reason
+    name = "none" if reason is None else str(reason.value)
+    if reason in _BLOCKED:
+        return _unusable("blocked", f"finish reason {name}", "refused")
+    if reason in _TRUNCATED:
+        return _unusable("truncated", f"finish reason {name}")
+    if reason not in _FINISHED:
+        return _unusable("unfinished", f"finish reason {name}")
+    text = answer_text(response)
+    if not text.strip():
+        return _unusable("empty_answer", "no text")
+    if text.lstrip().startswith("```"):
+        return _unusable("fenced", "text in a code fence instead of JSON")
+    try:
+        judged = schema.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "answer"
+        return _unusable("off_schema", f"{place}: {first['type']}")
+    return Heard({name: (answer["level"], answer["reason"]) for name, answer in judged.model_dump().items()})
+
+
+def _unusable(code: ProblemCode, what: str, outcome: JudgeOutcome = "failed") -> Problem:
+    return Problem(code, outcome, "answer", "reported", what)
+
+
+def answer_text(response: types.GenerateContentResponse) -> str:
+    """The text of the first candidate without the model's thoughts."""
+    content = response.candidates[0].content if response.candidates else None
+    parts = (content.parts if content else None) or []
+    return "".join(part.text for part in parts if part.text and not part.thought)

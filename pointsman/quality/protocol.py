@@ -1,0 +1,116 @@
+"""What a judge is: something with one identity that turns samples into evaluations from 0 to 100.
+
+Two identities never meet in one comparison: scores of different judges, models or rubrics do not share a scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, Protocol
+
+from pointsman.errors import DependencyDown
+from pointsman.model import Json, Number
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeIdentity:
+    """Who judges: `rubric_sha256` covers everything beside the model that decides how a score comes about."""
+
+    name: str
+    model: str
+    rubric_sha256: str
+
+    def as_document(self) -> dict[str, Json]:
+        return {"name": self.name, "model": self.model, "rubric_sha256": self.rubric_sha256}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One output to judge. `blind_label` is all that a judge outside may see of its identity."""
+
+    dispatch_id: str
+    output: Path
+    source: Path | None
+    blind_label: str
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeUsage:
+    """What one attempt used, in the units of its sku; `Missing` where it may have been billed and is not known."""
+
+    sku: str
+    quantity: Number
+    basis: Literal["measured", "estimated"] = "measured"
+
+
+JudgeOutcome = Literal["completed", "failed", "refused", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeAttempt:
+    """One try at judging one sample. `number` counts from 1; `code` names what went wrong, None when nothing did."""
+
+    number: int
+    outcome: JudgeOutcome
+    started: datetime
+    ended: datetime
+    usage: tuple[JudgeUsage, ...] = ()
+    code: str | None = None
+    detail: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The judgement of one sample: quality from 0 to 100, or why there is none.
+
+    `transcript` is what was asked and answered, kept in the results store; None when nobody was asked.
+    """
+
+    dispatch_id: str
+    quality: Number
+    scores: Mapping[str, Json]
+    attempts: tuple[JudgeAttempt, ...]
+    transcript: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedJudgement:
+    """A sample that the judge gave up on; its attempts may have been billed all the same."""
+
+    dispatch_id: str
+    attempts: tuple[JudgeAttempt, ...]
+    transcript: Mapping[str, Json] | None = None
+
+
+class JudgeUnavailable(DependencyDown):
+    """The judge failed for good: retries are used up, or none would help. The comparison needs another judge."""
+
+    default_code = "judge_unavailable"
+
+    def __init__(
+        self, message: str, *, instruction: str = "", code: str | None = None, failed: Sequence[FailedJudgement] = ()
+    ) -> None:
+        self.failed = tuple(failed)
+        super().__init__(message, instruction=instruction, code=code)
+
+
+class Judge(Protocol):
+    @property
+    def identity(self) -> JudgeIdentity: ...
+
+    @property
+    def billed_skus(self) -> tuple[str, ...]:
+        """The skus that an attempt is billed by; empty when judging costs nothing outside this machine."""
+        ...
+
+    def judge(self, samples: Iterable[Sample]) -> Generator[Evaluation, None, None]:
+        """Evaluate the samples, in whatever order they get done.
+
+        `samples` is read in the caller's thread, one by one, only when there is room to start; when it ends early, what
+        has begun is still finished and given back. Raises `JudgeUnavailable` after giving back what did succeed.
+        Closing the generator stops what is running.
+        """
+        ...

@@ -1,0 +1,115 @@
+"""From the completed cells of a matrix to samples: where each output lies, and the source it can be compared with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from pointsman.errors import InputRefused
+from pointsman.model import Missing
+from pointsman.quality.protocol import Sample
+from pointsman.storage import local_path, tables
+from pointsman.workspace import Workspace
+
+OUTPUT_TYPE = "benchmark_variant_dispatches"
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A completed cell whose output is not what the matrix stored, and why."""
+
+    dispatch_id: str
+    why: Missing
+
+
+def completed_cells(ws: Workspace, benchmark_id: str) -> list[str]:
+    """Dispatch ids of the cells that have an output, in the order of the plan."""
+    items = tables.benchmark_matrix_run_items
+    wanted = (
+        sa.select(items.c.dispatch_id)
+        .where(items.c.benchmark_id == benchmark_id, items.c.status == "completed")
+        .order_by(items.c.seq)
+    )
+    with ws.database.connect() as connection:
+        return list(connection.execute(wanted).scalars())
+
+
+def load_samples(
+    ws: Workspace, benchmark_id: str, set_id: str, dispatch_ids: Sequence[str]
+) -> tuple[list[Sample], list[Absent]]:
+    """The samples of these cells, and the cells whose stored output is gone or is not the one that was produced."""
+    members = _members(ws, benchmark_id)
+    rows = _rows(ws, benchmark_id)
+    sources: dict[str, Path | None] = {}
+    samples: list[Sample] = []
+    absent: list[Absent] = []
+    for dispatch_id in dispatch_ids:
+        row = rows[dispatch_id]
+        if row["uri"] is None:
+            absent.append(Absent(dispatch_id, Missing("the matrix stored no output for this cell")))
+            continue
+        output = _intact(row["uri"], row["sha256"])
+        if output is None:
+            absent.append(Absent(dispatch_id, Missing("the stored output is gone or is not the one that was produced")))
+            continue
+        input_id = row["input_id"]
+        if input_id not in sources:
+            member = members.get(input_id)
+            sources[input_id] = _intact(member["uri"], member["sha256"]) if member else None
+        samples.append(Sample(dispatch_id, output, sources[input_id], blind_label(set_id, dispatch_id)))
+    return samples, absent
+
+
+def every_output_has_a_source(ws: Workspace, benchmark_id: str) -> bool:
+    """Whether each completed cell's input is a file that is still there, byte for byte."""
+    members = _members(ws, benchmark_id)
+    used = {row["input_id"] for row in _rows(ws, benchmark_id).values()}
+    return bool(used) and all(
+        input_id in members and _intact(members[input_id]["uri"], members[input_id]["sha256"]) is not None
+        for input_id in used
+    )
+
+
+def blind_label(set_id: str, dispatch_id: str) -> str:
+    """Eight hex digits that tell nothing: the same for the same sample, so that judging again asks the same."""
+    return hashlib.sha256(f"blind\x1f{set_id}\x1f{dispatch_id}".encode()).hexdigest()[:8]
+
+
+def _rows(ws: Workspace, benchmark_id: str) -> dict[str, Mapping[str, Any]]:
+    items, artifacts = tables.benchmark_matrix_run_items, tables.run_artifacts
+    wanted = (
+        sa.select(items.c.dispatch_id, items.c.input_id, artifacts.c.uri, artifacts.c.sha256)
+        .outerjoin(
+            artifacts,
+            (artifacts.c.run_id == items.c.benchmark_id)
+            & (artifacts.c.subject_id == items.c.dispatch_id)
+            & (artifacts.c.artifact_type == OUTPUT_TYPE),
+        )
+        .where(items.c.benchmark_id == benchmark_id, items.c.status == "completed")
+    )
+    with ws.database.connect() as connection:
+        return {row["dispatch_id"]: dict(row) for row in connection.execute(wanted).mappings()}
+
+
+def _members(ws: Workspace, benchmark_id: str) -> dict[str, Mapping[str, Any]]:
+    runs, sets = tables.benchmark_matrix_runs, tables.input_sets
+    wanted = sa.select(sets.c.members).join(runs, runs.c.input_set_id == sets.c.id).where(runs.c.id == benchmark_id)
+    with ws.database.connect() as connection:
+        members = connection.execute(wanted).scalar()
+    return {member["input_id"]: member for member in members or []}
+
+
+def _intact(uri: str, sha256: str) -> Path | None:
+    try:
+        path = local_path(uri)
+    except InputRefused:
+        return None
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return path if hashlib.file_digest(file, "sha256").hexdigest() == sha256 else None

@@ -1,0 +1,98 @@
+"""Which judge to use, as a request form has it, and how to build it from the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pointsman.clock import Clock
+from pointsman.errors import InputRefused
+from pointsman.model import Missing, Number
+from pointsman.quality.evaluation import SpendCap
+from pointsman.quality.local import LocalJudge
+from pointsman.quality.protocol import Judge
+from pointsman.quality.rubric import load_rubric
+from pointsman.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenJudge:
+    """A judge, why it was chosen (a sentence to show), and its spending cap if it has one."""
+
+    judge: Judge
+    reason: str
+    cap: SpendCap | None
+
+
+class JudgeSpec(BaseModel):
+    """Who judges the outputs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Annotated[
+        Literal["auto", "gemini", "local"],
+        Field(
+            description="auto: Gemini when GEMINI_API_KEY is set, else the local evaluator (VMAF against the source)"
+        ),
+    ] = "auto"
+    rubric: Annotated[
+        str, Field(description="For Gemini: a built-in rubric or the path of a TOML file", min_length=1, max_length=400)
+    ] = "video-effect"
+    model: Annotated[
+        str | None,
+        Field(description="For Gemini: the model; else POINTSMAN_GEMINI_MODEL", pattern=r"^[A-Za-z0-9._-]{1,100}$"),
+    ] = None
+    max_spend_usd: Annotated[
+        Decimal | None, Field(description="For Gemini: judging stops and falls back at this cost", gt=0, le=100_000)
+    ] = None
+
+    def build(
+        self, settings: Settings, *, clock: Clock | None = None, price: Callable[[str], Number] | None = None
+    ) -> ChosenJudge:
+        """The judge. `price` gives the USD of one unit of a sku, which a spending cap needs.
+
+        Raises `InputRefused` when Gemini is asked for without a key, and when a cap cannot be held because there is no
+        price; nothing was sent then.
+        """
+        if self.kind == "local":
+            return ChosenJudge(LocalJudge(clock=clock), "The local evaluator was asked for.", None)
+        if settings.gemini_api_key is None:
+            if self.kind == "auto":
+                reason = "GEMINI_API_KEY is not set, so outputs are judged locally: VMAF against their sources."
+                return ChosenJudge(LocalJudge(clock=clock), reason, None)
+            raise InputRefused(
+                "GEMINI_API_KEY",
+                None,
+                "the key of the Gemini API",
+                instruction="Set GEMINI_API_KEY, or choose the judge `auto` or `local`.",
+            )
+        # Takes two seconds to import, which only those should wait for who ask Gemini.
+        from pointsman.quality.gemini import GeminiJudge
+
+        judge = GeminiJudge(
+            api_key=settings.gemini_api_key,
+            model=self.model or settings.gemini_model,
+            rubric=load_rubric(self.rubric),
+            base_url=settings.gemini_base_url,
+            clock=clock,
+        )
+        reason = f"Gemini ({judge.identity.model}) judges by the rubric {self.rubric}."
+        return ChosenJudge(judge, reason, self._cap(judge, price))
+
+    def _cap(self, judge: Judge, price: Callable[[str], Number] | None) -> SpendCap | None:
+        if self.max_spend_usd is None:
+            return None
+        for sku in judge.billed_skus:
+            known = price(sku) if price else Missing("no price book was given")
+            if isinstance(known, Missing):
+                raise InputRefused(
+                    "max_spend_usd",
+                    str(self.max_spend_usd),
+                    f"no cap, or a model with known prices: {sku} has none ({known.reason})",
+                )
+        assert price is not None
+        return SpendCap(self.max_spend_usd, price)

@@ -1,0 +1,33 @@
+"""Moving traffic: append-only bindings, the gateways that show them, rollback, and the probe that proves them."""
+
+from pointsman.routing.apply import apply_binding, rollback
+from pointsman.routing.bindings import BindingRecord, current, history, resolve, routes
+from pointsman.routing.drift import Drift, drift
+from pointsman.routing.gateways import FlagdFileGateway, Gateway, GatewaySpec
+from pointsman.routing.probe import ProbeResult, judge_probe, probe_plan, run_probe
+from pointsman.routing.report import ProbeSeen, in_words, routing_report
+from pointsman.routing.verdicts import ProposedBinding, binding_for_verdict
+
+__all__ = [
+    "BindingRecord",
+    "Drift",
+    "FlagdFileGateway",
+    "Gateway",
+    "GatewaySpec",
+    "ProbeResult",
+    "ProbeSeen",
+    "ProposedBinding",
+    "apply_binding",
+    "binding_for_verdict",
+    "current",
+    "drift",
+    "history",
+    "in_words",
+    "judge_probe",
+    "probe_plan",
+    "resolve",
+    "rollback",
+    "routes",
+    "routing_report",
+    "run_probe",
+]

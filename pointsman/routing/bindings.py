@@ -1,0 +1,162 @@
+"""The record of bindings: append-only generations per route key in `routing_bindings`, and how to read them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from pointsman.ids import RouteKey, VariantId
+from pointsman.model import Binding
+from pointsman.states import BINDING
+from pointsman.storage import record_creation, tables
+from pointsman.workspace import Workspace
+
+_TABLE = tables.routing_bindings
+SERVED = frozenset({"active", "superseded", "rolled_back"})
+"""The states of generations that serve traffic or once did."""
+
+
+@dataclass(frozen=True, slots=True)
+class BindingRecord:
+    """One generation as the state of record holds it. `status` is a state of `states.BINDING`."""
+
+    binding: Binding
+    status: str
+    actor: str
+    verdict_id: str | None
+    created_at: datetime
+
+
+def current(ws: Workspace, route_key: RouteKey) -> Binding | None:
+    """The generation that is to serve traffic, or None when none ever became active."""
+    with ws.database.connect() as connection:
+        found = active(connection, route_key)
+    return found.binding if found else None
+
+
+def history(ws: Workspace, route_key: RouteKey) -> list[BindingRecord]:
+    """Every generation of a route, newest first, whatever became of it."""
+    wanted = sa.select(_TABLE).where(_TABLE.c.route_key == str(route_key)).order_by(_TABLE.c.generation.desc())
+    with ws.database.connect() as connection:
+        return [_record(row) for row in connection.execute(wanted).mappings()]
+
+
+def routes(ws: Workspace) -> list[RouteKey]:
+    """The route keys that have bindings, in order."""
+    with ws.database.connect() as connection:
+        found = connection.execute(sa.select(_TABLE.c.route_key).distinct().order_by(_TABLE.c.route_key)).scalars()
+        return [RouteKey.parse(text) for text in found]
+
+
+def resolve(binding: Binding, targeting_key: str) -> VariantId:
+    """The variant that a request with this targeting key gets: always the same one, in proportion to the weights.
+
+    A flagd client hashes differently: it gives the same shares, but may place a single key elsewhere.
+    """
+    digest = hashlib.sha256(f"{binding.route_key}\x1f{targeting_key}".encode()).digest()
+    bucket = int.from_bytes(digest[:8], "big") * 100 >> 64
+    for variant, weight in sorted(binding.weights.items()):
+        bucket -= weight
+        if bucket < 0:
+            return variant
+    raise AssertionError("weights sum to 100 and the bucket is below 100")
+
+
+def active(connection: sa.Connection, route_key: RouteKey) -> BindingRecord | None:
+    """The active generation; at most one is, because activating one takes the place of the other."""
+    wanted = sa.select(_TABLE).where(_TABLE.c.route_key == str(route_key), _TABLE.c.status == "active")
+    row = connection.execute(wanted.with_for_update()).mappings().one_or_none()
+    return _record(row) if row else None
+
+
+def served_before(connection: sa.Connection, current: Binding) -> Binding | None:
+    """The generation that served traffic just before `current`; generations that never became active do not count."""
+    wanted = (
+        sa.select(_TABLE)
+        .where(_TABLE.c.route_key == str(current.route_key), _TABLE.c.generation < current.generation)
+        .where(_TABLE.c.status.in_(SERVED))
+        .order_by(_TABLE.c.generation.desc())
+        .limit(1)
+    )
+    row = connection.execute(wanted).mappings().one_or_none()
+    return _record(row).binding if row else None
+
+
+def newest_generation(connection: sa.Connection, route_key: RouteKey) -> int:
+    """The highest generation ever given out for a route, 0 for none."""
+    highest = sa.select(sa.func.max(_TABLE.c.generation)).where(_TABLE.c.route_key == str(route_key))
+    return connection.execute(highest).scalar() or 0
+
+
+def applying(connection: sa.Connection, route_key: RouteKey) -> list[BindingRecord]:
+    """Generations on their way to the gateway."""
+    wanted = sa.select(_TABLE).where(_TABLE.c.route_key == str(route_key), _TABLE.c.status == "applying")
+    return [_record(row) for row in connection.execute(wanted.with_for_update()).mappings()]
+
+
+def generation(connection: sa.Connection, route_key: RouteKey, number: int) -> BindingRecord:
+    """One generation that is known to exist."""
+    wanted = sa.select(_TABLE).where(_TABLE.c.route_key == str(route_key), _TABLE.c.generation == number)
+    return _record(connection.execute(wanted.with_for_update()).mappings().one())
+
+
+def insert(
+    connection: sa.Connection, ws: Workspace, binding: Binding, *, verdict_id: str | None, idempotency_key: str
+) -> None:
+    """Append a generation in state applying. Raises `IntegrityError` when somebody else took its number or its key."""
+    now = ws.clock.now()
+    connection.execute(
+        sa.insert(_TABLE).values(
+            route_key=str(binding.route_key),
+            generation=binding.generation,
+            weights={str(variant): weight for variant, weight in sorted(binding.weights.items())},
+            status=BINDING.initial,
+            cause=binding.cause,
+            actor=ws.actor,
+            verdict_id=verdict_id,
+            idempotency_key=idempotency_key,
+            created_at=now,
+        )
+    )
+    record_creation(connection, BINDING, _entity(binding), at=now, actor=ws.actor, reason=binding.cause)
+    move(connection, ws, binding, BINDING.initial, "applying", binding.cause)
+
+
+def move(connection: sa.Connection, ws: Workspace, binding: Binding, old: str, new: str, reason: str) -> None:
+    """Move a generation from state `old` to `new` and record it. Raises `IllegalMove` when the machine forbids it."""
+    BINDING.check(old, new)
+    connection.execute(
+        sa.update(_TABLE)
+        .where(_TABLE.c.route_key == str(binding.route_key), _TABLE.c.generation == binding.generation)
+        .values(status=new)
+    )
+    connection.execute(
+        sa.insert(tables.state_transitions).values(
+            entity=BINDING.name,
+            entity_id=_entity(binding),
+            from_state=old,
+            to_state=new,
+            at=ws.clock.now(),
+            reason=reason,
+            actor=ws.actor,
+        )
+    )
+
+
+def _entity(binding: Binding) -> str:
+    return f"{binding.route_key}#{binding.generation}"
+
+
+def _record(row: Any) -> BindingRecord:
+    weights = {VariantId.parse(text): weight for text, weight in row["weights"].items()}
+    return BindingRecord(
+        binding=Binding(RouteKey.parse(row["route_key"]), row["generation"], weights, row["cause"]),
+        status=row["status"],
+        actor=row["actor"],
+        verdict_id=row["verdict_id"],
+        created_at=row["created_at"],
+    )

@@ -1,0 +1,53 @@
+"""Does the gateway show what the state of record says? Where it does not, that is logged as routing_drift."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pointsman.actions import ActionLog
+from pointsman.ids import RouteKey
+from pointsman.model import Binding
+from pointsman.routing import bindings
+from pointsman.routing.gateways import Gateway
+from pointsman.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """The two that should be one, and the difference in words."""
+
+    route_key: RouteKey
+    recorded: Binding | None
+    shown: Binding | None
+    why: str
+
+
+def drift(ws: Workspace, gateway: Gateway, route_key: RouteKey) -> Drift | None:
+    """Compare the gateway with the current binding; log and return the difference, or None when there is none.
+
+    Raises `DependencyDown` when the gateway cannot be read.
+    """
+    return note_drift(ws, route_key, recorded=bindings.current(ws, route_key), shown=gateway.read(route_key))
+
+
+def note_drift(ws: Workspace, route_key: RouteKey, *, recorded: Binding | None, shown: Binding | None) -> Drift | None:
+    """The same for two bindings at hand."""
+    if recorded == shown:
+        return None
+    if recorded is not None and shown is not None and recorded.generation == shown.generation:
+        why = f"both name generation {recorded.generation}, but the gateway's content is another"
+    else:
+        why = f"the state of record has {_named(recorded)}, the gateway shows {_named(shown)}"
+    found = Drift(route_key, recorded, shown, why)
+    ActionLog(ws).record(
+        "routing_drift",
+        route_key=route_key,
+        recorded=recorded.generation if recorded else None,
+        shown=shown.generation if shown else None,
+        why=why,
+    )
+    return found
+
+
+def _named(binding: Binding | None) -> str:
+    return "no binding" if binding is None else f"generation {binding.generation}"

@@ -1,0 +1,124 @@
+"""A gateway that is one flagd flag definition file: whoever serves traffic reads it with any OpenFeature client."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pointsman.clock import Clock, SystemClock
+from pointsman.errors import Conflict, DependencyDown, InputRefused
+from pointsman.ids import RouteKey
+from pointsman.model import Binding
+from pointsman.routing.gateways.flagd_flag import binding_of, flag_of
+from pointsman.storage import write_atomically
+
+_SCHEMA = "https://flagd.dev/schema/v0/flags.json"
+_RETRY_S = 0.05
+
+
+class FlagdFileGateway:
+    """Shows bindings in the flagd file `path`, made when it is not there; flags of other people stay as they are.
+
+    A reader sees the old file or the new one. Writers, also of other processes, take turns over a lock file beside it
+    and wait at most `patience_s` seconds for each other.
+    """
+
+    def __init__(self, path: Path, *, clock: Clock | None = None, patience_s: float = 10.0) -> None:
+        self.path = path.absolute()
+        self._clock = clock or SystemClock()
+        self._patience_s = patience_s
+
+    def read(self, key: RouteKey) -> Binding | None:
+        """The binding that the file shows. Raises `DependencyDown` when the file or the route's flag is unreadable."""
+        return self._binding(self._document(), key)
+
+    def publish(self, new: Binding, *, expected: int | None) -> None:
+        """Show `new`, as the protocol says. Raises `DependencyDown` when the file cannot be written."""
+        with self._locked():
+            document = self._document()
+            shown = self._binding(document, new.route_key)
+            if shown == new:
+                return
+            generation = shown.generation if shown else None
+            if generation != expected or (generation is not None and new.generation <= generation):
+                raise Conflict(
+                    f"{self.path} shows generation {generation} of {new.route_key}; generation {new.generation} was to "
+                    f"replace generation {expected}.",
+                    instruction=f"pointsman route show {new.route_key}",
+                    code="gateway_conflict",
+                    route_key=str(new.route_key),
+                    shown=generation,
+                )
+            document["flags"][str(new.route_key)] = flag_of(new)
+            self._write(document)
+
+    def _document(self) -> dict[str, Any]:
+        try:
+            text = self.path.read_bytes()
+        except FileNotFoundError:
+            return {"$schema": _SCHEMA, "flags": {}}
+        except OSError as error:
+            raise self._unusable(f"cannot be read: {error.strerror}") from error
+        try:
+            document = json.loads(text)
+        except ValueError as error:
+            raise self._unusable(f"is not JSON: {error}") from error
+        if not isinstance(document, dict) or not isinstance(document.get("flags"), dict):
+            raise self._unusable("is not a flagd definition with an object `flags`")
+        return document
+
+    def _binding(self, document: dict[str, Any], key: RouteKey) -> Binding | None:
+        flag = document["flags"].get(str(key))
+        if flag is None:
+            return None
+        try:
+            return binding_of(key, flag)
+        except (ValueError, InputRefused) as error:
+            raise self._unusable(f"holds a flag {key} that is no binding: {error}") from error
+
+    def _write(self, document: dict[str, Any]) -> None:
+        try:
+            mode = self.path.stat().st_mode & 0o777 if self.path.exists() else 0o644
+            write_atomically(self.path, json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
+            self.path.chmod(mode)  # a flagd of another user reads it too
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise self._unusable(f"cannot be written: {error.strerror}") from error
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        lock_path = self.path.with_name(f".{self.path.name}.lock")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = lock_path.open("w")
+        except OSError as error:
+            raise self._unusable(f"cannot be locked: {error.strerror}") from error
+        with lock:
+            give_up = self._clock.monotonic() + self._patience_s
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if self._clock.monotonic() >= give_up:
+                        raise self._unusable(f"stayed locked by another writer for {self._patience_s:g} s") from None
+                    self._clock.sleep(_RETRY_S)
+            yield
+
+    def _unusable(self, why: str) -> DependencyDown:
+        return DependencyDown(
+            f"The routing gateway file {self.path} {why}.",
+            instruction="Repair the file or move it away, then repeat the command; `pointsman route history` has what "
+            "it should show.",
+            code="gateway_unusable",
+            path=str(self.path),
+        )

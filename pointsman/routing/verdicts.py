@@ -1,0 +1,42 @@
+"""What a verdict may do to routing: a WINNER puts its winner on its route; no other outcome changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from pointsman.errors import GuardRefused, NotFound
+from pointsman.ids import RouteKey, VariantId
+from pointsman.storage import tables
+from pointsman.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class ProposedBinding:
+    """What a verdict asks for: the route, its new weights, and the sentence that says why."""
+
+    route_key: RouteKey
+    weights: Mapping[VariantId, int]
+    cause: str
+
+
+def binding_for_verdict(ws: Workspace, verdict_id: str) -> ProposedBinding:
+    """The binding that the verdict asks for. Raises `NotFound`, and `GuardRefused` unless its outcome is WINNER."""
+    verdicts = tables.verdicts
+    with ws.database.connect() as connection:
+        row = connection.execute(sa.select(verdicts).where(verdicts.c.id == verdict_id)).mappings().one_or_none()
+    if row is None:
+        raise NotFound("verdict", verdict_id, "a verdict in the state of record")
+    if row["outcome"] != "WINNER":
+        raise GuardRefused(
+            f"The verdict {verdict_id} is {row['outcome']}; only WINNER may change routing.",
+            instruction=f"pointsman hud show {row['benchmark_id']}",
+            code="verdict_not_winner",
+            verdict_id=verdict_id,
+            outcome=row["outcome"],
+        )
+    winner = VariantId.parse(row["winner"])
+    cause = f"verdict {verdict_id}: {winner.label} won {row['benchmark_id']}"
+    return ProposedBinding(RouteKey.parse(row["route_key"]), {winner: 100}, cause)

@@ -1,0 +1,34 @@
+"""Offered load: scenarios as stages, their exact schedules, and runs of them against one variant."""
+
+from pointsman.scenario.arrivals import plan_arrivals, schedule
+from pointsman.scenario.execution import cancel_run, execute_run, give_up_run
+from pointsman.scenario.load import LoadFigures, load_figures, p95_under_load
+from pointsman.scenario.loading import load_scenario, parse_scenario
+from pointsman.scenario.model import Scenario, Stage
+from pointsman.scenario.planning import plan_run
+from pointsman.scenario.record import RunOutcome, RunRecord, list_runs, read_run, run_folder
+from pointsman.scenario.report import scenario_report
+from pointsman.scenario.status import run_status
+
+__all__ = [
+    "LoadFigures",
+    "RunOutcome",
+    "RunRecord",
+    "Scenario",
+    "Stage",
+    "cancel_run",
+    "execute_run",
+    "give_up_run",
+    "list_runs",
+    "load_figures",
+    "load_scenario",
+    "p95_under_load",
+    "parse_scenario",
+    "plan_arrivals",
+    "plan_run",
+    "read_run",
+    "run_folder",
+    "run_status",
+    "scenario_report",
+    "schedule",
+]

@@ -1,0 +1,100 @@
+"""The schedule of a scenario: when each dispatch is due, to the nanosecond, a pure function of (scenario, seed).
+
+Let L(t) be the integral of the rate. Uniform arrival i (from 0) is due at inf{t: L(t) > i}, Poisson arrival i where L
+passes the sum of i + 1 unit-rate exponentials (time rescaling; Cinlar 1975, "Introduction to Stochastic Processes",
+ch. 4). Both are rounded down to whole nanoseconds. Rates and durations are whole millionths, so L is a whole number
+of parts of an arrival and the inverse is found without rounding: in constant stages by integer division, in
+ramps by a square root in floating point, replaced by an exact integer one wherever its error could cross a nanosecond.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import accumulate
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from pointsman.scenario.model import ARRIVAL, Scenario, Segment
+
+Int64s: TypeAlias = npt.NDArray[np.int64]
+
+_NS_PER_US = 1_000
+# The formula below adds up to seven roundings of 2^-53 on positive terms; 2^-49 bounds their sum twice over.
+_FLOAT_ERROR = 2.0**-49
+
+
+def schedule(scenario: Scenario, seed: int) -> Int64s:
+    """When each dispatch is due, in nanoseconds after the run's epoch, in order. `seed` matters for Poisson only."""
+    return plan_arrivals(scenario, seed)[0]
+
+
+def plan_arrivals(scenario: Scenario, seed: int) -> tuple[Int64s, Int64s]:
+    """`schedule`, and for each dispatch the index of the stage that it belongs to."""
+    segments = scenario.segments
+    bounds = list(accumulate((segment.parts for segment in segments), initial=0))
+    if scenario.arrivals == "uniform":
+        count = -(-bounds[-1] // ARRIVAL)
+        positions = np.arange(count, dtype=np.int64) * ARRIVAL
+    else:
+        positions = _poisson_positions(bounds[-1], seed)
+    # Arrivals on a bound belong to the stage in which the rate integral grows on from there.
+    stages = np.searchsorted(np.asarray(bounds[1:], dtype=np.int64), positions, side="right").astype(np.int64)
+    due = np.empty_like(positions)
+    start_ns = 0
+    for index, segment in enumerate(segments):
+        chosen = stages == index
+        due[chosen] = start_ns + _invert(segment, positions[chosen] - bounds[index])
+        start_ns += segment.us * _NS_PER_US
+    return due, stages
+
+
+def _poisson_positions(end: int, seed: int) -> Int64s:
+    """Sums of unit-rate exponentials below `end`, in parts of an arrival."""
+    random = np.random.Generator(np.random.PCG64(seed))
+    chunks: list[Int64s] = []
+    reached = 0
+    while reached < end:
+        expected = (end - reached) / ARRIVAL
+        gaps = random.standard_exponential(int(expected + 4 * math.sqrt(expected)) + 16)
+        sums: Int64s = reached + np.cumsum(np.rint(gaps * ARRIVAL).astype(np.int64))
+        chunks.append(sums[sums < end])
+        reached = int(sums[-1])
+    return np.concatenate(chunks)
+
+
+def _invert(segment: Segment, parts: Int64s) -> Int64s:
+    """For each of `parts` (0 <= part < segment.parts) the last nanosecond at which the integral is at most that."""
+    if segment.start == segment.end:
+        # t = parts / (2 x rate) in us; the whole part and the rest apart, because the product would pass 64 bits.
+        whole, rest = np.divmod(parts, segment.start)
+        passed: Int64s = whole * (_NS_PER_US // 2) + rest * (_NS_PER_US // 2) // segment.start
+        return passed
+    length_ns = float(segment.us * _NS_PER_US)
+    rising = segment.end > segment.start
+    # Falling ramps are read backwards from their end: both ways all terms are positive, so nothing cancels.
+    low, area = (segment.start, parts) if rising else (segment.end, segment.parts - parts)
+    slope = float(abs(segment.end - segment.start)) / segment.us
+    area_float = area.astype(np.float64)
+    divisor = low + np.sqrt(float(low) * float(low) + slope * area_float)
+    moved = np.divide(area_float * _NS_PER_US, divisor, out=np.zeros_like(area_float), where=divisor > 0)
+    estimate = moved if rising else length_ns - moved
+    due: Int64s = np.floor(estimate).astype(np.int64)
+    unsure = np.flatnonzero(np.abs(estimate - np.rint(estimate)) <= moved * _FLOAT_ERROR + length_ns * 2.0**-53)
+    for index in unsure:
+        due[index] = _invert_exactly(segment, int(parts[index]))
+    return due
+
+
+def _invert_exactly(segment: Segment, parts: int) -> int:
+    """The same for one arrival of a ramp by integer arithmetic: the floor of the smaller root of a t^2 + b t = c."""
+    a = segment.end - segment.start
+    b = 2 * segment.start * segment.us * _NS_PER_US
+    c = parts * segment.us * _NS_PER_US**2
+    square = b * b + 4 * a * c
+    if a > 0:
+        return (math.isqrt(square) - b) // (2 * a)
+    root = math.isqrt(square)
+    ceiling = root if root * root == square else root + 1
+    return (b - ceiling) // (-2 * a)

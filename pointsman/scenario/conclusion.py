@@ -1,0 +1,49 @@
+"""What an ended drive amounts to: the figures of `metrics_json` once its books are checked, and `results.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pointsman.dispatch import DriveSummary, read_dispatches
+from pointsman.scenario.arrivals import plan_arrivals
+from pointsman.scenario.conservation import check_terms, count_terms
+from pointsman.scenario.metrics import run_figures, stage_figures
+from pointsman.scenario.provenance import provenance
+from pointsman.scenario.record import RunRecord, run_folder, run_scenario
+from pointsman.workspace import Workspace
+
+
+def conclude(ws: Workspace, record: RunRecord, summary: DriveSummary) -> dict[str, Any]:
+    """The figures of the run's closed drive. Raises `DataCheckFailed` (`conservation_broken`) for wrong books."""
+    scenario = run_scenario(ws, record)
+    stages = plan_arrivals(scenario, record.seed)[1]
+    dispatches = read_dispatches(run_folder(ws, record))
+    counts = count_terms(len(stages), dispatches, summary)
+    check_terms(counts, summary)
+    return {
+        "counts": counts,
+        "stages": stage_figures(scenario, stages, dispatches),
+        "interruptions": [gap.model_dump(mode="json") for gap in summary.interruptions],
+        "epoch": summary.epoch.isoformat(),
+        "wall_s": summary.wall_s,
+        **run_figures(dispatches),
+    }
+
+
+def write_results(ws: Workspace, record: RunRecord, metrics: Mapping[str, Any]) -> None:
+    """Write `results.json` beside the ledger segments: where the results come from, and the totals."""
+    ws.results.write_json(
+        f"{record.results_path}/results.json",
+        {
+            **provenance(),
+            "run_id": record.id,
+            "context": record.context,
+            "variant_id": record.variant_id,
+            "environment_id": record.environment_id,
+            "scenario_id": record.scenario_id,
+            "scenario_sha256": run_scenario(ws, record).sha256,
+            "seed": record.seed,
+            "totals": metrics["counts"],
+        },
+    )

@@ -1,0 +1,63 @@
+"""Each variant's latency and success under the offered load, for the HUD."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+import polars as pl
+
+from pointsman.dispatch import read_dispatches
+from pointsman.ids import VariantId
+from pointsman.model import Missing, Number
+from pointsman.scenario.metrics import completed_ms, percentile
+from pointsman.scenario.record import read_run, run_folder
+from pointsman.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFigures:
+    """One variant under load. `p95_ms` counts from the planned time, over the completed dispatches.
+
+    `success_share` is completed of planned: what was dropped, failed or is unknown counts against the variant.
+    """
+
+    p95_ms: Number
+    success_share: Number
+
+
+def p95_under_load(ws: Workspace, run_ids: Sequence[str]) -> dict[VariantId, Number]:
+    """The p95 of `load_figures` by variant, in milliseconds."""
+    return {variant: figures.p95_ms for variant, figures in load_figures(ws, run_ids).items()}
+
+
+def load_figures(ws: Workspace, run_ids: Sequence[str]) -> dict[VariantId, LoadFigures]:
+    """Figures by variant over the given runs; several runs of one variant are read as one.
+
+    A variant with a run that did not complete has no figures, and they say why. Raises `NotFound`.
+    """
+    found: dict[VariantId, list[pl.DataFrame]] = {}
+    unfinished: dict[VariantId, Missing] = {}
+    for run_id in run_ids:
+        record = read_run(ws, run_id)
+        variant = VariantId.parse(record.variant_id)
+        rows = found.setdefault(variant, [])
+        if record.status == "completed":
+            rows.append(read_dispatches(run_folder(ws, record)))
+        else:
+            unfinished[variant] = Missing(f"load-test run {run_id} is {record.status}")
+    return {
+        variant: LoadFigures(unfinished[variant], unfinished[variant]) if variant in unfinished else _figures(rows)
+        for variant, rows in found.items()
+    }
+
+
+def _figures(frames: Sequence[pl.DataFrame]) -> LoadFigures:
+    rows = pl.concat(frames)
+    p95 = percentile(completed_ms(rows, "total_ms"), 0.95)
+    completed = rows.filter(pl.col("state") == "completed").height
+    return LoadFigures(
+        p95_ms=Missing("no dispatch completed under load") if p95 is None else Decimal(str(p95)),
+        success_share=Decimal(completed) / Decimal(rows.height),
+    )

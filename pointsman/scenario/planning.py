@@ -1,0 +1,128 @@
+"""Planning a run: its row and its drive, written together or not at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import sqlalchemy as sa
+
+from pointsman.dispatch import DriveInput, DrivePlan, Limits, TargetSpec, planned_dispatches, write_drive
+from pointsman.errors import Conflict, InputRefused
+from pointsman.ids import check_id, scenario_context
+from pointsman.model import InputSet, Variant
+from pointsman.scenario.arrivals import plan_arrivals
+from pointsman.scenario.model import Scenario
+from pointsman.scenario.record import RunRecord, run_folder
+from pointsman.states import LOAD_TEST_RUN
+from pointsman.storage import insert_absent, record_creation, tables
+from pointsman.workspace import Workspace
+
+_MAX_SEED = 2**63 - 1
+
+
+def plan_run(
+    ws: Workspace,
+    *,
+    run_id: str,
+    parent_run_id: str | None,
+    scenario: Scenario,
+    seed: int,
+    environment_id: str,
+    variant: Variant,
+    target: TargetSpec,
+    inputs: InputSet,
+) -> None:
+    """Write the run (state `created`) and its drive at `{environment}/{scenario}/{timestamp}/{run_id}`.
+
+    Inputs are assigned round robin in an order drawn with the seed. The same call again changes nothing, except that
+    the target may have moved to another address. Raises `InputRefused` for input that is not allowed and `Conflict`
+    when the run id was used for something else; then nothing is written.
+    """
+    check_id("run id", run_id)
+    check_id("environment id", environment_id)
+    for field, value in (("run id", run_id), ("environment id", environment_id)):
+        if value.startswith("."):
+            raise InputRefused(field, value, "an id that does not begin with a dot: it names a folder")
+    if not 0 <= seed <= _MAX_SEED:
+        raise InputRefused("seed", seed, f"0 to {_MAX_SEED}")
+    if not inputs.members:
+        raise InputRefused("input set", inputs.id, "an input set with at least one member")
+    if not variant.enabled:
+        raise InputRefused("variant", str(variant.id), "a variant that is enabled")
+    target.build()
+    drive_plan = _drive_plan(run_id, scenario, seed, variant, target, inputs)
+    now = ws.clock.now()
+    digest = scenario.sha256
+    row = {
+        "id": run_id,
+        "context": scenario_context(scenario.name, now),
+        "parent_run_id": parent_run_id,
+        "scenario_id": f"{scenario.name}-{digest[:12]}",
+        "environment_id": environment_id,
+        "variant_id": str(variant.id),
+        "status": LOAD_TEST_RUN.initial,
+        "seed": seed,
+        "results_path": f"{environment_id}/{scenario.name}/{now:%Y%m%dT%H%M%S}/{run_id}",
+        "submitted_count": 0,
+        "metrics_json": {"runner": {"mode": "inline"}},
+        "created_at": now,
+    }
+    definition = {
+        "id": row["scenario_id"],
+        "definition": scenario.model_dump(mode="json"),
+        "sha256": digest,
+        "created_at": now,
+    }
+    with ws.database.begin() as connection:
+        insert_absent(connection, tables.scenarios, [definition])
+        created = insert_absent(connection, tables.load_test_runs, [row])
+        runs = tables.load_test_runs
+        record = RunRecord(**connection.execute(sa.select(runs).where(runs.c.id == run_id)).mappings().one())
+        if created:
+            record_creation(
+                connection,
+                LOAD_TEST_RUN,
+                run_id,
+                at=now,
+                actor=ws.actor,
+                reason=f"{drive_plan.header.planned} dispatches planned",
+            )
+        for name in ("scenario_id", "environment_id", "variant_id", "seed"):
+            if getattr(record, name) != row[name]:
+                raise Conflict(
+                    f"Run {run_id} was planned with {name} {getattr(record, name)!r}, not {row[name]!r}.",
+                    instruction=f"Use another run id, or look at the run: pointsman scenario status {run_id}",
+                    code="run_differs",
+                )
+        # Inside the transaction: a run whose drive could not be written does not exist.
+        write_drive(run_folder(ws, record), drive_plan)
+
+
+def _drive_plan(
+    run_id: str, scenario: Scenario, seed: int, variant: Variant, target: TargetSpec, inputs: InputSet
+) -> DrivePlan:
+    due, stages = plan_arrivals(scenario, seed)
+    if not due.size:
+        raise InputRefused(
+            "seed", seed, f"a seed with which at least one of {scenario.expected_dispatches:g} expected arrivals occurs"
+        )
+    # A stream of its own, so that the order of inputs does not move when the number of arrivals does.
+    order = np.random.Generator(np.random.PCG64([seed, 1])).permutation(len(inputs.members))
+    turn, place = np.divmod(np.arange(due.size), len(order))
+    input_ids = pl.Series([member.input_id for member in inputs.members], dtype=pl.String)
+    return DrivePlan(
+        run_id=run_id,
+        target=target,
+        variants={str(variant.id): variant.params},
+        inputs={member.input_id: DriveInput.of(member) for member in inputs.members},
+        dispatches=planned_dispatches(
+            route=str(variant.id), input_id=input_ids.gather(order[place]), due_ns=due, repeat=turn, stage=stages
+        ),
+        limits=Limits(
+            max_in_flight=scenario.max_in_flight,
+            poll_interval_s=scenario.poll_interval_s,
+            drain_limit_s=scenario.drain_limit_s,
+            request_timeout_s=scenario.request_timeout_s,
+            target_patience_s=scenario.target_patience_s,
+        ),
+    )

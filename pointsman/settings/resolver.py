@@ -1,0 +1,119 @@
+"""One resolver for every setting: explicit, then environment, then `config.toml` in the home folder, then default.
+
+Secrets are `Secret` values, whose text appears in no repr, log or error; only `.reveal()` gives it.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pointsman.errors import InputRefused
+
+
+class Secret:
+    """A value that must not be shown."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("secrets are not pickled")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What CONTRACTS lists under Settings, as far as this version reads it."""
+
+    home: Path
+    database_url: str
+    results_uri: str
+    executor_secret: Secret | None
+    gemini_api_key: Secret | None
+    gemini_model: str
+    gemini_base_url: str | None
+    prefect_prefix: str
+
+
+ENVIRONMENT_NAMES: Mapping[str, str] = {
+    "home": "POINTSMAN_HOME",
+    "database_url": "POINTSMAN_DATABASE_URL",
+    "results_uri": "POINTSMAN_RESULTS_URI",
+    "executor_secret": "STUDIO_EXECUTOR_SECRET",
+    "gemini_api_key": "GEMINI_API_KEY",
+    "gemini_model": "POINTSMAN_GEMINI_MODEL",
+    "gemini_base_url": "POINTSMAN_GEMINI_BASE_URL",
+    "prefect_prefix": "POINTSMAN_PREFECT_PREFIX",
+}
+_SECRETS = frozenset({"executor_secret", "gemini_api_key"})
+
+
+def load_settings(environ: Mapping[str, str] | None = None, **explicit: Any) -> Settings:
+    """Resolve all settings. Raises `InputRefused` for unknown names and an unreadable `config.toml`.
+
+    The executor secret also comes from the file `secrets/executor` in the home folder, which `pointsman up` writes
+    (mode 600) for the lab it starts.
+    """
+    environ = os.environ if environ is None else environ
+    unknown = set(explicit) - {field.name for field in fields(Settings)}
+    if unknown:
+        raise InputRefused("setting", sorted(unknown)[0], ", ".join(ENVIRONMENT_NAMES))
+    home = Path(str(explicit.get("home") or environ.get("POINTSMAN_HOME") or ".pointsman")).absolute()
+    from_file = _read_file(home / "config.toml")
+
+    def resolve(name: str, default: str | None) -> Any:
+        value = explicit.get(name)
+        if value is None:
+            value = environ.get(ENVIRONMENT_NAMES[name]) or from_file.get(name)
+        if value is None:
+            value = default
+        return Secret(str(value)) if name in _SECRETS and value is not None and not isinstance(value, Secret) else value
+
+    executor_file = home / "secrets" / "executor"
+    return Settings(
+        home=home,
+        database_url=resolve("database_url", f"sqlite:///{home / 'pointsman.db'}"),
+        results_uri=resolve("results_uri", str(home / "results")),
+        executor_secret=resolve(
+            "executor_secret", executor_file.read_text().strip() if executor_file.is_file() else None
+        ),
+        gemini_api_key=resolve("gemini_api_key", None),
+        gemini_model=resolve("gemini_model", "gemini-2.5-flash"),
+        gemini_base_url=resolve("gemini_base_url", None),
+        prefect_prefix=resolve("prefect_prefix", ""),
+    )
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        found = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputRefused("config.toml", str(path), f"TOML ({error})") from error
+    allowed = [name for name in ENVIRONMENT_NAMES if name != "home"]  # the file lies in the home it would name
+    unknown = sorted(set(found) - set(allowed))
+    if unknown:
+        raise InputRefused(f"{path}, setting", unknown[0], ", ".join(allowed))
+    for name, value in found.items():
+        if not isinstance(value, str):
+            raise InputRefused(f"{path}, setting {name}", type(value).__name__, "text in quotes")
+    return found

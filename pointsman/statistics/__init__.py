@@ -1,0 +1,28 @@
+"""Pure statistics: sketches, label swaps, intervals, power."""
+
+from pointsman.statistics.intervals import cluster_weights, ratio_intervals, wilson_interval
+from pointsman.statistics.label_swaps import (
+    Floats,
+    LabelSwaps,
+    clusters_needed,
+    critical_value,
+    step_down_p_values,
+    weakest_conditions,
+)
+from pointsman.statistics.power import fewest_by_chance, most_by_chance
+from pointsman.statistics.sketch import Sketch
+
+__all__ = [
+    "Floats",
+    "LabelSwaps",
+    "Sketch",
+    "cluster_weights",
+    "clusters_needed",
+    "critical_value",
+    "fewest_by_chance",
+    "most_by_chance",
+    "ratio_intervals",
+    "step_down_p_values",
+    "weakest_conditions",
+    "wilson_interval",
+]

@@ -1,0 +1,301 @@
+"""The SQL tables of CONTRACTS as SQLAlchemy Core tables. Migrations create them; nothing else does."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.types import TypeDecorator
+
+
+class ExactDecimal(TypeDecorator[Decimal]):
+    """A Decimal kept as text, so that SQLite does not turn money into floats."""
+
+    impl = sa.String(64)
+    cache_ok = True
+
+    def process_bind_param(self, value: Decimal | None, dialect: Any) -> str | None:
+        if value is not None and not value.is_finite():
+            raise ValueError(f"decimals in the database are finite; got {value}")
+        return None if value is None else format(value, "f")
+
+    def process_result_value(self, value: str | None, dialect: Any) -> Decimal | None:
+        return None if value is None else Decimal(value)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC time kept as fixed-width ISO text, which sorts as time does on every database."""
+
+    impl = sa.String(32)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> str | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("times in the database are aware; got a naive one")
+        return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+    def process_result_value(self, value: str | None, dialect: Any) -> datetime | None:
+        return None if value is None else datetime.fromisoformat(value)
+
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+_ID = sa.String(400)
+_WORD = sa.String(64)
+
+
+def _table(name: str, *columns: sa.Column[Any] | sa.schema.SchemaItem) -> sa.Table:
+    return sa.Table(name, metadata, *columns)
+
+
+effect_revisions = _table(
+    "effect_revisions",
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("media", _WORD, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+)
+input_sets = _table(
+    "input_sets",
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("members", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+)
+execution_environments = _table(
+    "execution_environments",
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("kind", _WORD, nullable=False),
+    sa.Column("aliases", sa.JSON, nullable=False),
+    sa.Column("account", _WORD),
+    sa.Column("region", _WORD),
+    sa.Column("asg_name", sa.String(255)),
+    sa.Column("ecs_cluster", sa.String(255)),
+    sa.Column("pool", sa.String(255)),
+    sa.CheckConstraint("kind in ('local','test_asg','staging','production')", name="kind"),
+)
+scenarios = _table(
+    "scenarios",
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("definition", sa.JSON, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+)
+load_test_runs = _table(
+    "load_test_runs",
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("context", _ID, nullable=False),
+    sa.Column("parent_run_id", _ID, index=True),
+    sa.Column("scenario_id", _ID, nullable=False),
+    sa.Column("environment_id", _ID, nullable=False),
+    sa.Column("variant_id", _ID, nullable=False),
+    sa.Column("status", _WORD, nullable=False),
+    sa.Column("seed", sa.BigInteger, nullable=False),
+    sa.Column("results_path", _ID, nullable=False),
+    sa.Column("submitted_count", sa.Integer, nullable=False, default=0),
+    sa.Column("metrics_json", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("started_at", UtcDateTime),
+    sa.Column("ended_at", UtcDateTime),
+)
+variants = _table(
+    "variants",
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("route_key", _ID, nullable=False, index=True),
+    sa.Column("target", _ID, nullable=False),
+    sa.Column("params", sa.JSON, nullable=False),
+    sa.Column("enabled", sa.Boolean, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+)
+benchmark_matrix_runs = _table(
+    "benchmark_matrix_runs",
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("parent_run_id", _ID, index=True),
+    sa.Column("status", _WORD, nullable=False),
+    sa.Column("input_set_id", _ID, nullable=False),
+    sa.Column("environment_id", _ID, nullable=False),
+    sa.Column("seed", sa.BigInteger, nullable=False),
+    sa.Column("plan", sa.JSON, nullable=False),
+    sa.Column("plan_sha256", sa.String(64), nullable=False),
+    sa.Column("results_path", _ID, nullable=False),
+    sa.Column("failure", sa.JSON),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("started_at", UtcDateTime),
+    sa.Column("ended_at", UtcDateTime),
+)
+benchmark_matrix_run_items = _table(
+    "benchmark_matrix_run_items",
+    sa.Column("dispatch_id", _ID, primary_key=True),
+    sa.Column("benchmark_id", _ID, sa.ForeignKey("benchmark_matrix_runs.id"), nullable=False),
+    sa.Column("seq", sa.Integer, nullable=False),
+    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("variant_id", _ID, nullable=False),
+    sa.Column("input_id", _ID, nullable=False),
+    sa.Column("cluster", _ID, nullable=False),
+    sa.Column("repeat", sa.Integer, nullable=False),
+    sa.Column("status", _WORD, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("job_id", _ID),
+    sa.Column("queue_ms", sa.Float),
+    sa.Column("run_ms", sa.Float),
+    sa.Column("total_ms", sa.Float),
+    sa.Column("started_at", UtcDateTime),
+    sa.Column("ended_at", UtcDateTime),
+    sa.UniqueConstraint("benchmark_id", "seq"),
+    sa.UniqueConstraint("benchmark_id", "variant_id", "input_id", "repeat"),
+    sa.Index("ix_items_round", "benchmark_id", "round", "status"),
+    sa.CheckConstraint(
+        "status in ('pending','running','completed','failed','invalid','skipped','cancelled')", name="status"
+    ),
+)
+run_artifacts = _table(
+    "run_artifacts",
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("run_id", _ID, nullable=False, index=True),
+    sa.Column("subject_id", _ID, nullable=False, index=True),
+    sa.Column("artifact_type", sa.String(100), nullable=False),
+    sa.Column("uri", sa.Text, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.UniqueConstraint("run_id", "subject_id", "artifact_type"),
+    sa.CheckConstraint("bytes >= 0", name="bytes"),
+)
+attempts = _table(
+    "attempts",
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("run_id", _ID, nullable=False, index=True),
+    sa.Column("subject_id", _ID, nullable=False),
+    sa.Column("subject_kind", _WORD, nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("provider", sa.String(200), nullable=False),
+    sa.Column("generation", sa.Integer),
+    sa.Column("outcome", _WORD, nullable=False),
+    sa.Column("started_at", UtcDateTime, nullable=False),
+    sa.Column("ended_at", UtcDateTime),
+    sa.Column("detail", sa.JSON, nullable=False),
+    sa.UniqueConstraint("subject_id", "number"),
+    sa.CheckConstraint("outcome in ('completed','failed','refused','lost','unknown')", name="outcome"),
+    sa.CheckConstraint("subject_kind in ('cell','judgement')", name="subject_kind"),
+    sa.CheckConstraint("number >= 1", name="number"),
+)
+usage = _table(
+    "usage",
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("run_id", _ID, nullable=False, index=True),
+    sa.Column("subject_id", _ID, nullable=False, index=True),
+    sa.Column("sku", sa.String(200), nullable=False),
+    sa.Column("quantity", ExactDecimal),
+    sa.Column("missing_reason", sa.Text),
+    sa.Column("basis", _WORD, nullable=False),
+    sa.UniqueConstraint("subject_id", "sku"),
+    sa.CheckConstraint("(quantity is null) <> (missing_reason is null)", name="known_or_why_not"),
+    sa.CheckConstraint("basis in ('measured','estimated')", name="basis"),
+)
+evaluation_sets = _table(
+    "evaluation_sets",
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("benchmark_id", _ID, nullable=False, index=True),
+    sa.Column("judge", sa.String(200), nullable=False),
+    sa.Column("identity", sa.JSON, nullable=False),
+    sa.Column("status", _WORD, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.CheckConstraint("status in ('running','complete','abandoned')", name="status"),
+)
+quality_evaluations = _table(
+    "quality_evaluations",
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("evaluation_set_id", _ID, sa.ForeignKey("evaluation_sets.id"), nullable=False),
+    sa.Column("benchmark_id", _ID, nullable=False, index=True),
+    sa.Column("dispatch_id", _ID, nullable=False),
+    sa.Column("quality", ExactDecimal),
+    sa.Column("missing_reason", sa.Text),
+    sa.Column("scores", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.UniqueConstraint("evaluation_set_id", "dispatch_id"),
+    sa.CheckConstraint("(quality is null) <> (missing_reason is null)", name="known_or_why_not"),
+)
+price_book = _table(
+    "price_book",
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("book_sha256", sa.String(64), nullable=False, index=True),
+    sa.Column("sku", sa.String(200), nullable=False),
+    sa.Column("unit", sa.String(100), nullable=False),
+    sa.Column("usd", ExactDecimal, nullable=False),
+    sa.Column("valid_from", UtcDateTime, nullable=False),
+    sa.Column("valid_to", UtcDateTime),
+    sa.Column("source", sa.Text, nullable=False),
+)
+verdicts = _table(
+    "verdicts",
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("benchmark_id", _ID, nullable=False, index=True),
+    sa.Column("evaluation_set_id", _ID, nullable=False),
+    sa.Column("route_key", _ID, nullable=False),
+    sa.Column("outcome", _WORD, nullable=False),
+    sa.Column("winner", _ID),
+    sa.Column("plan_sha256", sa.String(64), nullable=False),
+    sa.Column("data_sha256", sa.String(64), nullable=False),
+    sa.Column("code_version", sa.String(100), nullable=False),
+    sa.Column("document_uri", sa.Text, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.CheckConstraint("(outcome = 'WINNER') = (winner is not null)", name="winner"),
+)
+routing_bindings = _table(
+    "routing_bindings",
+    sa.Column("route_key", _ID, primary_key=True),
+    sa.Column("generation", sa.Integer, primary_key=True),
+    sa.Column("weights", sa.JSON, nullable=False),
+    sa.Column("status", _WORD, nullable=False),
+    sa.Column("cause", sa.Text, nullable=False),
+    sa.Column("actor", sa.String(200), nullable=False),
+    sa.Column("verdict_id", _ID),
+    sa.Column("idempotency_key", _ID, unique=True),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.CheckConstraint("generation >= 1", name="generation"),
+)
+state_transitions = _table(
+    "state_transitions",
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("entity", _WORD, nullable=False),
+    sa.Column("entity_id", _ID, nullable=False),
+    sa.Column("from_state", _WORD),
+    sa.Column("to_state", _WORD, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("actor", sa.String(200), nullable=False),
+    sa.Index("ix_state_transitions_entity", "entity", "entity_id"),
+)
+idempotency_keys = _table(
+    "idempotency_keys",
+    sa.Column("key", _ID, primary_key=True),
+    sa.Column("request_sha256", sa.String(64), nullable=False),
+    sa.Column("answer", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+)
+action_logs = _table(
+    "action_logs",
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("event", sa.String(100), nullable=False),
+    sa.Column("severity", _WORD, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("run_id", _ID, index=True),
+    sa.Column("context", _ID),
+    sa.Column("data", sa.JSON, nullable=False),
+    sa.Column("instruction", sa.Text, nullable=False),
+    sa.CheckConstraint("severity in ('info','warn','critical')", name="severity"),
+)

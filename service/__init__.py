@@ -1,0 +1,1 @@
+"""For people and other programs: the command line."""

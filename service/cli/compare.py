@@ -1,0 +1,135 @@
+"""`pointsman compare`: the shortest way in. Your own clips through every way, judged and priced; no routing changes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pointsman.benchmark import import_inputs, list_variants, register_input_set
+from pointsman.canonical import sha256_of
+from pointsman.decision import read_hud
+from pointsman.errors import InputRefused, NotFound
+from pointsman.ids import VariantId
+from pointsman.model import Variant
+from pointsman.settings import load_settings
+from pointsman.workspace import Workspace
+from service.cli.continuing import run_to_continue
+from service.cli.hud_view import fail_if_invalid, show_hud
+from service.cli.lab_setup import inputs_root, prepare_lab
+from service.cli.naming import one_variant
+from service.cli.output import JsonFlag, console, emit
+from service.cli.progress import shown
+from service.cli.report_page import write_report
+from service.cli.running import request, run_flow
+from service.cli.world import LAB_PORT, PREFECT_PORT, World, sole_owner
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def compare(
+    inputs: Annotated[list[Path], typer.Option("--input", help="A clip of yours; repeat for more.")],
+    targets: Annotated[
+        str, typer.Option(help="Comma separated: target names, or variants as WORKFLOW@PROVIDER.")
+    ] = "lab",
+    budget: Annotated[str | None, typer.Option(help="Most to spend on attempts, as in 3USD.")] = None,
+    deliveries: Annotated[int, typer.Option(min=0, help="How often one output is sent to a viewer.")] = 100,
+    repeats: Annotated[int, typer.Option(min=1, max=100, help="Runs of each variant on each clip.")] = 1,
+    incumbent: Annotated[str | None, typer.Option(help="WORKFLOW@PROVIDER to beat; default: the lab's.")] = None,
+    run_id: Annotated[str | None, typer.Option(help="Name the run, or continue the one of this name.")] = None,
+    prefect_port: Annotated[int, typer.Option(help="Port of the Prefect server.")] = PREFECT_PORT,
+    lab_port: Annotated[int, typer.Option(help="Port of the lab's effects backend.")] = LAB_PORT,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run your clips through every variant of the targets; show what each costs and how good it is."""
+    limit = _usd(budget)
+    home = load_settings().home
+    with sole_owner(home):
+        ws = Workspace.open(load_settings(), actor="cli")
+        if list_variants(ws):  # else the lab's are registered below
+            _named(ws, targets.split(","))
+        files = import_inputs(inputs_root(home), inputs)
+        world = World.load(home)
+        try:
+            if not as_json:
+                console.print("Starting Prefect and the lab where they are not up ...")
+            serving = prepare_lab(world, prefect_port=prefect_port, lab_port=lab_port, owner="compare")
+            candidates = _named(ws, targets.split(","))
+            beaten = (
+                one_variant(ws, "--incumbent", incumbent).id if incumbent else _default_incumbent(candidates, serving)
+            )
+            members = [(file.input_id, file.path.stem) for file in files]
+            chosen_set = register_input_set(ws, f"compare-{sha256_of(members)[:16]}", files)
+            asked = {
+                "route_key": str(beaten.route_key),
+                "input_set": chosen_set.id,
+                "variants": tuple(str(one.id) for one in candidates),
+                "incumbent": str(beaten),
+                "repeats": repeats,
+                "budget_usd": limit,
+                "rules": {"deliveries_per_output": deliveries},
+                **({"round_cells": len(candidates)} if limit else {}),  # the budget is looked at after every round
+            }
+            with run_to_continue(home, "compare", asked, given=run_id) as named:
+                outcome = _run(ws, named, asked, quiet=as_json)
+            outcome["report"] = str(write_report(world, outcome))
+        finally:
+            world.stop([name for name, running in world.processes.items() if running.owner == "compare"])
+
+    def render() -> None:
+        show_hud(outcome["hud"])
+        console.print(f"\nReport  {outcome['report']}", soft_wrap=True)
+
+    emit(as_json, outcome, render)
+    fail_if_invalid(outcome["hud"])
+
+
+def _run(ws: Workspace, run_id: str, asked: Mapping[str, Any], *, quiet: bool) -> dict[str, Any]:
+    def load() -> Any:
+        from flows.choose_route import choose_route
+
+        return choose_route
+
+    from flows.choose_route import ChooseRouteRequest
+
+    with shown(ws, run_id, quiet=quiet):
+        choice = run_flow(load, request(ChooseRouteRequest, dry_run=True, run_id=run_id, **asked))
+    verdict_id = choice.decided.verdict_id
+    return {
+        "run_id": run_id,
+        "benchmark_id": choice.preparation.benchmark_id,
+        "verdict_id": verdict_id,
+        "hud": read_hud(ws, verdict_id),
+    }
+
+
+def _usd(budget: str | None) -> float | None:
+    if budget is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:USD)?", budget.strip(), re.IGNORECASE)
+    if not found or float(found[1]) <= 0:
+        raise InputRefused("--budget", budget, "an amount above zero such as 3USD")
+    return float(found[1])
+
+
+def _named(ws: Workspace, names: list[str]) -> list[Variant]:
+    """The enabled variants that the names stand for: all of a target, or one by its label."""
+    registered = list_variants(ws, enabled=True)
+    chosen: dict[VariantId, Variant] = {}
+    for name in (name.strip() for name in names):
+        found = [one for one in registered if name in (one.target, one.id.label, str(one.id))]
+        if not found:
+            known = sorted({one.target for one in registered} | {one.id.label for one in registered})
+            raise NotFound(
+                "--targets", name, ", ".join(known) or "none is registered", instruction="See: pointsman variants list"
+            )
+        chosen.update({one.id: one for one in found})
+    return list(chosen.values())
+
+
+def _default_incumbent(candidates: list[Variant], serving: VariantId) -> VariantId:
+    return serving if any(one.id == serving for one in candidates) else candidates[0].id

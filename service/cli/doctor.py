@@ -1,0 +1,93 @@
+"""`pointsman doctor`: whether this machine has what Pointsman needs, and what to do where it has not."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import typer
+
+from pointsman.errors import DependencyDown, PointsmanError
+from pointsman.settings import Settings, load_settings
+from pointsman.storage import LocalResults, open_database
+from service.cli.output import JsonFlag, emit, table
+from service.cli.world import World
+
+_NEEDED_GB = 2
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def doctor(as_json: JsonFlag = False) -> None:
+    """Check every part. Exits 4 when one that is needed does not work."""
+    settings = load_settings()
+    found = [{"part": part, "state": state, "detail": detail} for part, state, detail in _parts(settings)]
+    rows = [(one["part"], one["state"], one["detail"]) for one in found]
+    emit(as_json, found, lambda: table("Doctor", ("part", "state", "detail"), rows))
+    broken = [one["part"] for one in found if one["state"] == "broken"]
+    if broken:
+        raise DependencyDown(
+            f"Broken: {', '.join(broken)}.", instruction="The table says what to do for each.", code="doctor"
+        )
+
+
+def _parts(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    for part, look in (
+        ("ffmpeg", _ffmpeg),
+        ("home", lambda: _home(settings)),
+        ("database", lambda: _database(settings)),
+        ("results store", lambda: str(LocalResults.from_uri(settings.results_uri).root)),
+    ):
+        try:
+            yield part, "works", look()
+        except (PointsmanError, OSError, subprocess.SubprocessError) as error:
+            yield part, "broken", str(error)
+    world = World.load(settings.home)
+    api_url = world.prefect_api_url
+    yield ("Prefect server", *_answers(f"{api_url}/health" if api_url else None))
+    yield ("lab", *_answers(f"{world.lab_url}/healthz" if world.lab_url else None))
+    judge = f"Gemini ({settings.gemini_model})" if settings.gemini_api_key else "local: GEMINI_API_KEY is not set"
+    yield "judge", "works", judge
+
+
+def _ffmpeg() -> str:
+    import imageio_ffmpeg
+
+    shown = subprocess.run(
+        [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-filters"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    if " libvmaf " not in shown.stdout:
+        raise DependencyDown("This ffmpeg has no libvmaf.", instruction="Reinstall imageio-ffmpeg: `make demo`.")
+    return str(imageio_ffmpeg.get_ffmpeg_version())
+
+
+def _home(settings: Settings) -> str:
+    settings.home.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(settings.home).free / 1e9
+    if free < _NEEDED_GB:
+        raise DependencyDown(f"{free:.1f} GB are free in {settings.home}.", instruction=f"Free {_NEEDED_GB} GB.")
+    return f"{settings.home}, {free:.0f} GB free, Python {sys.version.split()[0]}"
+
+
+def _database(settings: Settings) -> str:
+    return open_database(settings.database_url).url.render_as_string(hide_password=True)
+
+
+def _answers(url: str | None) -> tuple[str, str]:
+    if url is None:
+        return "not up", "`pointsman up` starts it"
+    import httpx
+
+    try:
+        status = httpx.get(url, timeout=5).status_code
+    except httpx.TransportError as error:
+        return "broken", f"{url}: {error}; run `pointsman down`, then `pointsman up`"
+    return ("works", url) if status == 200 else ("broken", f"{url} answers {status}")

@@ -1,0 +1,68 @@
+"""`pointsman hud`: what a benchmark came to, and whether its verdict document can be recomputed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pointsman.benchmark import list_matrix_runs
+from pointsman.decision import document_path, load_verdict, read_hud, verdicts_of, verify
+from pointsman.errors import NotFound
+from pointsman.workspace import Workspace
+from service.cli.hud_view import show_hud
+from service.cli.output import JsonFlag, console, emit, open_workspace
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="What a benchmark came to, and whether its verdict can be recomputed.",
+)
+Subject = Annotated[
+    str | None,
+    typer.Argument(
+        help="A verdict id (vd_...), or a benchmark id (bm_...) for its newest; left out: the newest of all."
+    ),
+]
+
+_LOOKED_AT = 100
+
+
+def _verdict_id(ws: Workspace, subject: str | None) -> str:
+    if subject is None:
+        newest = next(
+            (found for one in list_matrix_runs(ws, limit=_LOOKED_AT) for found in verdicts_of(ws, one.id)), None
+        )
+        if newest is None:
+            raise NotFound("verdict", subject, "none was reached yet", instruction="pointsman demo")
+        return newest.id
+    if not subject.startswith("bm_"):
+        return load_verdict(ws, subject).id
+    found = verdicts_of(ws, subject)
+    if not found:
+        raise NotFound("benchmark", subject, "one with a verdict", instruction=f"pointsman evaluate {subject}")
+    return found[0].id
+
+
+@app.command("show")
+def show_command(subject: Subject = None, as_json: JsonFlag = False) -> None:
+    """Show the table per variant, the verdict and what to do."""
+    ws = open_workspace()
+    hud = read_hud(ws, _verdict_id(ws, subject))
+    emit(as_json, hud, lambda: show_hud(hud))
+
+
+@app.command("verify")
+def verify_command(subject: Subject = None, as_json: JsonFlag = False) -> None:
+    """Recompute the verdict from its document and compare byte by byte."""
+    ws = open_workspace()
+    verdict_id = _verdict_id(ws, subject)
+    verdict = verify(ws.results.read(document_path(verdict_id)))
+    document = {"verdict_id": verdict_id, "outcome": verdict.outcome, "verified": True}
+    emit(
+        as_json,
+        document,
+        lambda: console.print(
+            f"{verdict_id}: recomputed from its document, the same {verdict.outcome}.", soft_wrap=True
+        ),
+    )

@@ -1,0 +1,160 @@
+"""`pointsman route`: where a route's traffic goes, moving it, and putting it back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from pointsman.benchmark import input_set as known_inputs
+from pointsman.errors import InputRefused, NotFound
+from pointsman.ids import RouteKey
+from pointsman.routing import BindingRecord, binding_for_verdict, current, history, routes
+from pointsman.workspace import Workspace
+from service.cli.hud_view import show_move
+from service.cli.lab_setup import INPUT_SET
+from service.cli.naming import one_variant
+from service.cli.output import JsonFlag, YesFlag, agree, emit, open_workspace, table
+from service.cli.running import connect, request, run_flow
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Where a route's traffic goes, moving it, and putting it back."
+)
+RouteArgument = Annotated[str | None, typer.Argument(help="er:..:env:..:stage:..; may be left out when there is one.")]
+InputsOption = Annotated[str, typer.Option(help="Input set of the routed jobs that prove the change.")]
+
+
+def _key(ws: Workspace, text: str | None) -> RouteKey:
+    if text is not None:
+        return RouteKey.parse(text)
+    known = routes(ws)
+    if len(known) != 1:
+        raise InputRefused("route", text, f"one of {', '.join(map(str, known)) or 'none: no route has a binding'}")
+    return known[0]
+
+
+def _document(record: BindingRecord) -> dict[str, Any]:
+    return {
+        "route_key": str(record.binding.route_key),
+        "generation": record.binding.generation,
+        "status": record.status,
+        "weights": {str(variant): share for variant, share in record.binding.weights.items()},
+        "cause": record.binding.cause,
+        "actor": record.actor,
+        "verdict_id": record.verdict_id,
+        "created_at": record.created_at.isoformat(),
+    }
+
+
+def _show(title: str, records: list[BindingRecord], as_json: bool) -> None:
+    columns = ("generation", "status", "traffic", "cause", "at (UTC)")
+    rows = [
+        (
+            record.binding.generation,
+            record.status,
+            ", ".join(f"{share} % {variant.label}" for variant, share in record.binding.weights.items()),
+            record.binding.cause,
+            f"{record.created_at:%Y-%m-%d %H:%M:%S}",
+        )
+        for record in records
+    ]
+    emit(as_json, [_document(record) for record in records], lambda: table(title, columns, rows))
+
+
+@app.command("show")
+def show_command(route: RouteArgument = None, as_json: JsonFlag = False) -> None:
+    """Show what a route is bound to now."""
+    ws = open_workspace()
+    key = _key(ws, route)
+    binding = current(ws, key)
+    number = binding.generation if binding else None
+    _show(f"Binding of {key}", [r for r in history(ws, key) if r.binding.generation == number], as_json)
+
+
+@app.command("history")
+def history_command(route: RouteArgument = None, as_json: JsonFlag = False) -> None:
+    """Show every generation of a route, newest first."""
+    ws = open_workspace()
+    key = _key(ws, route)
+    _show(f"History of {key}", history(ws, key), as_json)
+
+
+@app.command("apply")
+def apply_command(
+    verdict: Annotated[str | None, typer.Option(help="Id of a WINNER verdict.")] = None,
+    variant: Annotated[str | None, typer.Option(help="A registered variant, without a verdict.")] = None,
+    route: Annotated[str | None, typer.Option(help="The route; a verdict or variant knows its own.")] = None,
+    input_set: InputsOption = INPUT_SET,
+    target: Annotated[str, typer.Option(help="Target that serves the route.")] = "lab",
+    yes: YesFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Move a route to a verdict's winner or to a variant, and prove it by routed jobs."""
+    if (verdict is None) == (variant is None):
+        raise InputRefused("--verdict, --variant", verdict, "exactly one of them")
+    ws = open_workspace()
+    if variant is not None:
+        chosen = one_variant(ws, "--variant", variant).id
+        variant, route = str(chosen), route or str(chosen.route_key)
+    known_inputs(ws, input_set)
+    key = binding_for_verdict(ws, verdict).route_key if verdict else _key(ws, route)
+    binding = current(ws, key)
+    connect()
+
+    def load() -> Any:
+        from flows.apply_routing import apply_routing
+
+        return apply_routing
+
+    from flows.apply_routing import ApplyRoutingRequest
+
+    asked = request(
+        ApplyRoutingRequest,
+        route_key=str(key),
+        verdict_id=verdict,
+        variant=variant,
+        expected_generation=binding.generation if binding else None,
+        input_set=input_set,
+        target=target,
+    )
+    agree(yes, key, f"Move {key} to {verdict or variant} (now at generation {asked.expected_generation}).")
+    moved = run_flow(load, asked.model_copy(update={"dry_run": False})).model_dump(mode="json")
+    emit(as_json, moved, lambda: show_move(moved))
+
+
+@app.command("rollback")
+def rollback_command(
+    route: RouteArgument = None,
+    reason: Annotated[str, typer.Option(help="Kept in the history.")] = "asked by an operator",
+    input_set: InputsOption = INPUT_SET,
+    target: Annotated[str, typer.Option(help="Target that serves the route.")] = "lab",
+    yes: YesFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Put back what the route had before, as a new generation, and prove it by routed jobs."""
+    ws = open_workspace()
+    known_inputs(ws, input_set)
+    key = _key(ws, route)
+    binding = current(ws, key)
+    if binding is None:
+        raise NotFound("binding", str(key), "a route that has one")
+    connect()
+
+    def load() -> Any:
+        from flows.rollback_routing import rollback_routing
+
+        return rollback_routing
+
+    from flows.rollback_routing import RollbackRoutingRequest
+
+    asked = request(
+        RollbackRoutingRequest,
+        route_key=str(key),
+        expected_generation=binding.generation,
+        reason=reason,
+        input_set=input_set,
+        target=target,
+    )
+    agree(yes, key, f"Undo generation {binding.generation} of {key}.")
+    moved = run_flow(load, asked).model_dump(mode="json")
+    emit(as_json, moved, lambda: show_move(moved))

@@ -1,0 +1,131 @@
+"""`pointsman scenario`: plan, run, watch and cancel a load test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pointsman.benchmark import input_set as known_inputs
+from pointsman.ids import VariantId
+from pointsman.scenario import cancel_run, list_runs, load_scenario, run_status, schedule
+from pointsman.settings import load_settings
+from service.cli.continuing import run_to_continue
+from service.cli.lab_setup import INPUT_SET
+from service.cli.naming import one_variant
+from service.cli.output import JsonFlag, console, emit, open_workspace, table
+from service.cli.running import connect, request, run_flow
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Plan, run, watch and cancel a load test.")
+_ALWAYS = ("planned", "sent", "completed", "failed", "unknown")
+"""Terms that are shown also when they are zero."""
+_LISTED = 50
+FileArgument = Annotated[Path, typer.Argument(help="A scenario as YAML, TOML or JSON.")]
+
+
+@app.command()
+def plan(
+    file: FileArgument,
+    seed: Annotated[int, typer.Option(min=0, help="Fixes the arrivals.")] = 1,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say what a scenario would send, without sending it."""
+    scenario = load_scenario(file)
+    due = schedule(scenario, seed)
+    last = float(due[-1]) / 1e9 if len(due) else None
+    document = {"name": scenario.name, "dispatches": len(due), "last_due_s": last}
+    emit(as_json, document, lambda: table(scenario.name, ("dispatches", "last due (s)"), [(len(due), last or "")]))
+
+
+@app.command()
+def run(
+    file: FileArgument,
+    variant: Annotated[str, typer.Option(help="WORKFLOW@PROVIDER or id of the variant to put under load.")],
+    input_set: Annotated[str, typer.Option(help="Input set that the jobs take turns with.")] = INPUT_SET,
+    seed: Annotated[int, typer.Option(min=0, help="Fixes the arrivals.")] = 1,
+    run_id: Annotated[str | None, typer.Option(help="Name the run, or continue the one of this name.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Put a variant under the scenario's load."""
+    scenario = load_scenario(file)
+    ws = open_workspace()
+    chosen = one_variant(ws, "--variant", variant)
+    known_inputs(ws, input_set)
+    connect()
+
+    def load() -> Any:
+        from flows.run_scenario import run_scenario
+
+        return run_scenario
+
+    from flows.run_scenario import RunScenarioRequest
+
+    fields = {"variant": str(chosen.id), "input_set": input_set, "seed": seed}
+    asked = {"scenario": scenario.model_dump(mode="json"), **fields}
+    with run_to_continue(load_settings().home, "scenario", asked, given=run_id) as named:
+        ended = run_flow(load, request(RunScenarioRequest, scenario=scenario, run_id=named, **fields))
+    _present(ended, as_json)
+
+
+@app.command()
+def status(
+    run_id: Annotated[str | None, typer.Argument(help="Id of a run; left out: all runs, newest first.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show how a run stands: every term of the conservation law, latencies, lateness; without an id, list the runs."""
+    if run_id is None:
+        _list(as_json)
+    else:
+        _present(run_id, as_json)
+
+
+@app.command()
+def cancel(
+    run_id: Annotated[str, typer.Argument(help="Id of a run, as `scenario status` lists it.")],
+    reason: Annotated[str, typer.Option(help="Kept with the run.")] = "asked by an operator",
+    as_json: JsonFlag = False,
+) -> None:
+    """Ask a run to stop; repeating it changes nothing."""
+    cancel_run(open_workspace(), run_id, reason=reason)
+    _present(run_id, as_json)
+
+
+def _present(run_id: str, as_json: bool) -> None:
+    document = run_status(open_workspace(), run_id)
+
+    def render() -> None:
+        counts = [(term, count) for term, count in document["counts"].items() if count or term in _ALWAYS]
+        table(f"{run_id}: {document['status']}", ("dispatches", "count"), counts)
+        times = [(f"p95 {name.removesuffix('_ms')}", _ms(value)) for name, value in document["p95"].items()]
+        times += [(f"lateness {name}", _ms(value)) for name, value in document["lateness"].items()]
+        table("Times", ("what", "ms"), times)
+        if failure := document.get("failure"):
+            console.print(f"Failed: {failure['message']}", markup=False, soft_wrap=True)
+            console.print(f"  -> {failure['instruction']}", markup=False, soft_wrap=True)
+
+    emit(as_json, document, render)
+
+
+def _ms(value: Any) -> str:
+    return f"{value:.1f}" if isinstance(value, (int, float)) else str(value)
+
+
+def _list(as_json: bool) -> None:
+    runs = list_runs(open_workspace(), limit=_LISTED)
+    document = [
+        {
+            "id": one.id,
+            "scenario": one.scenario_id,
+            "status": one.status,
+            "variant": one.variant_id,
+            "created_at": one.created_at.isoformat(),
+        }
+        for one in runs
+    ]
+    rows = [
+        (one.id, one.scenario_id, one.status, VariantId.parse(one.variant_id).label, f"{one.created_at:%F %T}")
+        for one in runs
+    ]
+    columns = ("run", "scenario", "status", "variant", "created (UTC)")
+    emit(as_json, document, lambda: table("Load tests", columns, rows))

@@ -1,0 +1,93 @@
+"""`pointsman targets`: where jobs can be dispatched to, and whether one understands us."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import uuid4
+
+import typer
+
+from deployments.bootstrap import save_blocks, saved_targets
+from pointsman.benchmark import import_inputs, register_input_set
+from pointsman.dispatch import BUILT_IN_PRESETS, TargetSpec, check_target
+from pointsman.errors import InputRefused, RunFailed
+from pointsman.settings import load_settings
+from service.cli.lab_setup import inputs_root
+from service.cli.naming import one_variant
+from service.cli.output import JsonFlag, console, emit, open_workspace, table
+from service.cli.running import connect, request
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Where jobs are dispatched to, and whether one understands us."
+)
+
+
+@app.command("list")
+def list_command(as_json: JsonFlag = False) -> None:
+    """List saved targets and built-in presets."""
+    connect()
+    found = saved_targets()
+    document: dict[str, Any] = {
+        "targets": [spec.model_dump(mode="json") for spec in found],
+        "presets": list(BUILT_IN_PRESETS),
+    }
+
+    def render() -> None:
+        table("Targets", ("name", "preset", "base URL"), [(one.name, one.preset, one.base_url) for one in found])
+        console.print(f"Built-in presets: {', '.join(BUILT_IN_PRESETS)}")
+
+    emit(as_json, document, render)
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="Lower-case letters, digits, dashes.")],
+    preset: Annotated[str, typer.Option(help="A built-in preset or the path of a TOML file.")],
+    base_url: Annotated[str, typer.Option(help="Where it listens.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Save a target, so that variants can name it."""
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise InputRefused("name", name, "lower-case letters, digits and single dashes")
+    # A worker reads the file from another folder.
+    place = preset if preset in BUILT_IN_PRESETS else str(Path(preset).absolute())
+    spec = request(TargetSpec, name=name, preset=place, base_url=base_url)
+    spec.build()
+    connect()
+    save_blocks({f"target/{name}": ("pointsman-target", spec)})
+    emit(as_json, spec.model_dump(mode="json"), lambda: console.print(f"Saved target {name}"))
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(help="Name of a saved target.")],
+    variant_name: Annotated[str, typer.Option("--variant", help="A variant to run on it.")],
+    input_file: Annotated[Path, typer.Option("--input", help="A small clip.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Send one job to a target and say what came back, mapping by mapping."""
+    ws = open_workspace()
+    chosen = one_variant(ws, "--variant", variant_name)
+    connect()
+    from tasks.opening import open_target
+
+    target = open_target(name)
+    files = import_inputs(inputs_root(load_settings().home), [input_file])
+    member = register_input_set(ws, f"check-{files[0].path.stem[:16]}", files).members[0]
+    found = check_target(
+        ws.results.path(f"targets/{name}/{uuid4()}"),
+        target,
+        chosen,
+        member,
+        secret=load_settings().executor_secret,
+    )
+    document = {name: str(value) if value is not None else None for name, value in found.items()}
+    emit(as_json, document, lambda: table(f"One job at {name}", ("what", "found"), document.items()))
+    if found["state"] != "completed":
+        raise RunFailed(
+            f"The job ended {found['state']}: {found['reason']}.",
+            instruction="Correct the preset's mappings, then run the same command again.",
+            code="target_check_failed",
+        )

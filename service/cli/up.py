@@ -1,0 +1,52 @@
+"""`pointsman up`: the world for a person to browse, left running."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from deployments.bootstrap import deploy_all
+from pointsman.settings import load_settings
+from service.cli.lab_setup import prepare_lab
+from service.cli.output import JsonFlag, console, emit
+from service.cli.world import CHECKOUT, LAB_PORT, PREFECT_PORT, World, prefect_environment, sole_owner
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def up(
+    prefect_port: Annotated[int, typer.Option(help="Port of the Prefect server.")] = PREFECT_PORT,
+    lab_port: Annotated[int, typer.Option(help="Port of the lab's effects backend.")] = LAB_PORT,
+    as_json: JsonFlag = False,
+) -> None:
+    """Start Prefect, a worker and the lab if they are not up, deploy every flow, and leave all of it running."""
+    home = load_settings().home
+    with sole_owner(home):
+        world = World.load(home)
+        prepare_lab(world, prefect_port=prefect_port, lab_port=lab_port, owner="up")
+        environment = world_environment(world)
+        deploy_all(environment)
+        if "worker" not in world.processes:
+            argv = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "local", "--type", "process"]
+            world.start("worker", argv, port=None, owner="up", env=environment)
+    document = {"prefect_ui": (world.prefect_api_url or "").removesuffix("/api"), "lab": world.lab_url}
+
+    def render() -> None:
+        console.print(f"Prefect UI  {document['prefect_ui']}")
+        console.print(f"Lab         {document['lab']}")
+        console.print("Next: `pointsman demo`, or start choose-route from the UI. `pointsman down` ends all of it.")
+
+    emit(as_json, document, render)
+
+
+def world_environment(world: World) -> dict[str, str]:
+    """What a Prefect process that runs our flows needs to find everything."""
+    return {
+        **prefect_environment(world.home),
+        "PREFECT_API_URL": world.prefect_api_url or "",
+        "POINTSMAN_HOME": str(world.home),
+        "POINTSMAN_CHECKOUT": str(CHECKOUT),
+    }

@@ -1,0 +1,66 @@
+"""Tasks of a benchmark matrix: plan its cells, run a round, close and report it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefect import task
+
+from pointsman import benchmark
+from tasks.bridging import cancelled, ignore
+from tasks.opening import executor_secret, open_target, open_workspace
+from tasks.policies import DRIVE, RECORD
+from tasks.recording import record_report
+
+
+@task(name="plan-matrix", **RECORD)
+def plan_matrix(
+    bm_id: str,
+    *,
+    parent_run_id: str,
+    variant_ids: Sequence[str],
+    input_set_id: str,
+    repeats: int,
+    seed: int,
+    round_cells: int,
+    in_flight_per_provider: int,
+) -> None:
+    """Write the matrix and its pending items; a repetition finds them and changes nothing."""
+    ws = open_workspace()
+    variants = [benchmark.variant(ws, variant_id) for variant_id in variant_ids]
+    benchmark.create_matrix(
+        ws,
+        benchmark_id=bm_id,
+        parent_run_id=parent_run_id,
+        variants=[one.id for one in variants],
+        inputs=benchmark.input_set(ws, input_set_id),
+        repeats=repeats,
+        seed=seed,
+        round_cells=round_cells,
+        environment_id=variants[0].id.environment,
+        targets=[open_target(name) for name in sorted({one.target for one in variants})],
+        in_flight_per_provider=in_flight_per_provider,
+    )
+
+
+@task(name="unfinished-rounds", **RECORD)
+def unfinished_rounds(bm_id: str) -> list[int]:
+    return list(benchmark.rounds(open_workspace(), bm_id))
+
+
+@task(name="run-round", task_run_name="round-{number}", **DRIVE)
+def run_round(bm_id: str, number: int) -> None:
+    """Drive the round's open cells in a child process and store what became of each."""
+    benchmark.run_round(
+        open_workspace(), bm_id, number, secret=executor_secret(), cancelled=cancelled, on_status=ignore
+    )
+
+
+@task(name="collect-matrix", **RECORD)
+def collect_matrix(bm_id: str) -> None:
+    benchmark.finish_matrix(open_workspace(), bm_id)
+
+
+@task(name="report-matrix", **RECORD)
+def report_matrix(bm_id: str) -> None:
+    record_report("benchmark-matrix", benchmark.matrix_report(open_workspace(), bm_id))

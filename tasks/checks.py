@@ -1,0 +1,46 @@
+"""Tasks that guard the hand-overs between steps: a failing data check stops the chain and says which rows and why."""
+
+from __future__ import annotations
+
+import polars as pl
+from prefect import task
+
+from pointsman import checks
+from pointsman.actions import ActionLog
+from pointsman.dispatch import read_dispatches
+from pointsman.errors import DataCheckFailed
+from pointsman.scenario import read_run, run_folder
+from tasks.opening import open_workspace
+from tasks.policies import ONCE
+from tasks.recording import record_report
+
+
+def _guard(suite: str, frame: pl.DataFrame, run_id: str) -> None:
+    try:
+        checks.ensure(suite, frame, ActionLog(open_workspace()), run_id)
+    except DataCheckFailed as failed:
+        found = failed.data["report"]
+        assert isinstance(found, checks.CheckReport)
+        record_report("data-check", checks.check_report(found))
+        raise
+
+
+@task(name="check-ledger", **ONCE)
+def check_ledger(run_id: str) -> None:
+    ws = open_workspace()
+    _guard("ledger", checks.ledger_frame(read_dispatches(run_folder(ws, read_run(ws, run_id)))), run_id)
+
+
+@task(name="check-run-items", **ONCE)
+def check_run_items(bm_id: str) -> None:
+    _guard("run_items", checks.run_items_frame(open_workspace(), bm_id), bm_id)
+
+
+@task(name="check-evaluations", **ONCE)
+def check_evaluations(set_id: str) -> None:
+    _guard("evaluations", checks.evaluations_frame(open_workspace(), set_id), set_id)
+
+
+@task(name="check-price-book", **ONCE)
+def check_price_book(book_sha256: str) -> None:
+    _guard("price_book", checks.price_book_frame(open_workspace(), book_sha256), book_sha256)

@@ -1,0 +1,64 @@
+"""Opening what a task works with: the workspace from settings, and Specs from the Blocks that save them."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TypeVar
+
+from prefect.blocks.core import Block
+from prefect.runtime import flow_run
+
+from blocks import GatewayBlock, JudgeBlock, PriceBookBlock, TargetBlock
+from pointsman.dispatch import TargetSpec
+from pointsman.economics import PriceBook
+from pointsman.errors import NotFound
+from pointsman.quality import JudgeSpec
+from pointsman.routing import FlagdFileGateway
+from pointsman.settings import Secret, load_settings
+from pointsman.workspace import Workspace
+
+B = TypeVar("B", bound=Block)
+
+
+@cache
+def _opened(database_url: str, results_uri: str, actor: str) -> Workspace:
+    return Workspace.open(load_settings(database_url=database_url, results_uri=results_uri), actor=actor)
+
+
+def open_workspace() -> Workspace:
+    """The workspace of the settings; the actor is the flow run."""
+    settings = load_settings()
+    return _opened(settings.database_url, settings.results_uri, f"flow-run:{flow_run.id or 'none'}")
+
+
+def executor_secret() -> Secret | None:
+    return load_settings().executor_secret
+
+
+def _load(kind: type[B], name: str) -> B:
+    try:
+        return kind.load(name)
+    except ValueError as error:  # Prefect's answer for an unknown document
+        slug = kind.get_block_type_slug()
+        raise NotFound(
+            f"block {slug}",
+            name,
+            "a saved block document",
+            instruction=f"`prefect block ls` lists what is saved; `pointsman up` saves the lab's own {slug}.",
+        ) from error
+
+
+def open_target(name: str) -> TargetSpec:
+    return _load(TargetBlock, name).spec
+
+
+def open_judge(name: str) -> JudgeSpec:
+    return _load(JudgeBlock, name).spec
+
+
+def open_price_book(name: str) -> PriceBook:
+    return _load(PriceBookBlock, name).spec.build()
+
+
+def open_gateway(name: str) -> FlagdFileGateway:
+    return _load(GatewayBlock, name).spec.build()

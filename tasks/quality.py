@@ -1,0 +1,72 @@
+"""Tasks of judging: open a set, judge a chunk, fall back as a whole, close and report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from prefect import get_run_logger, task
+
+from pointsman import benchmark, quality
+from pointsman.quality import ChosenJudge, JudgeIdentity, JudgeSpec
+from pointsman.settings import load_settings
+from tasks.opening import open_judge, open_price_book, open_workspace
+from tasks.policies import JUDGE, RECORD
+from tasks.recording import record_report
+
+
+def _chosen(name: str, price_book: str) -> ChosenJudge:
+    book = open_price_book(price_book)
+    now = open_workspace().clock.now()
+    return open_judge(name).build(load_settings(), price=lambda sku: book.price(sku, now))
+
+
+def judge_identities(name: str, price_book: str) -> list[JudgeIdentity]:
+    """The judge that is asked, and the local one behind it if that is another: plans are declared for both."""
+    local = JudgeSpec(kind="local").build(load_settings())
+    return list(dict.fromkeys(chosen.judge.identity for chosen in (_chosen(name, price_book), local)))
+
+
+@task(name="open-evaluation-set", **RECORD)
+def open_evaluation_set(bm_id: str, judge: str, price_book: str, *, reopen: bool = False) -> str:
+    """Open, or find again, the set of this judge; the run's log says why it is this judge."""
+    chosen = _chosen(judge, price_book)
+    get_run_logger().info(chosen.reason)
+    ws = open_workspace()
+    set_id = quality.open_evaluation_set(ws, bm_id, chosen.judge.identity)
+    if reopen:
+        quality.reopen(ws, set_id)
+    return set_id
+
+
+@task(name="pending-judgements", **RECORD)
+def pending_chunks(set_id: str, size: int) -> list[list[str]]:
+    open_ids = quality.pending(open_workspace(), set_id)
+    return [open_ids[start : start + size] for start in range(0, len(open_ids), size)]
+
+
+@task(name="judge-chunk", **JUDGE)
+def judge_chunk(set_id: str, judge: str, price_book: str, dispatch_ids: Sequence[str]) -> None:
+    chosen = _chosen(judge, price_book)
+    quality.judge_chunk(open_workspace(), set_id, chosen.judge, dispatch_ids, cap=chosen.cap)
+
+
+@task(name="fall-back", **RECORD)
+def fall_back(set_id: str, reason: str) -> Literal["local", "insufficient"]:
+    """Abandon the set: judges never meet in one comparison."""
+    return quality.fall_back(open_workspace(), set_id, reason)
+
+
+@task(name="close-evaluation-set", **RECORD)
+def close_evaluation_set(set_id: str) -> None:
+    quality.complete(open_workspace(), set_id)
+
+
+@task(name="mark-benchmark-ready", **RECORD)
+def mark_benchmark_ready(bm_id: str) -> None:
+    benchmark.mark_ready(open_workspace(), bm_id)
+
+
+@task(name="report-trust", **RECORD)
+def report_trust(set_id: str) -> None:
+    record_report("quality-trust-card", quality.trust_card(open_workspace(), set_id))

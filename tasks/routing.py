@@ -1,0 +1,153 @@
+"""Tasks that move traffic: plan the change, apply it, prove it by routed jobs, put it back, and report it."""
+
+from __future__ import annotations
+
+from prefect import task
+from pydantic import BaseModel, ConfigDict
+
+from pointsman import routing
+from pointsman.benchmark import input_set, variant
+from pointsman.errors import Conflict, NotFound
+from pointsman.ids import RouteKey, derive
+from pointsman.model import Binding
+from pointsman.routing import ProposedBinding, binding_for_verdict
+from pointsman.workspace import Workspace
+from tasks.bridging import cancelled
+from tasks.opening import executor_secret, open_gateway, open_target, open_workspace
+from tasks.policies import CHANGE, DRIVE, RECORD
+from tasks.recording import record_report
+
+
+class Probed(BaseModel):
+    """What the routed jobs saw: jobs per variant, and why that is not the binding, if it is not."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    passed: bool
+    seen: dict[str, int]
+    generations: tuple[int, ...]
+    why: str
+
+
+class Moved(BaseModel):
+    """A change of one route: planned when `generation` is None, else carried out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    route_key: str
+    before: dict[str, int]
+    before_generation: int | None
+    after: dict[str, int]
+    generation: int | None
+    cause: str
+    verdict_id: str | None = None
+    probe: Probed | None = None
+
+
+def _shares(binding: Binding | None) -> dict[str, int]:
+    return {str(one): weight for one, weight in binding.weights.items()} if binding else {}
+
+
+def _generation(ws: Workspace, key: RouteKey, number: int | None) -> Binding | None:
+    if number is None:
+        return None
+    for record in routing.history(ws, key):
+        if record.binding.generation == number:
+            return record.binding
+    raise NotFound("expected generation", number, f"a generation of {key}")
+
+
+@task(name="plan-change", **RECORD)
+def plan_change(route_key: str, verdict_id: str | None, variant_id: str | None, expected: int | None) -> Moved:
+    """What the change would be. Refuses a verdict that is not WINNER or is about another route."""
+    ws = open_workspace()
+    key = RouteKey.parse(route_key)
+    if verdict_id is not None:
+        proposed = binding_for_verdict(ws, verdict_id)
+    else:
+        chosen = variant(ws, str(variant_id)).id
+        proposed = ProposedBinding(chosen.route_key, {chosen: 100}, f"an operator chose {chosen.label}")
+    if proposed.route_key != key:
+        raise Conflict(f"The change is about {proposed.route_key}, not {key}.", instruction="Name the other route.")
+    return Moved(
+        route_key=route_key,
+        before=_shares(_generation(ws, key, expected)),
+        before_generation=expected,
+        after={str(one): weight for one, weight in proposed.weights.items()},
+        generation=None,
+        cause=proposed.cause,
+        verdict_id=verdict_id,
+    )
+
+
+@task(name="apply-binding", **CHANGE)
+def apply_binding(planned: Moved, run_id: str, gateway: str) -> Moved:
+    ws = open_workspace()
+    applied = routing.apply_binding(
+        ws,
+        open_gateway(gateway),
+        route_key=RouteKey.parse(planned.route_key),
+        weights={variant(ws, one).id: weight for one, weight in planned.after.items()},
+        expected=planned.before_generation,
+        cause=planned.cause,
+        verdict_id=planned.verdict_id,
+        idempotency_key=derive("apply", run_id),
+    )
+    return planned.model_copy(update={"generation": applied.generation, "after": _shares(applied)})
+
+
+@task(name="probe", **DRIVE)
+def probe(moved: Moved, run_id: str, target: str, input_set_id: str, jobs: int) -> Moved:
+    """Send routed jobs and hold what they met against the binding."""
+    ws = open_workspace()
+    key = RouteKey.parse(moved.route_key)
+    binding = _generation(ws, key, moved.generation)
+    assert binding is not None
+    members = input_set(ws, input_set_id).members
+    found = routing.run_probe(
+        ws,
+        run_id=derive("probe", run_id),
+        binding=binding,
+        inputs=[members[index % len(members)] for index in range(jobs)],
+        target=open_target(target),
+        secret=executor_secret(),
+        cancelled=cancelled,
+    )
+    seen = Probed(
+        passed=found.passed,
+        seen=dict(found.seen),
+        generations=tuple(sorted(found.generations)),
+        why="; ".join(found.failures),
+    )
+    return moved.model_copy(update={"probe": seen})
+
+
+@task(name="roll-back", **CHANGE)
+def roll_back(route_key: str, expected: int, run_id: str, gateway: str, reason: str) -> Moved:
+    """Make what served before `expected` the next generation."""
+    ws = open_workspace()
+    key = RouteKey.parse(route_key)
+    undone = _generation(ws, key, expected)
+    back = routing.rollback(
+        ws,
+        open_gateway(gateway),
+        route_key=key,
+        expected=expected,
+        idempotency_key=derive("rollback", run_id, expected),
+        reason=reason,
+    )
+    return Moved(
+        route_key=route_key,
+        before=_shares(undone),
+        before_generation=expected,
+        after=_shares(back),
+        generation=back.generation,
+        cause=back.cause,
+    )
+
+
+@task(name="report-routing", **RECORD)
+def report_routing(moved: Moved) -> None:
+    record_report(
+        "routing-change", routing.routing_report(open_workspace(), RouteKey.parse(moved.route_key), moved.probe)
+    )

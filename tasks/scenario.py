@@ -1,0 +1,73 @@
+"""Tasks of a load-test run: plan it, drive it, report it."""
+
+from __future__ import annotations
+
+from prefect import task
+
+from pointsman.benchmark import input_set, variant
+from pointsman.errors import Cancelled, RunFailed
+from pointsman.scenario import (
+    RunOutcome,
+    Scenario,
+    execute_run,
+    give_up_run,
+    plan_run,
+    scenario_report,
+)
+from tasks.bridging import cancelled, ignore
+from tasks.opening import executor_secret, open_target, open_workspace
+from tasks.policies import DRIVE, RECORD
+from tasks.recording import record_report
+
+
+@task(name="plan-scenario", **RECORD)
+def plan_scenario(
+    run_id: str,
+    *,
+    parent_run_id: str | None,
+    scenario: Scenario,
+    seed: int,
+    variant_id: str,
+    input_set_id: str,
+) -> None:
+    """Write the run's row and its drive, so that driving needs only the id."""
+    ws = open_workspace()
+    chosen = variant(ws, variant_id)
+    plan_run(
+        ws,
+        run_id=run_id,
+        parent_run_id=parent_run_id,
+        scenario=scenario,
+        seed=seed,
+        environment_id=chosen.id.environment,
+        variant=chosen,
+        target=open_target(chosen.target),
+        inputs=input_set(ws, input_set_id),
+    )
+
+
+@task(name="drive-scenario", **DRIVE)
+def drive_scenario(run_id: str) -> RunOutcome:
+    """Drive the run in a child process until every dispatch is settled; a run that did not complete is an error."""
+    outcome = execute_run(open_workspace(), run_id, secret=executor_secret(), cancelled=cancelled, on_status=ignore)
+    if outcome.status == "cancelled":
+        raise Cancelled(f"The run {run_id} was cancelled.", instruction=f"pointsman scenario status {run_id}")
+    if outcome.status != "completed":
+        failure = outcome.failure or {}
+        raise RunFailed(
+            str(failure.get("message", f"The run {run_id} ended {outcome.status}.")),
+            instruction=str(failure.get("instruction", f"pointsman scenario status {run_id}")),
+            code=str(failure.get("code", "run_failed")),
+        )
+    return outcome
+
+
+@task(name="give-up-scenario", **RECORD)
+def give_up_scenario(run_id: str) -> None:
+    """End a run that nobody will continue: what was not learnt is unknown, and the row says why it failed."""
+    give_up_run(open_workspace(), run_id)
+
+
+@task(name="report-scenario", **RECORD)
+def report_scenario(run_id: str) -> None:
+    record_report("scenario-report", scenario_report(open_workspace(), run_id))

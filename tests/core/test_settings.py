@@ -1,0 +1,106 @@
+"""Settings: explicit, then environment, then file, then default; secrets never show."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pointsman.errors import InputRefused
+from pointsman.settings import ENVIRONMENT_NAMES, Secret, load_settings
+
+
+def test_defaults_lie_in_the_home_folder(tmp_path: Path) -> None:
+    settings = load_settings({"POINTSMAN_HOME": str(tmp_path)})
+    assert settings.home == tmp_path
+    assert settings.database_url == f"sqlite:///{tmp_path / 'pointsman.db'}"
+    assert settings.results_uri == str(tmp_path / "results")
+    assert settings.executor_secret is None
+    assert settings.gemini_api_key is None
+
+
+@pytest.mark.parametrize("name", sorted(set(ENVIRONMENT_NAMES) - {"home"}))
+def test_explicit_beats_environment_beats_file_beats_default(name: str, tmp_path: Path) -> None:
+    def value(environ: dict[str, str], **explicit: str) -> object:
+        found = getattr(load_settings({"POINTSMAN_HOME": str(tmp_path), **environ}, **explicit), name)
+        return found.reveal() if isinstance(found, Secret) else found
+
+    default = value({})
+    (tmp_path / "config.toml").write_text(f'{name} = "from-file"\n')
+    assert default != "from-file"
+    assert value({}) == "from-file"
+    assert value({ENVIRONMENT_NAMES[name]: "from-environment"}) == "from-environment"
+    assert value({ENVIRONMENT_NAMES[name]: ""}) == "from-file"
+    assert value({ENVIRONMENT_NAMES[name]: "from-environment"}, **{name: "explicit"}) == "explicit"
+
+
+def test_the_processes_environment_is_read_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POINTSMAN_HOME", str(tmp_path / "elsewhere"))
+    assert load_settings().home == tmp_path / "elsewhere"
+
+
+def test_a_relative_home_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_settings({}).home == tmp_path / ".pointsman"
+
+
+def test_the_executor_secret_comes_from_its_file_unless_given(tmp_path: Path) -> None:
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "executor").write_text("from-the-file\n")
+    environ = {"POINTSMAN_HOME": str(tmp_path)}
+    assert load_settings(environ).executor_secret == Secret("from-the-file")
+    assert load_settings({**environ, "STUDIO_EXECUTOR_SECRET": "given"}).executor_secret == Secret("given")
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [(b"databse_url = 'x'", "databse_url"), (b"= nonsense", "config.toml"), (b"\xff\xfe", "config.toml")],
+)
+def test_a_bad_config_file_is_refused_by_name(content: bytes, named: str, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_bytes(content)
+    with pytest.raises(InputRefused, match=named):
+        load_settings({"POINTSMAN_HOME": str(tmp_path)})
+
+
+@pytest.mark.parametrize("content", ["gemini_model = 5", "database_url = ['a']"])
+def test_a_value_of_the_file_that_is_no_text_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(content)
+    with pytest.raises(InputRefused, match=f"setting {content.split()[0]}"):
+        load_settings({"POINTSMAN_HOME": str(tmp_path)})
+
+
+def test_a_home_named_by_the_file_in_the_home_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("home = '/elsewhere'")
+    with pytest.raises(InputRefused, match="setting: 'home'"):
+        load_settings({"POINTSMAN_HOME": str(tmp_path)})
+
+
+def test_an_unknown_explicit_setting_is_refused() -> None:
+    with pytest.raises(InputRefused, match="colour"):
+        load_settings({}, colour="red")
+
+
+@given(st.text(min_size=4))
+def test_a_secret_shows_in_no_text_form(text: str) -> None:
+    secret = Secret(text)
+    assert f"{secret}{secret!r}{[secret]}" == "Secret(***)" * 2 + "[Secret(***)]"
+    assert secret.reveal() == text
+
+
+def test_a_secret_compares_by_value_and_is_never_pickled() -> None:
+    assert Secret("a") == Secret("a") != Secret("b")
+    assert Secret("a") != "a"
+    assert len({Secret("a"), Secret("a")}) == 1
+    with pytest.raises(TypeError):
+        pickle.dumps(Secret("a"))
+    assert not hasattr(Secret("a"), "__dict__")
+
+
+def test_settings_with_secrets_show_none_of_them(tmp_path: Path) -> None:
+    environ = {"POINTSMAN_HOME": str(tmp_path), "GEMINI_API_KEY": "key-5591", "STUDIO_EXECUTOR_SECRET": "word-7713"}
+    shown = repr(load_settings(environ))
+    assert "5591" not in shown
+    assert "7713" not in shown

@@ -1,0 +1,149 @@
+"""Plans that are refused before anything is written, and folders that hold exactly one plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from pydantic import ValidationError
+
+from pointsman.dispatch import (
+    DriveInput,
+    DrivePlan,
+    Limits,
+    TargetSpec,
+    planned_dispatches,
+    read_dispatches,
+    read_status,
+    write_drive,
+)
+from pointsman.dispatch.plan import read_header, read_planned
+from pointsman.errors import Conflict, InputRefused, NotFound
+from tests.dispatch.world import ROUTE, VARIANT
+
+
+def plan(dispatches: pl.DataFrame | None = None, **other: Any) -> DrivePlan:
+    given: dict[str, Any] = {
+        "run_id": "run",
+        "target": TargetSpec(name="t", preset="lab", base_url="http://127.0.0.1:9"),
+        "variants": {VARIANT: {}},
+        "inputs": {"i": DriveInput(uri="/clip", sha256="0" * 64, bytes=1, cluster="c")},
+        "dispatches": planned_dispatches(route=[VARIANT, ROUTE], input_id="i") if dispatches is None else dispatches,
+    }
+    return DrivePlan(**(given | other))
+
+
+def test_the_same_plan_again_is_a_no_op_and_another_one_is_refused(tmp_path: Path) -> None:
+    write_drive(tmp_path, plan())
+    before = (tmp_path / "plan.arrow").stat().st_mtime_ns
+    write_drive(tmp_path, plan())
+    assert (tmp_path / "plan.arrow").stat().st_mtime_ns == before
+    for other in (
+        plan(limits=Limits(max_in_flight=7)),
+        plan(planned_dispatches(route=VARIANT, input_id="i")),
+        plan(planned_dispatches(route=[ROUTE, VARIANT], input_id="i")),
+        plan(run_id="other"),
+    ):
+        with pytest.raises(Conflict, match="another plan"):
+            write_drive(tmp_path, other)
+
+
+def test_a_target_that_moved_does_not_make_another_plan(tmp_path: Path) -> None:
+    write_drive(tmp_path, plan())
+    moved = TargetSpec(name="t", preset="lab", base_url="http://127.0.0.1:10")
+    write_drive(tmp_path, plan(target=moved))
+    assert read_header(tmp_path).target == moved
+
+
+def test_a_plan_whose_writing_was_cut_short_is_written_again(tmp_path: Path) -> None:
+    write_drive(tmp_path, plan())
+    (tmp_path / "plan.json").unlink()
+    (tmp_path / "plan.arrow").write_bytes(b"half")
+    write_drive(tmp_path, plan())
+    assert read_planned(tmp_path)["route"].to_list() == [VARIANT, ROUTE]
+
+
+def test_columns_come_from_sequences_arrays_and_single_values() -> None:
+    found = planned_dispatches(
+        route=VARIANT, input_id=["a", "b"], due_ns=np.array([5, 9]), seq=range(3, 5), stage=pl.Series([0, 1])
+    )
+    assert found.rows() == [(3, 5, VARIANT, "a", 0, 0), (4, 9, VARIANT, "b", 0, 1)]
+    assert planned_dispatches(route=VARIANT, input_id="a").rows() == [(0, None, VARIANT, "a", 0, 0)]
+    with pytest.raises(InputRefused, match="one length"):
+        planned_dispatches(route=[VARIANT] * 2, input_id=["a"] * 3)
+
+
+@pytest.mark.parametrize(
+    ("columns", "field"),
+    [
+        ({"route": [], "input_id": []}, "planned dispatches"),
+        ({"route": [VARIANT] * 2, "input_id": "i", "seq": [1, 1]}, "seq"),
+        ({"route": [VARIANT] * 2, "input_id": "i", "seq": [-1, 1]}, "seq"),
+        ({"route": [VARIANT] * 2, "input_id": "i", "due_ns": [2, 1]}, "due_ns"),
+        ({"route": [VARIANT] * 2, "input_id": "i", "due_ns": [-1, 1]}, "due_ns"),
+        ({"route": [VARIANT] * 2, "input_id": "i", "due_ns": [None, 1]}, "due_ns"),
+        ({"route": [VARIANT, None], "input_id": "i"}, "route"),
+        ({"route": "er:e:wf:bad", "input_id": "i"}, "variant id"),
+        ({"route": VARIANT.replace("exp:x", "exp:y"), "input_id": "i"}, "planned route"),
+        ({"route": VARIANT, "input_id": "nobody"}, "planned input"),
+    ],
+)
+def test_dispatches_that_do_not_fit_are_refused(columns: dict[str, Any], field: str) -> None:
+    with pytest.raises(InputRefused, match=field):
+        plan(planned_dispatches(**columns))
+
+
+def test_a_frame_with_other_columns_is_refused() -> None:
+    with pytest.raises(InputRefused, match="the columns"):
+        plan(pl.DataFrame({"seq": [1]}))
+
+
+def test_a_run_id_that_no_identifier_can_carry_is_refused() -> None:
+    with pytest.raises(InputRefused, match="run id"):
+        plan(run_id="a b")
+
+
+@pytest.mark.parametrize(
+    "limit", [{"max_in_flight": 0}, {"drain_limit_s": 0}, {"poll_interval_s": -1}, {"request_timeout_s": 1e9}]
+)
+def test_limits_are_bounded(limit: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        Limits(**limit)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://host",
+        "http://",
+        "localhost:80",
+        "http://host:99999",
+        "http://user:hunter2@host",
+        "http://host/?token=hunter2",
+        "http://host/#x",
+    ],
+)
+def test_a_base_url_is_plain_http_and_a_refusal_repeats_no_password(url: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        TargetSpec(name="t", preset="lab", base_url=url)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_folder_without_a_drive_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        read_status(tmp_path)
+    (tmp_path / "plan.json").write_text("{}")
+    with pytest.raises(InputRefused, match=r"plan\.json"):
+        read_status(tmp_path)
+
+
+def test_an_open_drive_has_a_status_but_no_dispatches_yet(tmp_path: Path) -> None:
+    write_drive(tmp_path, plan())
+    status = read_status(tmp_path)
+    assert status.phase == "waiting"
+    assert status.counts["planned"] == status.counts["still_planned"] == 2
+    with pytest.raises(NotFound, match="closed drive"):
+        read_dispatches(tmp_path)

@@ -1,0 +1,111 @@
+"""Every command of the README runs as it stands there; only ids that are made at run time are filled in."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import imageio_ffmpeg
+import pytest
+import sqlalchemy as sa
+
+from pointsman.benchmark import set_enabled
+from pointsman.storage import tables
+from service.cli import main
+from tests.world import LabWorld
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("world")]
+CHECKOUT = Path(__file__).resolve().parents[2]
+README = (CHECKOUT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [line.split("  #")[0].strip() for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
+ACME_AT = ":9000"
+
+
+class _Acme(BaseHTTPRequestHandler):
+    """A provider as the README's preset describes one: a job is done at the first look."""
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(json.dumps({"id": "p1", "status": "starting"}).encode())
+
+    def do_GET(self) -> None:
+        done = json.dumps({"id": "p1", "status": "succeeded", "error": None}).encode()
+        self._answer(b"frames" if self.path.endswith("/output") else done)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        return
+
+
+@pytest.fixture
+def acme() -> Iterator[int]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Acme)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    yield server.server_address[1]
+    server.shutdown()
+    server.server_close()
+
+
+def _filled_in(command: str, lab_world: LabWorld, acme: int) -> str:
+    items = tables.benchmark_matrix_run_items
+    with lab_world.workspace().database.begin() as connection:
+        cell = connection.execute(
+            sa.select(items.c.benchmark_id, items.c.dispatch_id)
+            .join(tables.verdicts, tables.verdicts.c.benchmark_id == items.c.benchmark_id)
+            .order_by(tables.verdicts.c.created_at.desc())
+        ).first()
+    filled = command.replace(ACME_AT, f":{acme}")
+    return filled.replace("BENCHMARK", cell[0]).replace("DISPATCH", cell[1]) if cell else filled
+
+
+def test_each_command_of_the_readme_does_what_it_says(
+    lab_world: LabWorld, acme: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    clip = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-v",
+        "error",
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=s=160x90:r=30:d=1",
+        "clip.mp4",
+    ]
+    subprocess.run(clip, check=True, timeout=60)
+    preset = next(text for kind, text in BLOCKS if kind == "toml")
+    (tmp_path / "acme.toml").write_text(preset)
+    ours = [command for command in COMMANDS if command.startswith("pointsman ")]
+    assert len(ours) >= 9
+    try:
+        codes = {command: main(shlex.split(_filled_in(command, lab_world, acme))[1:]) for command in ours}
+    finally:
+        for one in (command for command in ours if "variants add" in command):
+            set_enabled(lab_world.workspace(), shlex.split(one)[3], False)
+    assert codes == dict.fromkeys(ours, 0)
+
+
+def test_each_make_target_of_the_readme_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
+    named = {command.split()[1] for command in COMMANDS if command.startswith("make ")}
+    named |= set(re.findall(r"`make (\w+)`", README))
+    assert named <= targets
+    assert {"demo", "up", "down", "test", "prove", "bench"} <= named
+
+
+def test_the_readme_holds_no_other_kind_of_command() -> None:
+    assert {command.split()[0] for command in COMMANDS if command} == {"make", "pointsman"}

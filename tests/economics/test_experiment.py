@@ -1,0 +1,123 @@
+"""What finding out cost: the matrix, the judging and the load runs, each from its own records."""
+
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+import pytest
+
+from pointsman.dispatch import DriveSummary, Percentiles
+from pointsman.economics import ExperimentCost, PriceBook, experiment_cost, load_cost, price_cells
+from pointsman.errors import NotFound
+from pointsman.model import Missing
+from tests.economics.worlds import BENCHMARK, JUDGED, NOW, A, Tried, World
+
+SCHEMA = {
+    "dispatch_id": pl.String,
+    "number": pl.Int64,
+    "provider": pl.String,
+    "generation": pl.Int64,
+    "outcome": pl.String,
+    "started": pl.Datetime("us", "UTC"),
+    "ended": pl.Datetime("us", "UTC"),
+    "sku": pl.String,
+    "quantity": pl.String,
+    "missing_reason": pl.String,
+    "basis": pl.String,
+}
+
+
+def attempts(*rows: tuple[str, str | None, str | None, str | None], started: datetime = NOW) -> pl.DataFrame:
+    """Rows of (outcome, sku, quantity, missing reason)."""
+    full: list[dict[str, Any]] = [
+        {"dispatch_id": f"d-{n}", "number": 1, "provider": "cpu", "generation": None, "outcome": outcome}
+        | {"started": started, "ended": None, "sku": sku, "quantity": quantity, "missing_reason": why, "basis": None}
+        for n, (outcome, sku, quantity, why) in enumerate(rows)
+    ]
+    return pl.DataFrame(full, schema=SCHEMA)
+
+
+def cost_of(world: World, book: PriceBook, **more: Any) -> ExperimentCost:
+    cells = price_cells(world.ws, BENCHMARK, book, deliveries_per_output=100)
+    return experiment_cost(world.ws, BENCHMARK, cells, book, **more)
+
+
+def test_a_load_run_costs_the_sum_of_its_usage_lost_attempts_too(book: PriceBook):
+    frame = attempts(
+        ("completed", "cpu:vcpu-second", "1.5", None),
+        ("lost", "cpu:vcpu-second", "0.25", None),
+        ("refused", None, None, "the target reports no usage"),
+    )
+    assert load_cost(frame, book) == Decimal("0.00175")
+    assert load_cost(attempts(), book) == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (("completed", None, None, "the target reports no usage"), "the target reports no usage"),
+        (("unknown", None, None, None), "cpu reports no usage"),
+        (("lost", "cpu:vcpu-second", None, "worker died"), "cpu:vcpu-second: worker died"),
+        (("completed", "gpu:second", "1", None), "no price for gpu:second on 2026-11-21"),
+    ],
+)
+def test_a_load_run_with_usage_that_is_not_known_has_no_cost(book: PriceBook, row, reason):
+    assert load_cost(attempts(("completed", "cpu:vcpu-second", "1", None), row), book) == Missing(reason)
+
+
+def test_the_experiment_is_compute_of_every_attempt_and_of_every_judgement(world: World, book: PriceBook):
+    world.cell(A, Tried("lost"), Tried(), output_bytes=10**9, quality="90")
+    world.cell(A, status="pending")
+    world.evaluation_set("es_abandoned")
+    world.evaluation_set("es_elsewhere", benchmark_id="bm_2")
+    tokens = [("judge:token", "1000")]
+    for set_id in (JUDGED, "es_abandoned", "es_elsewhere"):
+        world.attempt(f"{set_id}/d", Tried("completed", tokens), provider="judge", kind="judgement", run_id=set_id)
+    world.attempt("es_1/free", Tried("failed", []), provider="local", kind="judgement", run_id=JUDGED)
+    token = replace(book.entries[0], sku="judge:token", unit="token", usd=Decimal("0.00001"))
+    found = cost_of(world, PriceBook((*book.entries, token)))
+    assert found.matrix == Decimal("0.004")  # two attempts of 2 s; no egress, no storage
+    assert found.judging == Decimal("0.02")  # two sets of this benchmark, 1,000 tokens each at 0.00001
+    assert found.load == 0
+    assert found.total == Decimal("0.024")
+
+
+def test_an_unpriced_judgement_leaves_the_experiments_cost_unknown(world: World, book: PriceBook):
+    world.cell(A, Tried(), output_bytes=1, quality="90")
+    world.attempt(
+        "d", Tried("unknown", [("judge:token", "timed out")]), provider="judge", kind="judgement", run_id=JUDGED
+    )
+    found = cost_of(world, book)
+    assert found.matrix == Decimal("0.002")
+    assert found.judging == Missing("judge:token: timed out")
+    assert found.total == Missing("judge:token: timed out")
+
+
+def test_load_runs_are_read_from_where_they_were_kept(world: World, book: PriceBook):
+    none = Percentiles()
+    closed = DriveSummary(
+        outcome="completed",
+        epoch=NOW,
+        wall_s=1.0,
+        counts={},
+        answered={},
+        achieved_per_s=1.0,
+        queue_ms=none,
+        run_ms=none,
+        total_ms=none,
+        raw_total_ms=none,
+        lateness_ms=none,
+        interruptions=(),
+    )
+    for n in (1, 2):
+        world.load_run(f"run-{n}", f"lab/steady/t/run-{n}")
+        folder = world.ws.results.path(f"lab/steady/t/run-{n}")
+        folder.mkdir(parents=True)
+        attempts(("completed", "cpu:vcpu-second", str(n), None)).write_parquet(folder / "attempts-00000.parquet")
+        (folder / "summary.json").write_text(closed.model_dump_json())
+    assert cost_of(world, book, load_run_ids=["run-1", "run-2"]).load == Decimal("0.003")
+    assert cost_of(world, book, load_run_ids=["run-2"]).load == Decimal("0.002")
+    with pytest.raises(NotFound, match="run-3"):
+        cost_of(world, book, load_run_ids=["run-3"])

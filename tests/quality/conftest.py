@@ -1,0 +1,50 @@
+"""Real little clips made once, a matrix whose outputs they are, and the Gemini stand-in."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pointsman.storage import open_database
+from pointsman.workspace import Workspace
+from tests.quality.gemini_stand_in import StandIn, gemini_stand_in
+from tests.quality.worlds import Clips, Matrix, make_clips, workspace_in
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
+    return make_clips(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with the newest schema, to copy: migrating takes longer than most tests."""
+    path = tmp_path_factory.mktemp("schema") / "pointsman.db"
+    open_database(f"sqlite:///{path}").dispose()
+    return path
+
+
+@pytest.fixture
+def ws(tmp_path: Path, migrated: Path) -> Workspace:
+    return workspace_in(tmp_path, migrated)
+
+
+@pytest.fixture
+def matrix(ws: Workspace, clips: Clips) -> Matrix:
+    return Matrix(ws, clips)
+
+
+@pytest.fixture(scope="session")
+def certificates() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+@pytest.fixture
+def gemini(monkeypatch: pytest.MonkeyPatch, certificates: ssl.SSLContext) -> Iterator[StandIn]:
+    # The client loads all certificates three times, a third of a second each time, to talk plain HTTP here.
+    monkeypatch.setattr(ssl, "create_default_context", lambda *args, **kwargs: certificates)
+    with gemini_stand_in() as stand_in:
+        yield stand_in

@@ -1,0 +1,70 @@
+"""Choosing a judge: what `auto` does and says, and what is refused before anything is sent."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from pointsman.errors import InputRefused, NotFound
+from pointsman.model import Missing, Number
+from pointsman.quality import JudgeSpec
+from pointsman.settings import Settings, load_settings
+
+
+def settings(tmp_path: Path, key: str | None = None) -> Settings:
+    environ = {"POINTSMAN_HOME": str(tmp_path), "POINTSMAN_GEMINI_MODEL": "gemini-test"}
+    return load_settings(environ | ({"GEMINI_API_KEY": key} if key else {}))
+
+
+def test_auto_without_a_key_is_the_local_evaluator_and_says_so(tmp_path: Path) -> None:
+    chosen = JudgeSpec().build(settings(tmp_path))
+    assert chosen.judge.identity.name == "local"
+    assert "GEMINI_API_KEY is not set" in chosen.reason
+
+
+def test_auto_with_a_key_is_gemini_with_the_model_of_the_settings(tmp_path: Path) -> None:
+    chosen = JudgeSpec().build(settings(tmp_path, "k-1"))
+    assert (chosen.judge.identity.name, chosen.judge.identity.model) == ("gemini", "gemini-test")
+    assert chosen.cap is None
+    assert "gemini-test" in chosen.reason
+    assert "k-1" not in repr(chosen)
+
+
+def test_local_is_local_even_with_a_key_and_a_named_model_wins(tmp_path: Path) -> None:
+    assert JudgeSpec(kind="local").build(settings(tmp_path, "k-1")).judge.identity.name == "local"
+    assert JudgeSpec(model="gemini-x").build(settings(tmp_path, "k-1")).judge.identity.model == "gemini-x"
+
+
+def test_gemini_without_a_key_is_refused_naming_the_setting(tmp_path: Path) -> None:
+    with pytest.raises(InputRefused, match="GEMINI_API_KEY"):
+        JudgeSpec(kind="gemini").build(settings(tmp_path))
+
+
+def test_an_unknown_rubric_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="rubric"):
+        JudgeSpec(rubric="beauty").build(settings(tmp_path, "k-1"))
+
+
+def test_a_cap_needs_the_price_of_every_token(tmp_path: Path) -> None:
+    def half(sku: str) -> Number:
+        return Decimal("0.0000003") if sku.endswith("input-token") else Missing("not in the price book")
+
+    spec = JudgeSpec(kind="gemini", max_spend_usd=Decimal(2))
+    for price in (None, half):
+        with pytest.raises(InputRefused, match="max_spend_usd"):
+            spec.build(settings(tmp_path, "k-1"), price=price)
+    chosen = spec.build(settings(tmp_path, "k-1"), price=lambda sku: Decimal("0.0000003"))
+    assert chosen.cap is not None
+    assert chosen.cap.usd == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"kind": "human"}, {"max_spend_usd": 0}, {"max_spend_usd": "-1"}, {"model": "a/../b"}, {"rubric": ""}, {"x": 1}],
+)
+def test_a_request_out_of_bounds_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        JudgeSpec.model_validate(wrong)

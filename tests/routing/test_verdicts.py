@@ -1,0 +1,68 @@
+"""Only a verdict with a winner changes routing, and only to what it asks for."""
+
+import pytest
+import sqlalchemy as sa
+
+from pointsman.errors import GuardRefused, NotFound
+from pointsman.ids import VariantId
+from pointsman.routing import apply_binding, binding_for_verdict, current, history
+from pointsman.storage import tables
+from tests.routing.worlds import ROUTE, A, B, MemoryGateway
+
+
+def verdict(ws, verdict_id: str, outcome: str, winner: VariantId | None) -> None:
+    row = {
+        "id": verdict_id,
+        "benchmark_id": "bm_1",
+        "evaluation_set_id": "set",
+        "route_key": str(ROUTE),
+        "outcome": outcome,
+        "winner": str(winner) if winner else None,
+        "plan_sha256": "0" * 64,
+        "data_sha256": "0" * 64,
+        "code_version": "test",
+        "document_uri": "file:///verdict.json",
+        "created_at": ws.clock.now(),
+    }
+    with ws.database.begin() as connection:
+        connection.execute(sa.insert(tables.verdicts).values(**row))
+
+
+def apply(ws, gateway, weights, **more):
+    request = {"route_key": ROUTE, "expected": None, "cause": "test", "idempotency_key": "k", "verdict_id": "v"}
+    return apply_binding(ws, gateway, weights=weights, **{**request, **more})
+
+
+def test_a_winner_goes_on_its_route(ws):
+    verdict(ws, "v", "WINNER", B)
+    proposed = binding_for_verdict(ws, "v")
+    assert (proposed.route_key, proposed.weights) == (ROUTE, {B: 100})
+    assert "verdict v" in proposed.cause
+    applied = apply(ws, MemoryGateway(), proposed.weights, cause=proposed.cause)
+    assert applied == current(ws, ROUTE)
+    assert history(ws, ROUTE)[0].verdict_id == "v"
+
+
+@pytest.mark.parametrize("outcome", ["EQUIVALENT", "NO_SIGNIFICANT_WINNER", "INSUFFICIENT_DATA", "INVALID"])
+def test_any_other_outcome_changes_nothing(ws, outcome):
+    verdict(ws, "v", outcome, None)
+    gateway = MemoryGateway()
+    for change in (lambda: binding_for_verdict(ws, "v"), lambda: apply(ws, gateway, {B: 100})):
+        with pytest.raises(GuardRefused, match=outcome) as refusal:
+            change()
+        assert refusal.value.instruction == "pointsman hud show bm_1"
+    assert history(ws, ROUTE) == []
+    assert gateway.published == []
+
+
+def test_a_verdict_does_not_carry_weights_that_it_does_not_ask_for(ws):
+    verdict(ws, "v", "WINNER", B)
+    for weights in ({A: 100}, {A: 50, B: 50}):
+        with pytest.raises(GuardRefused, match="does not ask for these weights"):
+            apply(ws, MemoryGateway(), weights)
+    assert history(ws, ROUTE) == []
+
+
+def test_an_unknown_verdict_is_not_found(ws):
+    with pytest.raises(NotFound, match="no-such-verdict"):
+        binding_for_verdict(ws, "no-such-verdict")

@@ -1,0 +1,184 @@
+"""A run to plan, and a stand-in for the dispatch driver whose every second is told by the test."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pointsman.clock import ManualClock
+from pointsman.dispatch import DriveStatus, DriveSummary, Interruption, Percentiles, TargetSpec
+from pointsman.dispatch.status import Phase
+from pointsman.errors import DependencyDown
+from pointsman.ids import VariantId
+from pointsman.model import InputMember, InputSet, Variant
+from pointsman.scenario import Scenario, Stage, plan_run
+from pointsman.workspace import Workspace
+
+VARIANT = Variant(VariantId.parse("er:e1:wf:fast:env:lab:stage:demo:provider:cpu:exp:base"), "lab", {"preset": "fast"})
+TARGET = TargetSpec(name="lab", preset="lab", base_url="http://127.0.0.1:9")
+SCENARIO = Scenario(
+    name="smoke",
+    stages=(Stage(name="up", kind="ramp", to_rate=4, duration_s=2), Stage(name="hold", kind="hold", duration_s=3)),
+)
+PLANNED = 16
+INPUTS = InputSet(
+    "golden",
+    tuple(InputMember(f"clip{n}", f"file:///clips/{n}.mp4", "0" * 64, 10, f"c{n}") for n in range(3)),
+    "f" * 64,
+)
+
+
+def plan(ws: Workspace, run_id: str = "run1", **changes: Any) -> str:
+    """Plan a run of `SCENARIO`, with some arguments changed."""
+    usual: dict[str, Any] = {
+        "run_id": run_id,
+        "parent_run_id": None,
+        "scenario": SCENARIO,
+        "seed": 1,
+        "environment_id": "lab",
+        "variant": VARIANT,
+        "target": TARGET,
+        "inputs": INPUTS,
+    }
+    plan_run(ws, **{**usual, **changes})
+    return run_id
+
+
+@dataclass
+class Journal:
+    """What the stand-in remembers of one drive between calls, as the real one does on disk."""
+
+    rows: pl.DataFrame
+    states: dict[int, str] = field(default_factory=dict)
+    sent_at: dict[int, int] = field(default_factory=dict)
+    second: int = 0
+    outcome: str | None = None
+    interruptions: list[Interruption] = field(default_factory=list)
+
+
+@dataclass
+class FakeEngine:
+    """Sends what is due in each second and answers it at once. `at_second` is called at the start of each."""
+
+    at_second: Callable[[int], None] = lambda second: None
+    lose_target_in: set[int] = field(default_factory=set)
+    drop_row: int | None = None
+    """A row that the ledger loses."""
+    journals: dict[Path, Journal] = field(default_factory=dict)
+    drives: int = 0
+
+    def drive(
+        self,
+        drive_dir: Path,
+        *,
+        secret: object,
+        cancelled: Callable[[], bool],
+        on_status: Callable[[DriveStatus], None],
+        clock: ManualClock,
+    ) -> DriveSummary:
+        self.drives += 1
+        journal = self._journal(drive_dir)
+        if journal.second and journal.outcome is None:
+            journal.interruptions.append(
+                Interruption(after_s=journal.second, resumed_s=journal.second + 7, first_seq=0, unsettled=0)
+            )
+        if journal.outcome is None:
+            on_status(self.read_status(drive_dir, phase="waiting"))
+        while journal.outcome is None:
+            self.at_second(journal.second)
+            if journal.second in self.lose_target_in:
+                self.lose_target_in.discard(journal.second)
+                raise DependencyDown("The target is gone.", instruction="pointsman doctor", code="target_lost")
+            if cancelled():
+                assert cancelled()
+                self._close(journal, "cancelled")
+                break
+            for seq, due in journal.rows.select("seq", "due_ns").iter_rows():
+                if journal.second == due // 10**9:
+                    journal.states[seq], journal.sent_at[seq] = "completed", due
+            journal.second += 1
+            clock.sleep(1)
+            if len(journal.states) == journal.rows.height:
+                journal.outcome = "completed"
+            on_status(self.read_status(drive_dir))
+        return self.read_summary(drive_dir)
+
+    def settle(self, drive_dir: Path, *, clock: ManualClock) -> DriveSummary:
+        journal = self._journal(drive_dir)
+        if journal.outcome is None:
+            self._close(journal, "settled")
+        return self.read_summary(drive_dir)
+
+    def read_status(self, drive_dir: Path, phase: Phase = "sending") -> DriveStatus:
+        journal = self._journal(drive_dir)
+        timed = Percentiles(count=len(journal.sent_at), p50=90.0, p95=95.0, p99=99.0, max=99.0)
+        return DriveStatus(
+            phase="closed" if journal.outcome else phase,
+            at=datetime(2026, 1, 1, tzinfo=UTC),
+            elapsed_s=journal.second,
+            counts=self._counts(journal),
+            total_ms=timed if journal.sent_at else Percentiles(),
+        )
+
+    def read_summary(self, drive_dir: Path) -> DriveSummary:
+        journal = self._journal(drive_dir)
+        return DriveSummary(
+            outcome=journal.outcome,  # type: ignore[arg-type]
+            epoch=datetime(2026, 1, 1, tzinfo=UTC),
+            wall_s=journal.second,
+            counts=self._counts(journal),
+            answered={},
+            achieved_per_s=1.0,
+            queue_ms=Percentiles(),
+            run_ms=Percentiles(),
+            total_ms=Percentiles(),
+            raw_total_ms=Percentiles(),
+            lateness_ms=Percentiles(),
+            interruptions=tuple(journal.interruptions),
+        )
+
+    def read_dispatches(self, drive_dir: Path) -> pl.DataFrame:
+        journal = self._journal(drive_dir)
+        sent = pl.col("sent_ns").is_not_null()
+        return (
+            journal.rows.with_columns(
+                pl.col("due_ns").alias("planned_ns"),
+                pl.col("seq").replace_strict(journal.states, default=None, return_dtype=pl.String).alias("state"),
+                pl.col("seq").replace_strict(journal.sent_at, default=None, return_dtype=pl.Int64).alias("sent_ns"),
+            )
+            .with_columns(
+                pl.when(sent).then(2_000_000).alias("lateness_ns"),
+                pl.when(sent).then(20.0).alias("queue_ms"),
+                pl.when(sent).then(60.0).alias("run_ms"),
+                pl.when(sent).then(80.0 + pl.col("seq")).alias("total_ms"),
+            )
+            .filter(pl.col("seq") != (-1 if self.drop_row is None else self.drop_row))
+        )
+
+    def _journal(self, drive_dir: Path) -> Journal:
+        if drive_dir not in self.journals:
+            self.journals[drive_dir] = Journal(pl.read_ipc(drive_dir / "plan.arrow"))
+        return self.journals[drive_dir]
+
+    def _close(self, journal: Journal, outcome: str) -> None:
+        for seq in journal.rows["seq"].to_list():
+            journal.states.setdefault(seq, "cancelled_unsent")
+        journal.outcome = outcome
+
+    def _counts(self, journal: Journal) -> dict[str, int]:
+        states = Counter(journal.states.values())
+        height = journal.rows.height
+        named = ("dropped", "cancelled_unsent", "awaiting_ack", "submitted", "queued", "leased", "completed", "failed")
+        counts = {name: states[name] for name in (*named, "cancelled_sent", "unknown")}
+        return {
+            "planned": height,
+            "still_planned": height - len(journal.states),
+            "sent": len(journal.sent_at),
+            **counts,
+        }

@@ -1,0 +1,118 @@
+"""The world on one machine: started once, found again, and ended by exact identity."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from pointsman.errors import Conflict, DependencyDown, InputRefused
+from service.cli.world import Running, World, check_ports, executor_secret, sole_owner
+
+SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
+
+
+@pytest.fixture
+def world(home):
+    started = World(home)
+    yield started
+    started.stop(list(started.processes))
+
+
+def alive(pid):
+    shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return bool(shown.strip()) and not shown.startswith("Z")
+
+
+def test_a_process_is_remembered_found_again_and_ended(world):
+    world.start("lab", SLEEPER, port=8650, owner="up", env={})
+    found = World.load(world.home)
+    assert found.processes["lab"] == world.processes["lab"]
+    assert found.lab_url == "http://127.0.0.1:8650"
+    assert found.stop(["lab", "prefect"]) == ["lab"]
+    assert not alive(world.processes["lab"].pid)
+    assert World.load(world.home).processes == {}
+
+
+def test_a_process_that_has_ended_is_forgotten(world):
+    world.start("lab", [sys.executable, "-c", "pass"], port=8650, owner="up", env={})
+    os.waitpid(world.processes["lab"].pid, 0)
+    assert World.load(world.home).processes == {}
+    world.processes.clear()
+
+
+def test_another_process_that_got_the_same_pid_is_not_ours_and_is_not_ended(world):
+    with subprocess.Popen(SLEEPER, start_new_session=True) as other:
+        try:
+            world.processes["lab"] = Running("lab", other.pid, "Thu Jan  1 00:00:00 1970", 8650, "up")
+            world.save()
+            found = World.load(world.home)
+            assert found.processes == {}
+            assert found.stop(["lab"]) == []
+            assert alive(other.pid)
+        finally:
+            world.processes.clear()
+            other.kill()
+
+
+def test_what_a_process_says_is_in_its_log_and_its_secrets_come_by_environment(world):
+    told = "import os; print('secret of', len(os.environ['STUDIO_EXECUTOR_SECRET']))"
+    world.start("lab", [sys.executable, "-c", told], port=None, owner="up", env={"STUDIO_EXECUTOR_SECRET": "s3cret"})
+    os.waitpid(world.processes["lab"].pid, 0)
+    world.processes.clear()
+    assert (world.home / "logs" / "lab.log").read_text() == "secret of 6\n"
+    assert "s3cret" not in (world.home / "world.json").read_text()
+
+
+def test_a_server_that_dies_before_it_is_ready_is_reported_with_its_log(world):
+    world.start("lab", [sys.executable, "-c", "raise SystemExit(3)"], port=1, owner="up", env={})
+    with pytest.raises(DependencyDown, match=r"lab did not become ready") as caught:
+        world.await_ready("lab")
+    assert "lab.log" in caught.value.instruction
+
+
+def test_one_command_at_a_time_works_in_a_home_and_the_second_names_the_first(home, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["pointsman", "demo"])
+    with sole_owner(home):
+        held = rf"pointsman demo \(pid {os.getpid()}\)` is at work"
+        with pytest.raises(Conflict, match=held) as caught, sole_owner(home):
+            raise AssertionError("two commands hold one home")
+        assert caught.value.code == "already_running"
+        assert caught.value.exit_code == 3
+    with sole_owner(home):
+        pass
+
+
+def test_a_second_demo_at_the_same_time_says_so(home, pointsman):
+    with sole_owner(home):
+        answer = pointsman("demo")
+    assert (answer.code, answer.out) == (3, "")
+    assert "already_running" in answer.err
+    assert str(home) in answer.err
+
+
+def test_two_servers_cannot_have_one_port(home):
+    with pytest.raises(InputRefused, match="another port than --prefect-port"):
+        check_ports(World(home), prefect_port=45123, lab_port=45123)
+
+
+def test_the_executor_secret_is_made_once_and_readable_by_its_owner_alone(home):
+    made = executor_secret(home)
+    assert executor_secret(home) == made
+    assert len(made) >= 32
+    assert stat.S_IMODE((home / "secrets" / "executor").stat().st_mode) == 0o600
+
+
+def test_down_ends_what_up_started_and_nothing_else(world, pointsman):
+    world.start("lab", SLEEPER, port=8650, owner="up", env={})
+    with subprocess.Popen(SLEEPER, start_new_session=True) as other:
+        try:
+            assert pointsman("down", "--json").document == {"stopped": ["lab"]}
+            assert not alive(world.processes["lab"].pid)
+            assert alive(other.pid)
+            assert pointsman("down", "--json").document == {"stopped": []}
+        finally:
+            other.kill()
+    assert json.loads((world.home / "world.json").read_text()) == {}
