@@ -110,6 +110,8 @@ class Driver:
         self.figures = Figures()
         self._segments = 0
         self._flushing = asyncio.Lock()
+        self._unwritten: OSError | None = None
+        """Rows that are lost; whoever wrote them may have been cancelled before the disk said so."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._background: list[asyncio.Task[Any]] = []
         self._closed_loop: ClosedLoop | None = None
@@ -159,6 +161,8 @@ class Driver:
         await self._flush()
         # A flush that was cut short by its cancellation goes on at the disk: wait until it is through as well.
         await self._disk.run(_nothing)
+        if self._unwritten is not None:
+            raise self._unwritten
         if self._halt.done():
             self._halt.result()
         return ending
@@ -314,7 +318,11 @@ class Driver:
             self._segments += 1
 
             def write() -> None:
-                write_segment(path, rows)
+                try:
+                    write_segment(path, rows)
+                except OSError as error:
+                    self._unwritten = error
+                    raise
                 self.figures.count(finished, lateness)
 
             await self._disk.run(write)

@@ -80,7 +80,10 @@ class AnswerReader:
             self._head = head
             self._buffer = b""
             progress = self._begin_body()
-            return progress if progress != "more" else self._take(buffer)
+            if progress == "more":
+                return self._take(buffer)
+            self._buffer = buffer  # behind an answer without a body
+            return progress
         return self._take(data)
 
     def close(self) -> Progress:
@@ -93,6 +96,8 @@ class AnswerReader:
         if self.status in (204, 304):
             return "done"
         head = self._head or b""
+        if head.count(b"\r\ncontent-length:") > 1:
+            return "bad"
         if b"chunked" in head and "chunked" in (self.header("transfer-encoding") or ""):
             self._chunked = True
             return "more"
@@ -126,13 +131,15 @@ class AnswerReader:
                     return "bad"
                 self._left -= len(piece)
                 buffer = buffer[len(piece) :]
-            if 0 < self._left <= 2:
-                if len(buffer) < self._left:
-                    break
-                buffer = buffer[self._left :]
-                self._left = 0
-            if self._left:
+            if self._left > 2:
                 break
+            if self._left:
+                if not b"\r\n".startswith(buffer[:2]):
+                    return "bad"
+                if len(buffer) < 2:
+                    break
+                buffer = buffer[2:]
+                self._left = 0
             line, found, rest = buffer.partition(b"\r\n")
             if not found:
                 if len(buffer) > _LONGEST_HEAD:
@@ -143,9 +150,12 @@ class AnswerReader:
                 return "bad"
             count = int(size, 16)
             if count == 0:
-                if not rest.startswith(b"\r\n") and b"\r\n\r\n" not in rest:
+                _, ended, behind = (b"\r\n" + rest).partition(b"\r\n\r\n")
+                if not ended:
+                    if len(rest) > _LONGEST_HEAD:
+                        return "bad"
                     break  # trailers are still to come
-                self._buffer = b""
+                self._buffer = behind
                 return "done"
             self._left = count + 2
             buffer = rest

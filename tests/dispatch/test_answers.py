@@ -12,6 +12,7 @@ import pytest
 from pointsman.dispatch import DriveSummary, read_attempts, read_dispatches
 from pointsman.dispatch.closing import close_drive
 from pointsman.dispatch.driver import Driver
+from pointsman.dispatch.journal import Rows, write_segment
 from pointsman.dispatch.protocol import Request, Response
 from pointsman.dispatch.transport import NoAnswer
 from tests.dispatch.world import (
@@ -410,6 +411,23 @@ def test_a_slow_disk_gets_everything_before_the_drive_ends_whenever_that_is(tmp_
         drive_dir = write(tmp_path / str(at), 2, poll_interval_s=0.01)
         assert carry_on(drive_dir, world, service, disk=lambda: SlowDisk(0.3)) == "completed"
         assert close_drive(drive_dir, "completed").counts["completed"] == 2
+
+
+def test_a_disk_that_was_full_for_a_moment_is_an_error_even_when_the_drive_has_stopped_waiting_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_once(path: Path, rows: Rows) -> None:
+        if path.stem.endswith("000000"):
+            raise OSError(28, "No space left on device")
+        write_segment(path, rows)
+
+    monkeypatch.setattr("pointsman.dispatch.driver.write_segment", full_once)
+    for at in range(20):
+        world = World()
+        service = Service(world, run_s=0.1 + at * 0.02)
+        drive_dir = write(tmp_path / str(at), 2, poll_interval_s=0.01)
+        with pytest.raises(OSError, match="No space"):
+            carry_on(drive_dir, world, service, disk=lambda: SlowDisk(0.3))
 
 
 def test_cancelling_ends_jobs_at_the_target_and_leaves_the_rest_unsent(
