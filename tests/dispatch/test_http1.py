@@ -1,6 +1,8 @@
-"""Reading HTTP/1.1 answers: whatever pieces they come in, the same answer; and what is no answer is not taken for one."""
+"""Reading HTTP/1.1 answers: the same answer whatever pieces it comes in, and nothing else taken for one."""
 
 from __future__ import annotations
+
+import itertools
 
 import pytest
 from hypothesis import given
@@ -17,7 +19,7 @@ def feed(reader: AnswerReader, raw: bytes, cuts: list[int] | None = None) -> str
     """Feed `raw` cut at the given places; what the last piece led to."""
     progress = "more"
     edges = [0, *sorted(cuts or []), len(raw)]
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in itertools.pairwise(edges):
         if begin < end and progress == "more":
             progress = reader.feed(raw[begin:end])
     return progress
@@ -52,9 +54,9 @@ def test_chunks_are_put_together_again_and_streamed_the_same(chunks: list[bytes]
     framed = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
     raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + framed
     cuts = data.draw(st.lists(st.integers(1, len(raw) - 1), max_size=8))
-    collected, streamed, pieces = AnswerReader(), bytearray(), AnswerReader
+    collected, streamed = AnswerReader(), bytearray()
     assert feed(collected, raw, cuts) == "done"
-    assert feed(pieces(streamed.extend), raw, cuts) == "done"
+    assert feed(AnswerReader(streamed.extend), raw, cuts) == "done"
     assert collected.body == bytes(streamed) == b"".join(chunks)
 
 
