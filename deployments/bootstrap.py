@@ -43,17 +43,23 @@ def save_blocks(documents: Mapping[str, tuple[str, BaseModel]]) -> None:
         ) from error
 
 
-def deploy_all(environment: Mapping[str, str]) -> None:
-    """Create the work pool `local` when absent and deploy every entry of prefect.yaml.
+def local_pool(prefix: str) -> str:
+    """The name of the process pool; the prefix sets ours apart in a Prefect that others use as well."""
+    return f"{prefix}local"
+
+
+def deploy_all(environment: Mapping[str, str], *, prefix: str) -> None:
+    """Create the local work pool when absent and deploy every entry of prefect.yaml, all under prefixed names.
 
     Raises `DependencyDown` with Prefect's own words when the server refuses.
     """
     command = [sys.executable, "-m", "prefect", "--no-prompt"]
-    for arguments in (("work-pool", "create", "local", "--type", "process", "--overwrite"), ("deploy", "--all")):
+    create_pool = ("work-pool", "create", local_pool(prefix), "--type", "process", "--overwrite")
+    for arguments in (create_pool, ("deploy", "--all")):
         done = subprocess.run(
             [*command, *arguments],
             cwd=CHECKOUT,
-            env={**os.environ, **environment},
+            env={**os.environ, **environment, "POINTSMAN_PREFECT_PREFIX": prefix},
             capture_output=True,
             text=True,
             check=False,

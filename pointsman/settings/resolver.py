@@ -6,6 +6,7 @@ Secrets are `Secret` values, whose text appears in no repr, log or error; only `
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -63,11 +64,12 @@ ENVIRONMENT_NAMES: Mapping[str, str] = {
     "gemini_base_url": "POINTSMAN_GEMINI_BASE_URL",
     "prefect_prefix": "POINTSMAN_PREFECT_PREFIX",
 }
+_PREFIX = re.compile(r"[A-Za-z0-9._-]{0,40}\Z")
 _SECRETS = frozenset({"executor_secret", "gemini_api_key"})
 
 
 def load_settings(environ: Mapping[str, str] | None = None, **explicit: Any) -> Settings:
-    """Resolve all settings. Raises `InputRefused` for unknown names and an unreadable `config.toml`.
+    """Resolve all settings. Raises `InputRefused` for unknown names, bad values and an unreadable `config.toml`.
 
     The executor secret also comes from the file `secrets/executor` in the home folder, which `pointsman up` writes
     (mode 600) for the lab it starts.
@@ -87,6 +89,9 @@ def load_settings(environ: Mapping[str, str] | None = None, **explicit: Any) -> 
             value = default
         return Secret(str(value)) if name in _SECRETS and value is not None and not isinstance(value, Secret) else value
 
+    prefix = resolve("prefect_prefix", "")
+    if not _PREFIX.match(prefix):
+        raise InputRefused(ENVIRONMENT_NAMES["prefect_prefix"], prefix, "at most 40 letters, digits, '.', '_' and '-'")
     executor_file = home / "secrets" / "executor"
     return Settings(
         home=home,
@@ -98,7 +103,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **explicit: Any) -> 
         gemini_api_key=resolve("gemini_api_key", None),
         gemini_model=resolve("gemini_model", "gemini-2.5-flash"),
         gemini_base_url=resolve("gemini_base_url", None),
-        prefect_prefix=resolve("prefect_prefix", ""),
+        prefect_prefix=prefix,
     )
 
 

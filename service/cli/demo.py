@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from pathlib import Path
 from typing import Annotated, Any
-from uuid import uuid4
 
 import sqlalchemy as sa
 import typer
@@ -15,8 +12,9 @@ from pointsman.decision import read_hud
 from pointsman.ids import RouteKey, VariantId, derive
 from pointsman.routing import apply_binding, current
 from pointsman.settings import load_settings
-from pointsman.storage import tables, write_atomically
+from pointsman.storage import tables
 from pointsman.workspace import Workspace
+from service.cli.continuing import run_to_continue
 from service.cli.hud_view import fail_if_invalid, show_hud, show_move
 from service.cli.lab_setup import INPUT_SET, gateway_file, prepare_lab
 from service.cli.output import JsonFlag, console, emit
@@ -55,13 +53,12 @@ def demo(
             if not as_json:
                 console.print("Starting Prefect and the lab; making the clips on the first run ...")
             incumbent = prepare_lab(world, prefect_port=prefect_port, lab_port=lab_port, owner="demo")
-            run_id = _unfinished(home) or f"demo-{uuid4()}"
-            write_atomically(home / "demo.json", json.dumps({"run_id": run_id}).encode())
-            outcome = _choose(world, incumbent, run_id, seed, quiet=as_json)
-            report = write_report(world, outcome)
-            (home / "demo.json").unlink()
+            with run_to_continue(home, "demo", {"seed": seed}) as run_id:
+                outcome = _choose(world, incumbent, run_id, seed, quiet=as_json)
+                report = write_report(world, outcome)
         finally:
-            world.stop([name for name, running in world.processes.items() if running.owner == "demo"])
+            started = World.load(home)  # whatever this was stopped at
+            started.stop([name for name, running in started.processes.items() if running.owner == "demo"])
     wall = time.monotonic() - begun
     outcome["wall_seconds"] = round(wall, 1)
     outcome["outside_measured_work_seconds"] = round(wall - outcome["measured_work_seconds"], 1)
@@ -70,17 +67,11 @@ def demo(
     fail_if_invalid(outcome["hud"])
 
 
-def _unfinished(home: Path) -> str | None:
-    """The run of a demo that was interrupted: the same command continues it."""
-    path = home / "demo.json"
-    return str(json.loads(path.read_text())["run_id"]) if path.is_file() else None
-
-
 def _choose(world: World, incumbent: VariantId, run_id: str, seed: int, *, quiet: bool) -> dict[str, Any]:
     ws = Workspace.open(load_settings(), actor="cli")
     key = incumbent.route_key
     if not ws.results.exists(f"choose-route/{run_id}/plan.json"):
-        _start_from(ws, world.home, incumbent, run_id)
+        _start_from(ws, incumbent, run_id)
 
     def choose_route() -> Any:
         from flows.choose_route import choose_route
@@ -107,12 +98,13 @@ def _choose(world: World, incumbent: VariantId, run_id: str, seed: int, *, quiet
         "hud": read_hud(ws, choice.decided.verdict_id),
         "moved": choice.moved.model_dump(mode="json") if choice.moved else None,
         "prefect_ui": (world.prefect_api_url or "").removesuffix("/api"),
+        "prefect_stays": "prefect" not in world.processes or world.processes["prefect"].owner == "up",
         "flagd_file": str(gateway_file(world.home)),
         "measured_work_seconds": round(_measured_seconds(ws, run_id, choice.preparation.benchmark_id), 1),
     }
 
 
-def _start_from(ws: Workspace, home: Path, incumbent: VariantId, run_id: str) -> None:
+def _start_from(ws: Workspace, incumbent: VariantId, run_id: str) -> None:
     """Let every demo begin with the lab's incumbent on the route, also after an earlier demo moved it."""
     from tasks.opening import open_gateway
 
@@ -160,5 +152,8 @@ def _render(outcome: dict[str, Any]) -> None:
     console.print(f"\n{wall:.0f} s in all, {outside:.0f} s of it outside measured work ({outside / wall:.0%}).")
     console.print(f"Report       {outcome['report']}", soft_wrap=True)
     console.print(f"Gateway      {outcome['flagd_file']}", soft_wrap=True)
-    console.print(f"Prefect UI   `pointsman up`, then {outcome['prefect_ui']}/v2 (artifacts)", soft_wrap=True)
+    ui = f"{outcome['prefect_ui']}/v2 (artifacts)"
+    port = outcome["prefect_ui"].rpartition(":")[2]
+    up = "pointsman up" if port == str(PREFECT_PORT) else f"pointsman up --prefect-port {port}"
+    console.print(f"Prefect UI   {ui if outcome['prefect_stays'] else f'`{up}`, then {ui}'}", soft_wrap=True)
     console.print(f"One cell     pointsman benchmark show {outcome['benchmark_id']}", soft_wrap=True)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from pointsman.errors import DependencyDown, InputRefused
+from pointsman.errors import DependencyDown, InputRefused, RunFailed
 from pointsman.settings import load_settings
 from service.cli.lab_setup import use_world
 from service.cli.world import World
@@ -47,7 +47,8 @@ def connect() -> World:
 def run_flow(load: Callable[[], Callable[[Any], R]], asked: BaseModel) -> R:
     """Call the flow that `load` imports. Prefect is imported only here, after `connect` set its environment.
 
-    Raises the flow's own `PointsmanError`, and `DependencyDown` when the Prefect server goes away.
+    Raises the flow's own `PointsmanError`, `DependencyDown` when the Prefect server goes away, and `RunFailed` when
+    Prefect itself ends the run.
     """
     import httpx
     from prefect.exceptions import PrefectException
@@ -57,7 +58,15 @@ def run_flow(load: Callable[[], Callable[[Any], R]], asked: BaseModel) -> R:
     reached = True
     try:
         return flow(asked)
-    except (PrefectException, httpx.TransportError) as error:
+    except (PrefectException, httpx.HTTPError, RuntimeError) as error:
+        if not _is_out_of_reach(error):
+            if isinstance(error, RuntimeError):
+                raise  # Prefect uses it for a server out of reach; any other one is a bug of ours
+            raise RunFailed(
+                f"Prefect ended the run: {type(error).__name__}: {str(error)[:300]}.",
+                instruction="Read the run's logs in the Prefect UI; then run the same command again.",
+                code="prefect_ended_run",
+            ) from error
         reached = False
         raise DependencyDown(
             f"The Prefect server does not answer: {type(error).__name__}: {str(error)[:200]}.",
@@ -67,6 +76,20 @@ def run_flow(load: Callable[[], Callable[[Any], R]], asked: BaseModel) -> R:
     finally:
         if reached:
             hand_over()
+
+
+def _is_out_of_reach(error: BaseException) -> bool:
+    """Whether the server did not answer, or answered that it cannot, anywhere in the chain of what led to `error`."""
+    import httpx
+
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, httpx.TransportError):
+            return True
+        if isinstance(link, httpx.HTTPStatusError):
+            return link.response.status_code >= 500
+        link = link.__cause__ or link.__context__
+    return False
 
 
 def hand_over() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.bootstrap import deploy_all
+from deployments.bootstrap import deploy_all, local_pool
 from pointsman.settings import load_settings
 from service.cli.lab_setup import prepare_lab
 from service.cli.output import JsonFlag, console, emit
@@ -23,14 +23,16 @@ def up(
     as_json: JsonFlag = False,
 ) -> None:
     """Start Prefect, a worker and the lab if they are not up, deploy every flow, and leave all of it running."""
-    home = load_settings().home
+    settings = load_settings()
+    home = settings.home
     with sole_owner(home):
         world = World.load(home)
         prepare_lab(world, prefect_port=prefect_port, lab_port=lab_port, owner="up")
         environment = world_environment(world)
-        deploy_all(environment)
+        deploy_all(environment, prefix=settings.prefect_prefix)
         if "worker" not in world.processes:
-            argv = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "local", "--type", "process"]
+            pool = ("--pool", local_pool(settings.prefect_prefix), "--type", "process")
+            argv = [sys.executable, "-m", "prefect", "worker", "start", *pool]
             world.start("worker", argv, port=None, owner="up", env=environment)
     document = {"prefect_ui": (world.prefect_api_url or "").removesuffix("/api"), "lab": world.lab_url}
 

@@ -1,7 +1,8 @@
 """The world on one machine: Prefect server, worker and lab, started, found again, and ended by exact identity.
 
-`world.json` in the home folder remembers each process by pid *and* start time, so that a reused pid is never taken for
-ours, and remembers whether `up` (stays) or `demo` (goes) started it.
+`world.json` in the home folder remembers what was started, on which port, and whether `up` (stays) or `demo` (goes)
+started it. Each process tells its pid *and* start time itself, before it becomes the program: a reused pid is never
+taken for ours, and whoever starts one may be stopped at any moment without leaving a process that nobody knows.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pointsman.errors import Conflict, DependencyDown, InputRefused
 from pointsman.settings import load_settings
@@ -29,6 +31,10 @@ PREFECT_PORT = 4200
 LAB_PORT = 8650
 _HEALTH = {"prefect": "/api/health", "lab": "/healthz"}
 _READY_WITHIN_S = 90.0
+_ANNOUNCED_WITHIN_S = 2.0
+_ANNOUNCE = """
+{ echo $$; cat /proc/$$/stat 2>/dev/null || ps -o stat=,lstart= -p $$; } > "$0.part" && mv "$0.part" "$0" && exec "$@"
+"""
 _CHILDREN: list[subprocess.Popen[bytes]] = []
 """What this process has started itself, to be reaped when it has ended."""
 
@@ -54,14 +60,19 @@ class World:
         """What still runs of what was started; the dead are forgotten."""
         path = home / "world.json"
         found = json.loads(path.read_text()) if path.is_file() else {}
-        alive = {name: Running(**entry) for name, entry in found.items()}
-        return cls(
-            home, {name: running for name, running in alive.items() if _start_time(running.pid) == running.started}
-        )
+        world = cls(home)
+        for name, entry in found.items():
+            identity = _announced(world._identity_file(name))
+            if identity is not None and _start_time(identity[0]) == identity[1]:
+                world.processes[name] = Running(name, *identity, entry["port"], entry["owner"])
+        return world
 
-    def save(self) -> None:
-        document = {name: asdict(running) for name, running in self.processes.items()}
-        write_atomically(self.home / "world.json", json.dumps(document, indent=1).encode())
+    def _save(self, starting: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        known = {name: {"port": running.port, "owner": running.owner} for name, running in self.processes.items()}
+        write_atomically(self.home / "world.json", json.dumps({**known, **(starting or {})}, indent=1).encode())
+
+    def _identity_file(self, name: str) -> Path:
+        return self.home / "processes" / name
 
     @property
     def prefect_api_url(self) -> str | None:
@@ -76,12 +87,15 @@ class World:
         return f"http://127.0.0.1:{running.port}" if running else None
 
     def start(self, name: str, argv: Sequence[str], *, port: int | None, owner: str, env: Mapping[str, str]) -> None:
-        """Start `argv` in its own session with its output in `logs/<name>.log`; remember it at once."""
-        log = self.home / "logs" / f"{name}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
+        """Start `argv` in its own session with its output in `logs/<name>.log`; it is remembered before it runs."""
+        log, identity_file = self.home / "logs" / f"{name}.log", self._identity_file(name)
+        for path in (log, identity_file):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        identity_file.unlink(missing_ok=True)
+        self._save({name: {"port": port, "owner": owner}})
         with log.open("ab") as output:
             process = subprocess.Popen(
-                list(argv),
+                ["/bin/sh", "-c", _ANNOUNCE, str(identity_file), *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -90,8 +104,14 @@ class World:
                 env={**os.environ, **env},
             )
         _CHILDREN.append(process)
-        self.processes[name] = Running(name, process.pid, _start_time(process.pid) or "", port, owner)
-        self.save()
+        identity = _announced(identity_file)
+        if identity is None:
+            raise DependencyDown(
+                f"{name} could not be started.",
+                instruction=f"Read {log}; then run the same command again.",
+                code=f"{name}_not_ready",
+            )
+        self.processes[name] = Running(name, *identity, port, owner)
 
     def await_ready(self, name: str) -> None:
         """Wait until `name` answers its health check. Raises `DependencyDown` when it dies or does not within 90 s."""
@@ -127,15 +147,39 @@ class World:
             _signal(running, signal.SIGKILL)
             self.processes.pop(running.name, None)
         _reap()
-        self.save()
+        self._save()
         return [running.name for running in ended]
+
+
+def _announced(identity_file: Path) -> tuple[int, str] | None:
+    """Pid and start time as the process itself wrote them, which takes it some milliseconds."""
+    until = time.monotonic() + _ANNOUNCED_WITHIN_S
+    while not identity_file.is_file():
+        if time.monotonic() > until:
+            return None
+        time.sleep(0.001)
+    pid, shown = identity_file.read_text().split("\n", 1)
+    return int(pid), _started(shown) or ""
 
 
 def _start_time(pid: int) -> str | None:
     """When the process was started, as the system tells it; None when there is no such process (or only its zombie)."""
-    shown = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    state, _, started = shown.stdout.strip().partition(" ")
-    return started.strip() if started and not state.startswith("Z") else None
+    if Path("/proc/self/stat").is_file():
+        try:
+            return _started(Path(f"/proc/{pid}/stat").read_text())
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+    command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
+    return _started(subprocess.run(command, capture_output=True, text=True, check=False).stdout)
+
+
+def _started(shown: str) -> str | None:
+    """The start time in a line of /proc/PID/stat (field 22, in ticks after boot) or in one of `ps -o stat=,lstart=`."""
+    _, of_linux, after_name = shown.strip().rpartition(") ")
+    state, _, rest = after_name.partition(" ")
+    if not rest or state.startswith("Z"):
+        return None
+    return rest.split()[18] if of_linux else rest.strip()
 
 
 def _signal(running: Running, number: signal.Signals) -> None:

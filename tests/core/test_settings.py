@@ -104,3 +104,9 @@ def test_settings_with_secrets_show_none_of_them(tmp_path: Path) -> None:
     shown = repr(load_settings(environ))
     assert "5591" not in shown
     assert "7713" not in shown
+
+
+@pytest.mark.parametrize("prefix", ["a/b", "{{ x }}", "p" * 41, "a\n"])
+def test_a_prefix_that_prefect_cannot_carry_in_a_name_is_refused(tmp_path: Path, prefix: str) -> None:
+    with pytest.raises(InputRefused, match="POINTSMAN_PREFECT_PREFIX"):
+        load_settings({"POINTSMAN_PREFECT_PREFIX": prefix}, home=tmp_path)

@@ -7,6 +7,8 @@ import pytest
 import yaml
 from prefect.utilities.callables import parameter_schema
 
+from deployments.bootstrap import deploy_all
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 CONTRACT = {  # flows of CONTRACTS, "Prefect names", that exist so far
     "choose-route",
@@ -17,6 +19,7 @@ CONTRACT = {  # flows of CONTRACTS, "Prefect names", that exist so far
     "apply-routing",
     "rollback-routing",
 }
+LOCAL = "{{ $POINTSMAN_PREFECT_PREFIX }}local"
 DEPLOYMENTS = yaml.safe_load((CHECKOUT / "prefect.yaml").read_text())["deployments"]
 FILES = sorted(path for path in (CHECKOUT / "flows").glob("*.py") if path.name != "__init__.py")
 
@@ -41,13 +44,13 @@ def test_every_flow_file_is_deployed_once_on_the_local_pool_under_its_contracted
     assert {deployment["entrypoint"].partition(":")[0] for deployment in DEPLOYMENTS} == {
         path.relative_to(CHECKOUT).as_posix() for path in FILES
     }
-    assert {f"{flow_of(one).name}/{one['name']}" for one in DEPLOYMENTS} == {f"{name}/local" for name in CONTRACT}
+    assert {f"{flow_of(one).name}/{one['name']}" for one in DEPLOYMENTS} == {f"{name}/{LOCAL}" for name in CONTRACT}
     assert len(DEPLOYMENTS) == len(CONTRACT)
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=named)
 def test_a_deployment_says_what_it_is_for_and_runs_in_the_local_pool(deployment):
-    assert deployment["work_pool"] == {"name": "local"}
+    assert deployment["work_pool"] == {"name": LOCAL}
     assert deployment["description"].endswith(".")
     assert Path(deployment["entrypoint"].partition(":")[0]).stem.replace("_", "-") == flow_of(deployment).name
 
@@ -79,3 +82,17 @@ def test_choose_route_is_scheduled_daily_but_not_active_and_its_requests_are_val
         checked = flow.validate_parameters(parameters)
         assert checked["request"].dry_run is True
     assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+
+
+@pytest.mark.e2e
+@pytest.mark.xdist_group("world")
+def test_deployments_and_their_pool_carry_the_prefix(lab_world):
+    from prefect.client.orchestration import get_client
+
+    deploy_all({"POINTSMAN_CHECKOUT": str(CHECKOUT)}, prefix="media-")
+    with get_client(sync_client=True) as client:
+        found = {(one.name, one.work_pool_name, one.work_queue_name) for one in client.read_deployments()}
+        pools = {pool.name for pool in client.read_work_pools()}
+    assert ("media-local", "media-local", "default") in found
+    assert "media-local" in pools
+    assert not any("{{" in name for name in (*pools, *(one[0] for one in found)))

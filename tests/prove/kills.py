@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sqlite3
@@ -25,6 +24,11 @@ HELD = ("prepare", "decide")
 """Steps of a few milliseconds: the command waits in the middle of them until it is told to go on."""
 REACHED_WITHIN_S = 240.0
 _FEW_SECONDS = 15.0
+
+
+def unfinished(home: Path) -> str | None:
+    """The run that the next demo in this home will continue."""
+    return next((path.read_text() for path in (home / "unfinished").glob("demo-*")), None)
 
 
 @dataclass
@@ -95,15 +99,14 @@ class Journey:
         if self.process is None:
             self.start()
         assert self.end() == 0, self.output()
-        assert not (self.home / "demo.json").exists()
+        assert unfinished(self.home) is None
 
     def _is_in(self, step: str) -> bool:
         if step in HELD:
             return (self.home / "held").exists()
         if self.run_id is None:
-            try:
-                self.run_id = json.loads((self.home / "demo.json").read_text())["run_id"]
-            except FileNotFoundError:
+            self.run_id = unfinished(self.home)
+            if self.run_id is None:
                 return False
         if step == "evaluate":
             return self.judged_earlier < self._judged()

@@ -55,7 +55,8 @@ def journey_of(victim: str, journeys: dict[str, Journey], world: LabWorld) -> Jo
     if victim not in journeys:
         processes = world.world.processes
         ports = (processes["prefect"].port or 0, processes["lab"].port or 0)
-        (world.home / "demo.json").unlink(missing_ok=True)
+        for left in (world.home / "unfinished").glob("demo-*"):
+            left.unlink()
         journeys[victim] = Journey(world.home, ports, accepted_before=accepted_so_far(world.home))
     return journeys[victim]
 

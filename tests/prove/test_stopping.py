@@ -12,7 +12,7 @@ import pytest
 
 from service.cli.world import CHECKOUT, World
 from tests.few_inputs import free_ports
-from tests.prove.kills import Journey
+from tests.prove.kills import HELD, STEPS, Journey
 
 pytestmark = [pytest.mark.prove, pytest.mark.xdist_group("kills"), pytest.mark.timeout(600)]
 
@@ -22,9 +22,9 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Journey:
     return Journey(tmp_path_factory.mktemp("stopping"), tuple(free_ports(2)))
 
 
-@pytest.mark.parametrize("step", ["prepare", "scenario", "benchmark", "evaluate", "route"])
+@pytest.mark.parametrize("step", STEPS)
 def test_ctrl_c_leaves_no_process_behind_and_a_run_that_continues(step: str, journey: Journey) -> None:
-    journey.start(hold=step if step == "prepare" else None)
+    journey.start(hold=step if step in HELD else None)
     journey.await_step(step)
     assert journey.process is not None
     journey.process.send_signal(signal.SIGINT)

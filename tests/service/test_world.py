@@ -2,6 +2,8 @@
 
 import json
 import os
+import select
+import signal
 import stat
 import subprocess
 import sys
@@ -9,7 +11,7 @@ import sys
 import pytest
 
 from pointsman.errors import Conflict, DependencyDown, InputRefused
-from service.cli.world import Running, World, check_ports, executor_secret, sole_owner
+from service.cli.world import World, check_ports, executor_secret, sole_owner
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -22,8 +24,14 @@ def world(home):
 
 
 def alive(pid):
-    shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
-    return bool(shown.strip()) and not shown.startswith("Z")
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        return not select.select([handle], [], [], 0)[0]
+    finally:
+        os.close(handle)
 
 
 def test_a_process_is_remembered_found_again_and_ended(world):
@@ -46,8 +54,9 @@ def test_a_process_that_has_ended_is_forgotten(world):
 def test_another_process_that_got_the_same_pid_is_not_ours_and_is_not_ended(world):
     with subprocess.Popen(SLEEPER, start_new_session=True) as other:
         try:
-            world.processes["lab"] = Running("lab", other.pid, "Thu Jan  1 00:00:00 1970", 8650, "up")
-            world.save()
+            world.start("lab", [sys.executable, "-c", "pass"], port=8650, owner="up", env={})
+            os.waitpid(world.processes["lab"].pid, 0)
+            (world.home / "processes" / "lab").write_text(f"{other.pid}\nSs Thu Jan  1 00:00:00 1970\n")
             found = World.load(world.home)
             assert found.processes == {}
             assert found.stop(["lab"]) == []
@@ -64,6 +73,24 @@ def test_what_a_process_says_is_in_its_log_and_its_secrets_come_by_environment(w
     world.processes.clear()
     assert (world.home / "logs" / "lab.log").read_text() == "secret of 6\n"
     assert "s3cret" not in (world.home / "world.json").read_text()
+
+
+def test_whoever_starts_a_process_may_be_killed_at_once_and_the_process_is_still_found(home):
+    starter = (
+        "import os, subprocess, sys; from pathlib import Path; from service.cli import world\n"
+        "started = subprocess.Popen\n"
+        "def killed(*given, **named):\n"
+        "    started(*given, **named)\n"
+        "    os.kill(os.getpid(), 9)\n"
+        "world.subprocess.Popen = killed\n"
+        "world.World(Path(sys.argv[1])).start('lab', [sys.executable, '-c', 'import time; time.sleep(60)'],"
+        " port=8650, owner='demo', env={})"
+    )
+    done = subprocess.run([sys.executable, "-c", starter, str(home)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    found = World.load(home)
+    assert alive(found.processes["lab"].pid)
+    assert found.stop(["lab"]) == ["lab"]
 
 
 def test_a_server_that_dies_before_it_is_ready_is_reported_with_its_log(world):
