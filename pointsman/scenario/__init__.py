@@ -1,6 +1,6 @@
 """Offered load: scenarios as stages, their exact schedules, and runs of them against one variant."""
 
-from pointsman.scenario.arrivals import plan_arrivals, schedule
+from pointsman.scenario.arrivals import ShardSchedule, plan_arrivals, schedule, shard_of, shard_schedule
 from pointsman.scenario.execution import cancel_run, execute_run, give_up_run
 from pointsman.scenario.load import LoadFigures, load_figures, p95_under_load
 from pointsman.scenario.loading import load_scenario, parse_scenario
@@ -15,6 +15,7 @@ __all__ = [
     "RunOutcome",
     "RunRecord",
     "Scenario",
+    "ShardSchedule",
     "Stage",
     "cancel_run",
     "execute_run",
@@ -31,4 +32,6 @@ __all__ = [
     "run_status",
     "scenario_report",
     "schedule",
+    "shard_of",
+    "shard_schedule",
 ]

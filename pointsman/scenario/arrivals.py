@@ -10,12 +10,14 @@ ramps by a square root in floating point, replaced by an exact integer one where
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from pointsman.errors import InputRefused
 from pointsman.scenario.model import ARRIVAL, Scenario, Segment
 
 Int64s: TypeAlias = npt.NDArray[np.int64]
@@ -48,6 +50,37 @@ def plan_arrivals(scenario: Scenario, seed: int) -> tuple[Int64s, Int64s]:
         due[chosen] = start_ns + _invert(segment, positions[chosen] - bounds[index])
         start_ns += segment.us * _NS_PER_US
     return due, stages
+
+
+MAX_SHARDS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSchedule:
+    """The part of a schedule that one shard sends: three columns of one length, in order."""
+
+    index: Int64s
+    """The arrival's place in the whole schedule, from 0: its sequence number."""
+    due_ns: Int64s
+    stage: Int64s
+
+
+def shard_of(index: int, shards: int) -> int:
+    """Which of `shards` sends arrival `index`: they take turns, so each has its share of every stage."""
+    return index % shards
+
+
+def shard_schedule(scenario: Scenario, seed: int, *, shard: int, shards: int) -> ShardSchedule:
+    """The arrivals of one shard. Those of all shards together are the whole schedule, each arrival in one of them.
+
+    Raises `InputRefused` for a shard that does not exist.
+    """
+    if not 1 <= shards <= MAX_SHARDS:
+        raise InputRefused("shards", shards, f"1 to {MAX_SHARDS}")
+    if not 0 <= shard < shards:
+        raise InputRefused("shard", shard, f"0 to {shards - 1} of {shards} shards")
+    due, stages = plan_arrivals(scenario, seed)
+    return ShardSchedule(np.arange(shard, due.size, shards, dtype=np.int64), due[shard::shards], stages[shard::shards])
 
 
 def _poisson_positions(end: int, seed: int) -> Int64s:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pointsman.scenario import Scenario, Stage, plan_arrivals, schedule
+from pointsman.errors import InputRefused
+from pointsman.scenario import Scenario, Stage, plan_arrivals, schedule, shard_of, shard_schedule
 
 rates = st.one_of(
     st.integers(0, 50_000_000).map(lambda millionths: millionths / 1_000_000),
@@ -179,3 +180,31 @@ def test_six_hundred_thousand_arrivals_are_planned_in_two_seconds(arrivals: str)
     started = time.process_time()
     assert len(schedule(scenario, 1)) == pytest.approx(600_000, rel=0.01)
     assert time.process_time() - started < 2
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.sampled_from(["uniform", "poisson"]).flatmap(stage_chains), st.integers(0, 2**31))
+def test_the_shards_schedules_together_are_the_single_schedule_whatever_their_number(
+    scenario: Scenario, seed: int
+) -> None:
+    due, stages = plan_arrivals(scenario, seed)
+    for shards in range(1, 65):
+        parts = [shard_schedule(scenario, seed, shard=shard, shards=shards) for shard in range(shards)]
+        index = np.concatenate([part.index for part in parts])
+        order = np.argsort(index)
+        assert index[order].tolist() == list(range(len(due)))
+        assert np.array_equal(np.concatenate([part.due_ns for part in parts])[order], due)
+        assert np.array_equal(np.concatenate([part.stage for part in parts])[order], stages)
+        for shard, part in enumerate(parts):
+            assert {shard_of(int(one), shards) for one in part.index} <= {shard}
+            assert bool((np.diff(part.due_ns) >= 0).all())
+
+
+@pytest.mark.parametrize(
+    ("shard", "shards", "allowed"), [(0, 0, "1 to 64"), (0, 65, "1 to 64"), (2, 2, "0 to 1"), (-1, 2, "0 to 1")]
+)
+def test_a_shard_that_does_not_exist_is_refused(shard: int, shards: int, allowed: str) -> None:
+    with pytest.raises(InputRefused, match=allowed):
+        shard_schedule(
+            Scenario(name="s", stages=(Stage(name="a", rate=1, duration_s=2),)), 0, shard=shard, shards=shards
+        )
