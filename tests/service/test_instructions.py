@@ -54,7 +54,7 @@ def refused(words):
 
 def runnable(command):
     """The command with its placeholders filled. A group or command named on its own stands for its help."""
-    filled = re.sub(r"\{[^{}]*(\{[^{}]*\}[^{}]*)*\}", "value", command)
+    filled = re.sub(r"\{[^{}]*(\{[^{}]*\}[^{}]*)*\}", "1", command)  # a number is a word as well
     return [word for word in shlex.split(filled) if word not in ("...", "PORT")]
 
 
