@@ -4,7 +4,8 @@ Let L(t) be the integral of the rate. Uniform arrival i (from 0) is due at inf{t
 passes the sum of i + 1 unit-rate exponentials (time rescaling; Cinlar 1975, "Introduction to Stochastic Processes",
 ch. 4). Both are rounded down to whole nanoseconds. Rates and durations are whole millionths, so L is a whole number
 of parts of an arrival and the inverse is found without rounding: in constant stages by integer division, in
-ramps by a square root in floating point, replaced by an exact integer one wherever its error could cross a nanosecond.
+ramps by a square root in floating point, replaced by an exact integer one wherever its error could cross a nanosecond,
+in sines as `sine` says.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pointsman.errors import InputRefused
-from pointsman.scenario.model import ARRIVAL, Scenario, Segment
+from pointsman.scenario.model import Scenario
+from pointsman.scenario.segments import ARRIVAL, Line
+from pointsman.scenario.sine import Sine
 
 Int64s: TypeAlias = npt.NDArray[np.int64]
 
@@ -34,21 +37,24 @@ def schedule(scenario: Scenario, seed: int) -> Int64s:
 
 def plan_arrivals(scenario: Scenario, seed: int) -> tuple[Int64s, Int64s]:
     """`schedule`, and for each dispatch the index of the stage that it belongs to."""
-    segments = scenario.segments
-    bounds = list(accumulate((segment.parts for segment in segments), initial=0))
+    pieces = [(index, piece) for index, segment in enumerate(scenario.segments) for piece in segment.pieces]
+    bounds = list(accumulate((piece.parts for _, piece in pieces), initial=0))
     if scenario.arrivals == "uniform":
         count = -(-bounds[-1] // ARRIVAL)
         positions = np.arange(count, dtype=np.int64) * ARRIVAL
     else:
         positions = _poisson_positions(bounds[-1], seed)
-    # Arrivals on a bound belong to the stage in which the rate integral grows on from there.
-    stages = np.searchsorted(np.asarray(bounds[1:], dtype=np.int64), positions, side="right").astype(np.int64)
+    # Arrivals on a bound belong to the piece in which the rate integral grows on from there.
+    edges = np.searchsorted(positions, np.asarray(bounds, dtype=np.int64))
     due = np.empty_like(positions)
+    stages = np.empty_like(positions)
     start_ns = 0
-    for index, segment in enumerate(segments):
-        chosen = stages == index
-        due[chosen] = start_ns + _invert(segment, positions[chosen] - bounds[index])
-        start_ns += segment.us * _NS_PER_US
+    for place, (stage, piece) in enumerate(pieces):
+        chosen = slice(edges[place], edges[place + 1])
+        within = positions[chosen] - bounds[place]
+        due[chosen] = start_ns + (piece.invert(within) if isinstance(piece, Sine) else _invert(piece, within))
+        stages[chosen] = stage
+        start_ns += piece.us * _NS_PER_US
     return due, stages
 
 
@@ -97,18 +103,18 @@ def _poisson_positions(end: int, seed: int) -> Int64s:
     return np.concatenate(chunks)
 
 
-def _invert(segment: Segment, parts: Int64s) -> Int64s:
-    """For each of `parts` (0 <= part < segment.parts) the last nanosecond at which the integral is at most that."""
-    if segment.start == segment.end:
+def _invert(line: Line, parts: Int64s) -> Int64s:
+    """For each of `parts` (0 <= part < line.parts) the last nanosecond at which the integral is at most that."""
+    if line.start == line.end:
         # t = parts / (2 x rate) in us; the whole part and the rest apart, because the product would pass 64 bits.
-        whole, rest = np.divmod(parts, segment.start)
-        passed: Int64s = whole * (_NS_PER_US // 2) + rest * (_NS_PER_US // 2) // segment.start
+        whole, rest = np.divmod(parts, line.start)
+        passed: Int64s = whole * (_NS_PER_US // 2) + rest * (_NS_PER_US // 2) // line.start
         return passed
-    length_ns = float(segment.us * _NS_PER_US)
-    rising = segment.end > segment.start
+    length_ns = float(line.us * _NS_PER_US)
+    rising = line.end > line.start
     # Falling ramps are read backwards from their end: both ways all terms are positive, so nothing cancels.
-    low, area = (segment.start, parts) if rising else (segment.end, segment.parts - parts)
-    slope = float(abs(segment.end - segment.start)) / segment.us
+    low, area = (line.start, parts) if rising else (line.end, line.parts - parts)
+    slope = float(abs(line.end - line.start)) / line.us
     area_float = area.astype(np.float64)
     divisor = low + np.sqrt(float(low) * float(low) + slope * area_float)
     moved = np.divide(area_float * _NS_PER_US, divisor, out=np.zeros_like(area_float), where=divisor > 0)
@@ -116,15 +122,15 @@ def _invert(segment: Segment, parts: Int64s) -> Int64s:
     due: Int64s = np.floor(estimate).astype(np.int64)
     unsure = np.flatnonzero(np.abs(estimate - np.rint(estimate)) <= moved * _FLOAT_ERROR + length_ns * 2.0**-53)
     for index in unsure:
-        due[index] = _invert_exactly(segment, int(parts[index]))
+        due[index] = _invert_exactly(line, int(parts[index]))
     return due
 
 
-def _invert_exactly(segment: Segment, parts: int) -> int:
+def _invert_exactly(line: Line, parts: int) -> int:
     """The same for one arrival of a ramp by integer arithmetic: the floor of the smaller root of a t^2 + b t = c."""
-    a = segment.end - segment.start
-    b = 2 * segment.start * segment.us * _NS_PER_US
-    c = parts * segment.us * _NS_PER_US**2
+    a = line.end - line.start
+    b = 2 * line.start * line.us * _NS_PER_US
+    c = parts * line.us * _NS_PER_US**2
     square = b * b + 4 * a * c
     if a > 0:
         return (math.isqrt(square) - b) // (2 * a)

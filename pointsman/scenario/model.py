@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -10,12 +10,13 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from pointsman.canonical import sha256_of
+from pointsman.scenario.segments import ARRIVAL, Segment
+from pointsman.scenario.sine import Sine
 
 MAX_RATE = 20_000
 MAX_DISPATCHES = 1_000_000
 MAX_DURATION_S = 86_400
-ARRIVAL = 2_000_000_000_000
-"""Parts of one arrival: a rate in millionths per second over whole microseconds sums to whole parts, also in a ramp."""
+MAX_STEPS = 1000
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
@@ -47,47 +48,65 @@ Rate = Annotated[float, Field(ge=0, le=MAX_RATE, allow_inf_nan=False), *_Number]
 Seconds = Annotated[float, Field(ge=0.001, le=MAX_DURATION_S, allow_inf_nan=False), *_Number]
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A stage with its rates resolved: from `start` to `end` millionths of an arrival per second, in `us`."""
-
-    start: int
-    end: int
-    us: int
-
-    @property
-    def parts(self) -> int:
-        """The integral of the rate, in parts of an arrival (see `ARRIVAL`)."""
-        return (self.start + self.end) * self.us
+_RATES = f"0 to {MAX_RATE} per second"
+_NEEDED: Mapping[str, Mapping[str, str]] = {
+    "constant": {"rate": _RATES},
+    "ramp": {"to_rate": _RATES},
+    "step": {"to_rate": _RATES, "steps": f"2 to {MAX_STEPS}"},
+    "sine": {"rate": _RATES, "amplitude": "above 0 and up to the rate", "period_s": "0.001 to 86400"},
+    "hold": {},
+}
+"""By kind of stage, the fields that it needs and what they may be."""
+_OPTIONAL: Mapping[str, frozenset[str]] = {"ramp": frozenset({"rate"}), "step": frozenset({"rate"})}
+_OF_KINDS = ("rate", "to_rate", "steps", "amplitude", "period_s")
 
 
 class Stage(BaseModel):
-    """One stretch of a scenario: a rate that stays, a rate that moves in a straight line, or the rate before it."""
+    """One stretch of a scenario: a rate that stays, moves in a straight line or in steps, swings, or is kept."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(
         pattern=_NAME, title="Name", description="Names the stage in reports; unique in it.", examples=["steady"]
     )
-    kind: Literal["constant", "ramp", "hold"] = Field(
+    kind: Literal["constant", "ramp", "step", "sine", "hold"] = Field(
         default="constant",
         title="Kind",
-        description="constant: one rate; ramp: from one rate to another in a straight line; "
-        "hold: the final rate of the stage before.",
+        description="constant: one rate; ramp: from one rate to another in a straight line; step: the same on even "
+        "plateaus; sine: a rate that swings around a mean; hold: the final rate of the stage before.",
         examples=["constant"],
     )
     rate: Rate | None = Field(
         default=None,
         title="Rate per second",
-        description="Arrivals per second, kept to 6 decimals. Needed in a constant stage. In a ramp where it starts, "
-        "by default the final rate of the stage before (0 in the first). Not in a hold.",
+        description="Arrivals per second, kept to 6 decimals. Needed in a constant stage and, as the mean, in a sine. "
+        "In a ramp or step where it starts, by default the final rate of the stage before (0 in the first). "
+        "Not in a hold.",
         examples=[2.5],
     )
     to_rate: Rate | None = Field(
         default=None,
         title="Final rate per second",
-        description="Where a ramp ends, in arrivals per second. In a ramp only.",
+        description="Where a ramp or step ends, in arrivals per second. In these only.",
         examples=[10],
+    )
+    steps: int | None = Field(
+        default=None,
+        ge=2,
+        le=MAX_STEPS,
+        title="Steps",
+        description="How many plateaus of one length a step stage has, from its first rate to its final one.",
+        examples=[5],
+    )
+    amplitude: Rate | None = Field(
+        default=None,
+        title="Amplitude per second",
+        description="How far the rate of a sine swings around its mean, at most the mean; it begins at the mean, "
+        "rising.",
+        examples=[1.5],
+    )
+    period_s: Seconds | None = Field(
+        default=None, title="Period in seconds", description="How long one swing of a sine takes.", examples=[60]
     )
     duration_s: Seconds = Field(
         title="Duration in seconds", description="How long the stage lasts, kept to the microsecond.", examples=[10]
@@ -95,14 +114,19 @@ class Stage(BaseModel):
 
     @model_validator(mode="after")
     def _rates_fit_the_kind(self) -> Stage:
-        if self.kind == "constant" and self.rate is None:
-            raise _refuse("rate", "nothing", f"0 to {MAX_RATE} per second in a constant stage")
-        if self.kind == "ramp" and self.to_rate is None:
-            raise _refuse("to_rate", "nothing", f"0 to {MAX_RATE} per second in a ramp")
-        if self.kind != "ramp" and self.to_rate is not None:
-            raise _refuse("to_rate", self.to_rate, f"nothing in a {self.kind} stage; only a ramp ends elsewhere")
-        if self.kind == "hold" and self.rate is not None:
-            raise _refuse("rate", self.rate, "nothing in a hold stage; it keeps the rate of the stage before")
+        needed = _NEEDED[self.kind]
+        for field, allowed in needed.items():
+            if getattr(self, field) is None:
+                raise _refuse(field, "nothing", f"{allowed} in a {self.kind} stage")
+        for field in _OF_KINDS:
+            value = getattr(self, field)
+            if value is not None and field not in needed and field not in _OPTIONAL.get(self.kind, ()):
+                kinds = [kind for kind in _NEEDED if field in _NEEDED[kind] or field in _OPTIONAL.get(kind, ())]
+                raise _refuse(field, value, f"nothing in a {self.kind} stage; only in {', '.join(kinds)}")
+        if self.amplitude is not None and self.rate is not None:
+            highest = min(self.rate, MAX_RATE - self.rate)
+            if not 0 < self.amplitude <= highest:
+                raise _refuse("amplitude", self.amplitude, f"above 0 and up to {highest:g}: rates are {_RATES}")
         return self
 
     def segment(self, previous: int | None) -> Segment:
@@ -110,10 +134,13 @@ class Stage(BaseModel):
         us = _millionths(self.duration_s)
         if self.kind == "hold":
             if previous is None:
-                raise _refuse("kind", "hold", "constant or ramp in the first stage; there is no rate to keep")
-            return Segment(previous, previous, us)
+                raise _refuse("kind", "hold", "another kind in the first stage; there is no rate to keep")
+            return Segment.line(previous, previous, us)
         start = (previous or 0) if self.rate is None else _millionths(self.rate)
-        return Segment(start, start if self.to_rate is None else _millionths(self.to_rate), us)
+        if self.amplitude is not None and self.period_s is not None:
+            return Segment((Sine(start, _millionths(self.amplitude), _millionths(self.period_s), us),))
+        end = start if self.to_rate is None else _millionths(self.to_rate)
+        return Segment.line(start, end, us) if self.steps is None else Segment.steps(start, end, us, self.steps)
 
 
 class Scenario(BaseModel):
