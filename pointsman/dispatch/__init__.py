@@ -2,6 +2,7 @@
 
 from pointsman.dispatch.checking import check_target
 from pointsman.dispatch.conservation import check_conservation
+from pointsman.dispatch.figures import Figures, StageFigures, read_figures
 from pointsman.dispatch.ledger import JournalCounts, TargetCounts
 from pointsman.dispatch.parent import drive
 from pointsman.dispatch.plan import DriveInput, DrivePlan, Limits, planned_dispatches, write_drive
@@ -18,10 +19,10 @@ from pointsman.dispatch.reading import (
     read_attempts,
     read_counts,
     read_dispatches,
-    read_sketches,
     read_status,
     read_summary,
 )
+from pointsman.dispatch.seconds import RunSeconds, Second, read_seconds
 from pointsman.dispatch.settling import settle
 from pointsman.dispatch.status import (
     PLANNED_TERMS,
@@ -44,12 +45,16 @@ __all__ = [
     "DrivePlan",
     "DriveStatus",
     "DriveSummary",
+    "Figures",
     "Interruption",
     "JournalCounts",
     "Limits",
     "Percentiles",
     "Request",
     "Response",
+    "RunSeconds",
+    "Second",
+    "StageFigures",
     "TargetCounts",
     "TargetSpec",
     "Update",
@@ -61,7 +66,8 @@ __all__ = [
     "read_attempts",
     "read_counts",
     "read_dispatches",
-    "read_sketches",
+    "read_figures",
+    "read_seconds",
     "read_status",
     "read_summary",
     "settle",

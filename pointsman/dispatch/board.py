@@ -7,6 +7,8 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from pointsman.dispatch.journal import Rows
 from pointsman.dispatch.protocol import AttemptReport, Update
 from pointsman.dispatch.status import PLANNED_TERMS, SENT_TERMS
@@ -63,24 +65,21 @@ class Board:
         """By index: 1 = sent or never to be sent."""
         self.news_ns = 0
         """When anything was last learnt about any dispatch."""
-        self.finished: list[tuple[float, float | None, float | None]] = []
-        """(total, queue, run) in milliseconds of dispatches that completed since the last look."""
-        self.lateness_ms: list[float] = []
-        """Of dispatches sent since the last look."""
 
     def departed(self, job: Job, at_ns: int | None) -> None:
         """The request goes out now. `at_ns` None = it may have in an earlier era, which forgot when."""
         rows = self.rows
         if job.submissions:
-            rows.add(job.seq, "sent", at_ns)
+            rows.add(job.seq, "resent", at_ns)
         else:
             rows.tally["sent"] += 1
             if job.returned:
                 # Not among the bare columns: they come before the row that says that it was returned.
-                rows.add(job.seq, "sent", at_ns)
+                rows.add(job.seq, "sent", at_ns, from_ns=job.planned_ns)
             else:
                 rows.sent_seq.append(job.seq)
                 rows.sent_at.append(at_ns)
+                rows.sent_from.append(job.planned_ns)
             counts = self.counts
             counts["sent"] += 1
             counts["awaiting_ack"] += 1
@@ -89,8 +88,6 @@ class Board:
             self.touched[job.index] = 1
         job.submissions += 1
         job.sent_ns = at_ns
-        if at_ns is not None and job.planned_ns is not None:
-            self.lateness_ms.append(max(0.0, (at_ns - job.planned_ns) / 1e6))
 
     def returned(self, job: Job) -> None:
         """The last request did not reach the target after all, or was turned away before it was taken."""
@@ -98,16 +95,16 @@ class Board:
         if job.submissions:
             return  # an earlier one may have reached it
         job.returned = True
-        self.rows.add(job.seq, "released", self.now_ns())
+        self.rows.add(job.seq, "returned", self.now_ns())
         self.rows.tally["sent"] -= 1
         self.counts["sent"] -= 1
         self.counts[job.state] -= 1
         self.touched[job.index] = 0
         self._forget(job)
 
-    def restored(self, job: Job, state: str, *, acked: bool, job_id: str | None) -> None:
+    def restored(self, job: Job, state: str) -> None:
         """A dispatch that an earlier era sent, and wrote down; it may have ended meanwhile."""
-        job.state, job.acked, job.job_id = state, acked, job_id
+        job.state = state
         job.submissions = 1
         job.sending = False
         self.counts["sent"] += 1
@@ -158,9 +155,8 @@ class Board:
         rows.tally["completed"] += 1
         rows.done_seq.append(job.seq)
         rows.done_at.append(at)
+        rows.done_from.append(job.planned_ns if job.planned_ns is not None else job.sent_ns)
         job.acked = True
-        started = job.planned_ns if job.planned_ns is not None else job.sent_ns
-        self.finished.append(((at - started) / 1e6 if started is not None else 0.0, None, None))
         self.news_ns = at
         self._ended(job, "completed")
 
@@ -184,13 +180,12 @@ class Board:
                 first = not job.acked
                 self._accepted(job, at)
             reason = reason or update.reason
-            if state == "completed":
-                self._measured(job, update, at)
         uri, sha256, size = output or (None, None, None)
         self.rows.add(
             job.seq,
             "end",
             at,
+            from_ns=job.planned_ns if job.planned_ns is not None else job.sent_ns,
             acked=first,
             state=state,
             told=told,
@@ -200,7 +195,7 @@ class Board:
             generation=update.generation if update else None,
             queue_ms=update.queue_ms if update else None,
             run_ms=update.run_ms if update else None,
-            elapsed_ms=update.elapsed_ms if update else None,
+            done_ns=_done_ns(job, update, at) if update else None,
             attempts=_attempts_json(update.attempts) if update and update.attempts else None,
             output_uri=uri,
             output_sha256=sha256,
@@ -208,14 +203,6 @@ class Board:
         )
         self.news_ns = at
         self._ended(job, state)
-
-    def _measured(self, job: Job, update: Update, at: int) -> None:
-        started = job.planned_ns if job.planned_ns is not None else job.sent_ns
-        if started is not None:
-            done = at
-            if update.elapsed_ms is not None and job.ack_ns is not None:
-                done = min(at, job.ack_ns + round(update.elapsed_ms * 1e6))
-            self.finished.append((max(0.0, (done - started) / 1e6), update.queue_ms, update.run_ms))
 
     def never_sent(self, index: int, state: str, reason: str) -> None:
         """`dropped` or `cancelled_unsent`."""
@@ -234,7 +221,7 @@ class Board:
     def terms(self) -> dict[str, int]:
         """The conservation law's terms as the driver believes them, for the live status."""
         terms = {term: self.counts[term] for term in (*PLANNED_TERMS, *SENT_TERMS)}
-        terms["still_planned"] = len(self.seqs) - sum(self.counts[term] for term in PLANNED_TERMS)
+        terms["still_planned"] = len(self.seqs) - int(np.count_nonzero(np.frombuffer(self.touched, np.uint8)))
         return {"planned": len(self.seqs), **terms}
 
     def _ended(self, job: Job, state: str) -> None:
@@ -252,6 +239,13 @@ class Board:
     def take_rows(self) -> Rows:
         taken, self.rows = self.rows, Rows()
         return taken
+
+
+def _done_ns(job: Job, update: Update, at: int) -> int | None:
+    """By the target's own duration, which is finer than the interval at which it is asked; never later than `at`."""
+    if update.elapsed_ms is None or job.ack_ns is None or job.sent_ns is None or job.ack_ns < job.sent_ns:
+        return None
+    return min(at, job.ack_ns + round(update.elapsed_ms * 1e6))
 
 
 def _attempts_json(attempts: tuple[AttemptReport, ...]) -> str:

@@ -13,17 +13,14 @@ import os
 import resource
 import signal
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 from pointsman.clock import SystemClock
 from pointsman.dispatch.closing import SUMMARY, close_drive
 from pointsman.dispatch.driver import Driver, Ending
-from pointsman.dispatch.durable import replace_file, sole_process
+from pointsman.dispatch.durable import sole_process
 from pointsman.dispatch.edges import MachineTicks, ThreadDisk
 from pointsman.dispatch.plan import read_header
-from pointsman.dispatch.reading import STATUS
-from pointsman.dispatch.status import DriveStatus
 from pointsman.dispatch.transport import HttpTransport
 from pointsman.dispatch.waiting import ExactSelector
 from pointsman.errors import DependencyDown, PointsmanError
@@ -81,7 +78,7 @@ async def _drive(drive_dir: Path) -> Ending:
         secret=Secret(secret) if secret and target.capabilities.needs_executor_secret else None,
         timeout_s=header.limits.request_timeout_s,
     )
-    driver = Driver(drive_dir, target=target, transport=transport, disk=(disk := ThreadDisk()), ticks=MachineTicks())
+    driver = Driver(drive_dir, target=target, transport=transport, disk=ThreadDisk(), ticks=MachineTicks())
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, driver.stop, "cancelled")
 
@@ -95,37 +92,21 @@ async def _drive(drive_dir: Path) -> Ending:
     gc.collect()
     gc.freeze()
     gc.disable()
-    reporting = asyncio.create_task(_report(drive_dir, driver, disk))
+    collecting = asyncio.create_task(_collect_garbage())
     try:
         return await driver.run()
     finally:
-        reporting.cancel()
+        collecting.cancel()
         loop.remove_reader(0)
         await transport.close()
 
 
-async def _report(drive_dir: Path, driver: Driver, disk: ThreadDisk) -> None:
-    """Write the live status every second, and collect garbage when there is much of it."""
-    sent = 0
+async def _collect_garbage() -> None:
+    """When there is much of it."""
     while True:
-        status = _status(driver, sent)
-        sent = driver.board.counts["sent"]
-        await disk.run(lambda: replace_file(drive_dir / STATUS, status.model_dump_json().encode()))  # noqa: B023
+        await asyncio.sleep(1.0)
         if gc.get_count()[0] > _COLLECT_AFTER:
             gc.collect(0)
-        await asyncio.sleep(1.0)
-
-
-def _status(driver: Driver, sent_before: int) -> DriveStatus:
-    return DriveStatus(
-        phase=driver.phase,
-        at=datetime.now(UTC),
-        elapsed_s=max(0.0, driver.now_ns() / 1e9),
-        counts=driver.board.terms(),
-        sent_per_s=float(max(0, driver.board.counts["sent"] - sent_before)),
-        **driver.figures.percentiles(),
-        interruptions=driver.interruptions,
-    )
 
 
 if __name__ == "__main__":

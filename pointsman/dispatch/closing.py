@@ -1,4 +1,4 @@
-"""Closing a drive: the journal becomes two Parquet files, per-second sketches and a summary, written last."""
+"""Closing a drive: the journal becomes two Parquet files and a summary, written last."""
 
 from __future__ import annotations
 
@@ -19,11 +19,9 @@ from pointsman.dispatch.ledger import count, fold_drive
 from pointsman.dispatch.plan import parse_route, read_header
 from pointsman.dispatch.status import DriveSummary, Interruption, Percentiles
 from pointsman.ids import VariantId
-from pointsman.statistics.sketch import Sketch
 
 DISPATCHES = "dispatches-00000.parquet"
 ATTEMPTS = "attempts-00000.parquet"
-SKETCHES = "sketches-00000.parquet"
 SUMMARY = "summary.json"
 Outcome = Literal["completed", "cancelled", "settled"]
 ATTEMPTS_SCHEMA: dict[str, Any] = {
@@ -61,13 +59,12 @@ def close_drive(drive_dir: Path, outcome: Outcome) -> DriveSummary:
     _write_parquet(drive_dir / DISPATCHES, dispatches.select(_DISPATCH_COLUMNS))
     attempts = list(_attempts(dispatches, epoch))
     _write_parquet(drive_dir / ATTEMPTS, pl.DataFrame(attempts, schema=ATTEMPTS_SCHEMA, orient="row"))
-    _write_parquet(drive_dir / SKETCHES, _sketches(dispatches))
     sent_at = dispatches["sent_ns"].drop_nulls().sort()
     span_s = (sent_at[-1] - sent_at[0]) / 1e9 if sent_at.len() > 1 else 0.0
     summary = DriveSummary(
         outcome=outcome,
         epoch=epoch,
-        wall_s=max(0, _latest(journal["at_ns"])) / 1e9,
+        wall_s=max(0, _latest(journal.filter(pl.col("seq") >= 0)["at_ns"])) / 1e9,
         counts={"planned": header.planned, **journal_counts.terms},
         answered=target_counts.answered,
         achieved_per_s=(sent_at.len() - 1) / span_s if span_s > 0 else 0.0,
@@ -88,12 +85,8 @@ def _dispatches(folded: pl.DataFrame) -> pl.DataFrame:
     pinned = [text for text, route in routes.items() if isinstance(route, VariantId)]
     sent = pl.col("sent")
     on_time = pl.coalesce("planned_ns", "sent_ns")
-    # The target's own duration is finer than the interval at which it is asked, but never later than the answer.
-    by_target = pl.when(pl.col("ack_ns") >= pl.col("sent_ns")).then(
-        pl.col("ack_ns") + (pl.col("elapsed_ms") * 1e6).round().cast(pl.Int64)
-    )
     done = pl.when(pl.col("state").is_in(["completed", "failed", "cancelled_sent"])).then(
-        pl.coalesce(pl.min_horizontal(by_target, "end_ns"), "end_ns")
+        pl.coalesce("done_ns", "end_ns")
     )
     completed = pl.col("state") == "completed"
     return (
@@ -147,20 +140,6 @@ def _no_usage(why: str) -> dict[str, Any]:
 
 def _time(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
-
-
-def _sketches(dispatches: pl.DataFrame) -> pl.DataFrame:
-    """Per second (of the planned time, or of sending), stage and metric: a sketch of milliseconds as JSON."""
-    second = pl.coalesce("planned_ns", "sent_ns") // 1_000_000_000
-    rows: list[tuple[int, int, str, int, str]] = []
-    with_second = dispatches.with_columns(second.alias("second"), (pl.col("lateness_ns") / 1e6).alias("lateness_ms"))
-    for metric in ("queue_ms", "run_ms", "total_ms", "raw_total_ms", "lateness_ms"):
-        groups = with_second.select("second", "stage", metric).drop_nulls().group_by("second", "stage")
-        for at, stage, values in groups.agg(metric).sort("second", "stage").iter_rows():
-            sketch = Sketch(max(0.0, value) for value in values)
-            rows.append((at, stage, metric, sketch.count, json.dumps(sketch.to_json())))
-    schema = {"second": pl.Int64, "stage": pl.Int64, "metric": pl.String, "count": pl.Int64, "sketch": pl.String}
-    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def _percentiles(values: pl.Series) -> Percentiles:

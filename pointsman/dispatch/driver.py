@@ -8,15 +8,17 @@ gone) and `target_lost`, after which the same drive continues later.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from pointsman.dispatch.board import Board
 from pointsman.dispatch.claiming import MOST_CLAIMED, Claimer
 from pointsman.dispatch.claims import Era, write_era
+from pointsman.dispatch.durable import replace_file
 from pointsman.dispatch.edges import Disk, Ticks
-from pointsman.dispatch.figures import Figures
+from pointsman.dispatch.figures import percentiles
 from pointsman.dispatch.gate import Gate
 from pointsman.dispatch.hearing import Hearing
 from pointsman.dispatch.history import History, read_history
@@ -26,8 +28,10 @@ from pointsman.dispatch.plan import read_header, read_planned
 from pointsman.dispatch.planned import Planned
 from pointsman.dispatch.polling import Poller
 from pointsman.dispatch.protocol import DispatchTarget
+from pointsman.dispatch.reading import STATUS
+from pointsman.dispatch.recording import Recorder
 from pointsman.dispatch.sending import ClosedLoop, OpenLoop
-from pointsman.dispatch.status import Phase
+from pointsman.dispatch.status import DriveStatus, Phase
 from pointsman.dispatch.submission import Submitter
 from pointsman.dispatch.transport import Transport
 
@@ -107,7 +111,7 @@ class Driver:
             first_size=min(limits.max_in_flight, _FIRST_CLAIM),
         )
         self.phase: Phase = "reconciling"
-        self.figures = Figures()
+        self._recorder = Recorder(drive_dir, rows, started_ns=self._era.started_ns)
         self._segments = 0
         self._flushing = asyncio.Lock()
         self._unwritten: OSError | None = None
@@ -117,10 +121,6 @@ class Driver:
         self._closed_loop: ClosedLoop | None = None
         self._halt: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._since_ns = self.now_ns()
-
-    @property
-    def interruptions(self) -> int:
-        return self._era.number
 
     def stop(self, why: Literal["cancelled", "interrupted"]) -> None:
         self._end_early(why)
@@ -146,6 +146,7 @@ class Driver:
             (self._drive_dir / name).mkdir(exist_ok=True)
         await self._disk.run(lambda: write_era(self._drive_dir, self._era))
         self._restore(self._history)
+        await self._flush()
         workers: list[Callable[[], Coroutine[Any, Any, None]]] = [self._watch, self._keep_flushing]
         if self._target.capabilities.batch_status:
             workers.append(self._poller.run)
@@ -158,7 +159,7 @@ class Driver:
             ending = await self._finish(await self._phases())
         finally:
             await _cancel([*self._background, *self._tasks])
-        await self._flush()
+        await self._flush(last=ending in ("completed", "cancelled"))
         # A flush that was cut short by its cancellation goes on at the disk: wait until it is through as well.
         await self._disk.run(_nothing)
         if self._unwritten is not None:
@@ -232,7 +233,8 @@ class Driver:
             job = self._planned.job(left.index)
             job.planned_ns = left.planned_ns
             if left.sent:
-                self.board.restored(job, left.state, acked=left.acked, job_id=left.job_id)
+                job.acked, job.job_id, job.sent_ns, job.ack_ns = left.acked, left.job_id, left.sent_ns, left.ack_ns
+                self.board.restored(job, left.state)
             else:
                 self.board.departed(job, None)
                 job.sending = False
@@ -305,27 +307,40 @@ class Driver:
             await asyncio.sleep(_FLUSH_EVERY_S)
             await self._flush()
 
-    async def _flush(self) -> None:
-        """Write the rows since the last flush, and count them into the live figures."""
+    async def _flush(self, *, last: bool = False) -> None:
+        """Write the rows since the last flush, count them into the seconds, and tell how the drive stands."""
         async with self._flushing:
             board = self.board
-            if not len(board.rows):
-                return
-            rows = board.take_rows()
-            finished, board.finished = board.finished, []
-            lateness, board.lateness_ms = board.lateness_ms, []
-            path = segment_path(self._drive_dir, self._era.number, self._segments)
-            self._segments += 1
+            rows, now_ns = board.take_rows(), self.now_ns()
+            terms, phase, segment = board.terms(), self.phase, self._segments
+            self._segments += 1 if len(rows) else 0
 
             def write() -> None:
                 try:
-                    write_segment(path, rows)
+                    if len(rows):
+                        path = segment_path(self._drive_dir, self._era.number, segment)
+                        frame = rows.frame(now_ns)
+                        write_segment(path, frame)
+                        self._recorder.take(path.stem, frame)
+                    self._recorder.write(now_ns, queued=terms["queued"], last=last)
+                    status = self._status(phase, now_ns, terms)
+                    replace_file(self._drive_dir / STATUS, status.model_dump_json().encode())
                 except OSError as error:
                     self._unwritten = error
                     raise
-                self.figures.count(finished, lateness)
 
             await self._disk.run(write)
+
+    def _status(self, phase: Phase, now_ns: int, terms: Mapping[str, int]) -> DriveStatus:
+        return DriveStatus(
+            phase=phase,
+            at=datetime.fromtimestamp((self._epoch_wall_ns + now_ns) / 1e9, UTC),
+            elapsed_s=max(0.0, now_ns / 1e9),
+            counts=terms,
+            sent_per_s=float(self._recorder.sent_per_s),
+            **percentiles(self._recorder.figures.overall()),
+            interruptions=self._era.number,
+        )
 
 
 def _nothing() -> None:

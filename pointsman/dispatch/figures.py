@@ -1,36 +1,91 @@
-"""Live percentiles of a drive, kept as sketches so that they cost little and can be merged."""
+"""What a drive has come to so far, stage by stage: the sum of its seconds, of a size that does not grow with them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+from pointsman.dispatch.seconds import METRICS, Second, events_json, merge_metrics, read_seconds, sketches_from
 from pointsman.dispatch.status import Percentiles
 from pointsman.statistics.sketch import Sketch
 
+FIGURES = "figures.json"
 
+
+@dataclass(slots=True)
+class StageFigures:
+    """Events and durations of one stage; the fields are those of `Second`. Those of several shards merge."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    total_ms: Sketch = field(default_factory=Sketch)
+    queue_ms: Sketch = field(default_factory=Sketch)
+    run_ms: Sketch = field(default_factory=Sketch)
+    lateness_ms: Sketch = field(default_factory=Sketch)
+
+    def merge(self, other: StageFigures | Second) -> None:
+        self.counts.update(other.counts)
+        merge_metrics(self, other)
+
+
+@dataclass(slots=True)
 class Figures:
-    def __init__(self) -> None:
-        self._total, self._queue, self._run, self._lateness = Sketch(), Sketch(), Sketch(), Sketch()
+    """By stage, all seconds up to `through` included."""
 
-    def count(self, finished: Iterable[tuple[float, float | None, float | None]], lateness_ms: Iterable[float]) -> None:
-        """Take in (total, queue, run) milliseconds of completed dispatches and the lateness of sent ones."""
-        for total, queue, run in finished:
-            self._total.add(total)
-            if queue is not None:
-                self._queue.add(queue)
-            if run is not None:
-                self._run.add(run)
-        for late in lateness_ms:
-            self._lateness.add(late)
+    through: int = -1
+    stages: dict[int, StageFigures] = field(default_factory=dict)
 
-    def percentiles(self) -> dict[str, Percentiles]:
-        """By the names of DriveStatus's fields."""
-        return {
-            "queue_ms": _percentiles(self._queue),
-            "run_ms": _percentiles(self._run),
-            "total_ms": _percentiles(self._total),
-            "lateness_ms": _percentiles(self._lateness),
+    def count(self, seconds: Iterable[Second]) -> None:
+        """Take in further seconds, in ascending order."""
+        for one in seconds:
+            self.stages.setdefault(one.stage, StageFigures()).merge(one)
+            self.through = one.second
+
+    def merge(self, other: Figures) -> None:
+        """Add those of another drive of the same run."""
+        for stage, figures in other.stages.items():
+            self.stages.setdefault(stage, StageFigures()).merge(figures)
+        self.through = max(self.through, other.through)
+
+    def overall(self) -> StageFigures:
+        """All stages together."""
+        found = StageFigures()
+        for figures in self.stages.values():
+            found.merge(figures)
+        return found
+
+    def to_json(self) -> bytes:
+        document = {
+            "through": self.through,
+            "stages": {str(stage): events_json(figures) for stage, figures in sorted(self.stages.items())},
         }
+        return json.dumps(document, separators=(",", ":")).encode()
+
+
+def read_figures(drive_dir: Path) -> Figures:
+    """The figures of a drive so far, live and after its end; the cost does not depend on its length."""
+    found = Figures()
+    try:
+        document = json.loads((drive_dir / FIGURES).read_bytes())
+    except (FileNotFoundError, ValueError):
+        pass  # the seconds are all there
+    else:
+        found.through = document["through"]
+        found.stages = {int(stage): _stage(written) for stage, written in document["stages"].items()}
+    found.count(read_seconds(drive_dir, found.through))
+    return found
+
+
+def _stage(document: Mapping[str, Any]) -> StageFigures:
+    return StageFigures(Counter(document["counts"]), **sketches_from(document))
+
+
+def percentiles(figures: StageFigures) -> dict[str, Percentiles]:
+    """By the names of DriveStatus's fields."""
+    return {name: _percentiles(getattr(figures, name)) for name in METRICS}
 
 
 def _percentiles(sketch: Sketch) -> Percentiles:

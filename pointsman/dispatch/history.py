@@ -24,6 +24,8 @@ class Unsettled:
     sent: bool
     """The journal says that it was sent; otherwise it may have been."""
     planned_ns: int | None
+    sent_ns: int | None
+    ack_ns: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ def read_history(drive_dir: Path, planned: pl.DataFrame) -> History:
     """Read claims and journal of a drive folder; empty for a new one."""
     claims, journal = read_claims(drive_dir), read_journal(drive_dir)
     folded = fold(planned, journal, claims).with_row_index("index")
-    released = journal.filter(pl.col("kind") == "released")["seq"].unique()
+    released = journal.filter(pl.col("kind").is_in(["returned", "released"]))["seq"].unique()
     terminal = pl.col("state").is_in(sorted(TERMINAL))
     surely_unsent = ~pl.col("sent") & pl.col("seq").is_in(released.implode())
     ended = folded.filter(terminal)
@@ -64,7 +66,7 @@ def read_history(drive_dir: Path, planned: pl.DataFrame) -> History:
             .select(
                 "index",
                 pl.when(pl.col("sent")).then(pl.col("state")).otherwise(pl.lit("awaiting_ack")).alias("state"),
-                *("acked", "job_id", "sent", "planned_ns"),
+                *("acked", "job_id", "sent", "planned_ns", "sent_ns", "ack_ns"),
             )
             .iter_rows(named=True)
         ],

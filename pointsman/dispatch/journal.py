@@ -1,8 +1,9 @@
 """The journal of a drive: small whole Arrow files of rows that say what happened to which dispatch, in order.
 
 Each file ends with a tally row: what was counted where requests leave and answers are heard, independently of the
-rows. A dispatch's rows are `sent` (again after each resend), `released` (it did not reach the target after all),
-`state` (what the target said), and one of `end` (a sent dispatch ended) or `unsent` (it will never be sent).
+rows, and when the rows were taken. A dispatch's rows are `sent`, `resent` (the same submission again), `returned` (it
+did not reach the target after all), `released` (claimed and not sent), `state` (what the target said), and one of `end`
+(a sent dispatch ended) or `unsent` (it will never be sent).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,6 +23,7 @@ SCHEMA: Mapping[str, Any] = {
     "seq": pl.Int64,
     "kind": pl.String,
     "at_ns": pl.Int64,
+    "from_ns": pl.Int64,
     "acked": pl.Boolean,
     "state": pl.String,
     "told": pl.String,
@@ -31,30 +33,32 @@ SCHEMA: Mapping[str, Any] = {
     "generation": pl.Int64,
     "queue_ms": pl.Float64,
     "run_ms": pl.Float64,
-    "elapsed_ms": pl.Float64,
+    "done_ns": pl.Int64,
     "attempts": pl.String,
     "output_uri": pl.String,
     "output_sha256": pl.String,
     "output_bytes": pl.Int64,
 }
-"""`at_ns` after the drive's epoch, null = not known; `acked` = this answer took the job; `told` = how the target says
-it ended; `attempts` = JSON."""
+"""`*_ns` after the drive's epoch, null = not known: `at_ns` when we learnt it, `done_ns` when it ended by the target's
+own clock, `from_ns` what lateness (`sent`) and total time (`end`) count from: the planned time, in a closed loop the
+time of sending. `acked` = this answer took the job; `told` = how the target says it ended; `attempts` = JSON."""
 
 Row: TypeAlias = tuple[Any, ...]
-_SHORT = ("seq", "kind", "at_ns", "acked", "state", "told")
 
 
 class Rows:
     """Rows of one file to be. The two commonest kinds are kept as bare columns: this is the sending loop's hot path."""
 
-    __slots__ = ("_full", "done_at", "done_seq", "sent_at", "sent_seq", "tally")
+    __slots__ = ("_full", "done_at", "done_from", "done_seq", "sent_at", "sent_from", "sent_seq", "tally")
 
     def __init__(self) -> None:
         self.sent_seq: list[int] = []
         self.sent_at: list[int | None] = []
+        self.sent_from: list[int | None] = []
         self.done_seq: list[int] = []
         """Sent and completed by one and the same answer."""
         self.done_at: list[int] = []
+        self.done_from: list[int | None] = []
         self._full: list[Row] = []
         self.tally: Counter[str] = Counter()
 
@@ -67,6 +71,7 @@ class Rows:
         kind: str,
         at_ns: int | None,
         *,
+        from_ns: int | None = None,
         acked: bool = False,
         state: str | None = None,
         told: str | None = None,
@@ -76,7 +81,7 @@ class Rows:
         generation: int | None = None,
         queue_ms: float | None = None,
         run_ms: float | None = None,
-        elapsed_ms: float | None = None,
+        done_ns: int | None = None,
         attempts: str | None = None,
         output_uri: str | None = None,
         output_sha256: str | None = None,
@@ -84,59 +89,52 @@ class Rows:
     ) -> None:
         self._full.append(
             (
-                *(seq, kind, at_ns, acked, state, told, reason, job_id, variant, generation),
-                *(queue_ms, run_ms, elapsed_ms, attempts, output_uri, output_sha256, output_bytes),
+                *(seq, kind, at_ns, from_ns, acked, state, told, reason, job_id, variant, generation),
+                *(queue_ms, run_ms, done_ns, attempts, output_uri, output_sha256, output_bytes),
             )
         )
 
-    def encode(self) -> bytes:
-        """The Arrow IPC file. Within it a dispatch's rows keep their order; see `again` for the one exception."""
-        parts = []
+    def frame(self, taken_ns: int) -> pl.DataFrame:
+        """The columns of SCHEMA. A dispatch's rows keep their order; `taken_ns` = now."""
+        parts = [pl.DataFrame(schema=SCHEMA)]
         if self.sent_seq:
-            parts.append(
-                pl.DataFrame(
-                    {
-                        "seq": pl.Series(self.sent_seq, dtype=pl.Int64),
-                        "at_ns": pl.Series(self.sent_at, dtype=pl.Int64),
-                    }
-                ).with_columns(pl.lit("sent").alias("kind"), pl.lit(False).alias("acked"))
-            )
+            sent = _bare(self.sent_seq, self.sent_at, self.sent_from)
+            parts.append(sent.with_columns(kind=pl.lit("sent"), acked=pl.lit(False)))
         if self._full:
             columns = zip(SCHEMA.items(), zip(*self._full, strict=True), strict=True)
             parts.append(pl.DataFrame([pl.Series(name, values, dtype=kind) for (name, kind), values in columns]))
         if self.done_seq:
-            parts.append(
-                pl.DataFrame(
-                    {
-                        "seq": pl.Series(self.done_seq, dtype=pl.Int64),
-                        "at_ns": pl.Series(self.done_at, dtype=pl.Int64),
-                    }
-                ).with_columns(
-                    pl.lit("end").alias("kind"),
-                    pl.lit(True).alias("acked"),
-                    pl.lit("completed").alias("state"),
-                    pl.lit("completed").alias("told"),
-                )
-            )
+            ended = {"kind": "end", "acked": True, "state": "completed", "told": "completed"}
+            done = _bare(self.done_seq, self.done_at, self.done_from)
+            parts.append(done.with_columns(**{name: pl.lit(value) for name, value in ended.items()}))
         tally = json.dumps({**self.tally, "rows": len(self)}, sort_keys=True)
-        parts.append(pl.DataFrame({"seq": [-1], "kind": ["tally"], "reason": [tally]}))
-        missing = pl.DataFrame(schema=SCHEMA)
-        buffer = io.BytesIO()
-        pl.concat([missing, *parts], how="diagonal").write_ipc(buffer)
-        return buffer.getvalue()
+        parts.append(pl.DataFrame({"seq": [-1], "kind": ["tally"], "at_ns": [taken_ns], "reason": [tally]}))
+        return pl.concat(parts, how="diagonal")
+
+
+def _bare(seq: list[int], at_ns: Sequence[int | None], from_ns: Sequence[int | None]) -> pl.DataFrame:
+    columns = {"seq": seq, "at_ns": at_ns, "from_ns": from_ns}
+    return pl.DataFrame([pl.Series(name, values, dtype=pl.Int64) for name, values in columns.items()])
 
 
 def segment_path(drive_dir: Path, era: int, number: int) -> Path:
     return drive_dir / "journal" / f"{era:04d}-{number:06d}.arrow"
 
 
-def write_segment(path: Path, rows: Rows) -> None:
-    write_durably(path, rows.encode())
+def write_segment(path: Path, rows: pl.DataFrame) -> None:
+    buffer = io.BytesIO()
+    rows.write_ipc(buffer)
+    write_durably(path, buffer.getvalue())
+
+
+def segment_paths(drive_dir: Path) -> list[Path]:
+    """In the order in which they were written."""
+    return sorted((drive_dir / "journal").glob("[0-9]*.arrow"))
 
 
 def read_journal(drive_dir: Path) -> pl.DataFrame:
     """All rows in the order in which they were written, tally rows included."""
-    paths = sorted((drive_dir / "journal").glob("[0-9]*.arrow"))
+    paths = segment_paths(drive_dir)
     if not paths:
         return pl.DataFrame(schema=SCHEMA)
     return pl.concat([pl.read_ipc(path) for path in paths])

@@ -43,14 +43,15 @@ def fold(planned: pl.DataFrame, journal: pl.DataFrame, claims: list[Claim]) -> p
     """
     rows = journal.filter(pl.col("seq") >= 0).with_row_index("n")
     kind = pl.col("kind")
+    left = kind.is_in(["sent", "resent"])
     news = rows.filter(kind.is_in(["state", "end"]))
     last = pl.col("state").drop_nulls().last()
     by_seq = (
         rows.group_by("seq", maintain_order=True)
         .agg(
-            pl.col("n").filter(kind == "sent").max().alias("n_sent"),
-            pl.col("n").filter(kind == "released").max().alias("n_released"),
-            pl.col("at_ns").filter(kind == "sent").last().alias("sent_ns"),
+            pl.col("n").filter(left).max().alias("n_sent"),
+            pl.col("n").filter(kind.is_in(["returned", "released"])).max().alias("n_released"),
+            pl.col("at_ns").filter(left).last().alias("sent_ns"),
             pl.col("at_ns").filter(pl.col("acked")).last().alias("ack_ns"),
             pl.col("acked").any().alias("acked"),
             pl.col("state").filter(kind == "unsent").last().alias("unsent_state"),
@@ -60,7 +61,7 @@ def fold(planned: pl.DataFrame, journal: pl.DataFrame, claims: list[Claim]) -> p
             *(
                 pl.col(name).drop_nulls().last()
                 for name in (
-                    *("job_id", "variant", "generation", "queue_ms", "run_ms", "elapsed_ms", "attempts"),
+                    *("job_id", "variant", "generation", "queue_ms", "run_ms", "done_ns", "attempts"),
                     *("output_uri", "output_sha256", "output_bytes"),
                 )
             ),

@@ -10,10 +10,10 @@ import polars as pl
 from pydantic import ValidationError
 
 from pointsman.dispatch.claims import read_eras
-from pointsman.dispatch.closing import ATTEMPTS, DISPATCHES, SKETCHES, SUMMARY
+from pointsman.dispatch.closing import ATTEMPTS, DISPATCHES, SUMMARY
 from pointsman.dispatch.ledger import JournalCounts, TargetCounts, count, fold_drive
 from pointsman.dispatch.plan import read_header
-from pointsman.dispatch.status import DriveStatus, DriveSummary, Phase
+from pointsman.dispatch.status import DriveStatus, DriveSummary
 from pointsman.errors import NotFound
 
 STATUS = "status.json"
@@ -39,11 +39,6 @@ def read_attempts(drive_dir: Path) -> pl.DataFrame:
     return _read(drive_dir, ATTEMPTS)
 
 
-def read_sketches(drive_dir: Path) -> pl.DataFrame:
-    """Rows (second, stage, metric, count, sketch) of a closed drive; `sketch` is JSON of `Sketch.to_json`."""
-    return _read(drive_dir, SKETCHES)
-
-
 def _read(drive_dir: Path, name: str) -> pl.DataFrame:
     if read_summary(drive_dir) is None:
         raise NotFound("closed drive", str(drive_dir), "a drive whose dispatches have all ended")
@@ -57,7 +52,10 @@ def read_counts(drive_dir: Path) -> tuple[int, JournalCounts, TargetCounts]:
 
 
 def read_live_status(drive_dir: Path) -> DriveStatus | None:
-    """The driver's last word about itself, at most a second old while it runs; None before the first."""
+    """The driver's last word about itself, at most a second old while it runs; None before the first.
+
+    It counts what is in the journal at that moment, so it is still true of a drive that was interrupted.
+    """
     try:
         return DriveStatus.model_validate_json((drive_dir / STATUS).read_bytes())
     except (FileNotFoundError, ValidationError):
@@ -65,19 +63,15 @@ def read_live_status(drive_dir: Path) -> DriveStatus | None:
 
 
 def read_status(drive_dir: Path) -> DriveStatus:
-    """A drive now, its counts from the journal on disk. Raises `NotFound` when no drive was written there."""
+    """A drive now; the cost does not depend on its length. Raises `NotFound` when no drive was written there."""
     header = read_header(drive_dir)
-    planned, journal_counts, _ = read_counts(drive_dir)
-    counts = {"planned": planned, **journal_counts.terms}
-    eras = read_eras(drive_dir)
     summary = read_summary(drive_dir)
-    now = datetime.now(UTC)
     if summary is not None:
         return DriveStatus(
             phase="closed",
             at=summary.epoch + timedelta(seconds=summary.wall_s),
             elapsed_s=summary.wall_s,
-            counts=counts,
+            counts=summary.counts,
             queue_ms=summary.queue_ms,
             run_ms=summary.run_ms,
             total_ms=summary.total_ms,
@@ -85,13 +79,23 @@ def read_status(drive_dir: Path) -> DriveStatus:
             interruptions=len(summary.interruptions),
         )
     live = read_live_status(drive_dir)
-    if live is None or not eras:
-        elapsed = now.timestamp() - eras[0].epoch_wall_ns / 1e9 if eras else 0.0
-        live = DriveStatus(phase="waiting", at=now, elapsed_s=max(0.0, elapsed), counts={"planned": header.planned})
-    phase: Phase = live.phase
-    if not is_running(drive_dir):
-        phase = "interrupted" if eras else "waiting"
-    return live.model_copy(update={"phase": phase, "counts": counts, "interruptions": max(0, len(eras) - 1)})
+    if live is None:
+        return _before_the_first_word(drive_dir, header.planned)
+    return live if is_running(drive_dir) else live.model_copy(update={"phase": "interrupted"})
+
+
+def _before_the_first_word(drive_dir: Path, planned: int) -> DriveStatus:
+    """Not begun, or taken up again a moment ago: then the journal knows more."""
+    eras = read_eras(drive_dir)
+    now = datetime.now(UTC)
+    _, journal_counts, _ = read_counts(drive_dir)
+    return DriveStatus(
+        phase="interrupted" if eras and not is_running(drive_dir) else "waiting",
+        at=now,
+        elapsed_s=max(0.0, now.timestamp() - eras[0].epoch_wall_ns / 1e9) if eras else 0.0,
+        counts={"planned": planned, **journal_counts.terms},
+        interruptions=max(0, len(eras) - 1),
+    )
 
 
 def is_running(drive_dir: Path) -> bool:

@@ -12,6 +12,7 @@ from pointsman.dispatch.durable import sole_process
 from pointsman.dispatch.history import read_history
 from pointsman.dispatch.journal import Rows, segment_path, write_segment
 from pointsman.dispatch.plan import read_planned
+from pointsman.dispatch.recording import Recorder
 from pointsman.dispatch.status import DriveSummary
 
 _ORPHAN_WAIT_S = 10.0
@@ -50,8 +51,14 @@ def settle_locked(drive_dir: Path, outcome: Outcome, *, reason: str) -> DriveSum
         if not left.sent:
             rows.sent_seq.append(seq)
             rows.sent_at.append(None)
+            rows.sent_from.append(left.planned_ns)
             rows.tally["sent"] += 1
         rows.add(seq, "end", at, state="cancelled_sent" if outcome == "cancelled" else "unknown", reason=reason)
+    recorder = Recorder(drive_dir, planned, started_ns=at)
     if len(rows):
-        write_segment(segment_path(drive_dir, len(read_eras(drive_dir)) - 1, 0), rows)
+        path = segment_path(drive_dir, len(read_eras(drive_dir)) - 1, 0)
+        frame = rows.frame(at)
+        write_segment(path, frame)
+        recorder.take(path.stem, frame)
+    recorder.write(at, queued=0, last=True)
     return close_drive(drive_dir, outcome)

@@ -7,8 +7,11 @@ count, smallest and largest value.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from pointsman.errors import InputRefused
 
@@ -17,6 +20,8 @@ _GAMMA = (1 + RELATIVE_ACCURACY) / (1 - RELATIVE_ACCURACY)
 _LOG_GAMMA = math.log(_GAMMA)
 _SMALLEST = 1e-6
 """Values below count as zero: a millionth of the unit is below what is timed."""
+_LARGEST = 1e12
+"""Values above count as this one. Together the two bound a sketch to some two thousand buckets."""
 
 
 class Sketch:
@@ -24,36 +29,46 @@ class Sketch:
 
     __slots__ = ("_buckets", "_zeros", "count", "largest", "smallest")
 
-    def __init__(self, values: Iterable[float] = ()) -> None:
+    def __init__(self, values: Sequence[float] | npt.NDArray[np.float64] = ()) -> None:
         self._buckets: dict[int, int] = {}
         self._zeros = 0
         self.count = 0
         self.smallest = math.inf
         self.largest = -math.inf
-        for value in values:
-            self.add(value)
+        self.add(values)
 
-    def add(self, value: float) -> None:
-        """Count one value. Raises `InputRefused` for a negative or non-finite one."""
-        if not (0.0 <= value < math.inf):
-            raise InputRefused("sketch value", value, "a finite number, 0 or more")
-        if value < _SMALLEST:
-            self._zeros += 1
-        else:
-            index = math.ceil(math.log(value) / _LOG_GAMMA)
-            self._buckets[index] = self._buckets.get(index, 0) + 1
-        self.count += 1
-        self.smallest = min(self.smallest, value)
-        self.largest = max(self.largest, value)
+    def add(self, values: Sequence[float] | npt.NDArray[np.float64]) -> None:
+        """Count values, many at once. Raises `InputRefused` when one is negative or not finite, and counts none."""
+        array = np.asarray(values, dtype=np.float64)
+        if array.size == 0:
+            return
+        smallest, largest = float(array.min()), float(array.max())
+        if not (smallest >= 0.0 and largest < math.inf):
+            raise InputRefused("sketch values", [smallest, largest], "finite numbers, 0 or more")
+        positive = array[array >= _SMALLEST]
+        if positive.size:
+            index = np.ceil(np.log(np.minimum(positive, _LARGEST)) / _LOG_GAMMA).astype(np.int64)
+            lowest = int(index.min())
+            counts = np.bincount(index - lowest)
+            found = counts.nonzero()[0]
+            self._count(zip((found + lowest).tolist(), counts[found].tolist(), strict=True))
+        self._zeros += array.size - positive.size
+        self.count += array.size
+        self.smallest = min(self.smallest, smallest)
+        self.largest = max(self.largest, largest)
 
     def merge(self, other: Sketch) -> None:
         """Count everything that `other` counted."""
-        for index, count in other._buckets.items():
-            self._buckets[index] = self._buckets.get(index, 0) + count
+        self._count(other._buckets.items())
         self._zeros += other._zeros
         self.count += other.count
         self.smallest = min(self.smallest, other.smallest)
         self.largest = max(self.largest, other.largest)
+
+    def _count(self, found: Iterable[tuple[int, int]]) -> None:
+        buckets = self._buckets
+        for index, count in found:
+            buckets[index] = buckets.get(index, 0) + count
 
     def quantile(self, q: float) -> float | None:
         """The value of rank ceil(q x count) within 1 %, or None when nothing was counted."""
@@ -62,6 +77,8 @@ class Sketch:
         if self.count == 0:
             return None
         rank = max(1, math.ceil(q * self.count))
+        if rank == self.count:
+            return self.largest
         seen = self._zeros
         found = 0.0
         if seen < rank:

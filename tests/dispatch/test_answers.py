@@ -12,7 +12,7 @@ import pytest
 from pointsman.dispatch import DriveSummary, read_attempts, read_dispatches
 from pointsman.dispatch.closing import close_drive
 from pointsman.dispatch.driver import Driver
-from pointsman.dispatch.journal import Rows, write_segment
+from pointsman.dispatch.journal import write_segment
 from pointsman.dispatch.protocol import Request, Response
 from pointsman.dispatch.transport import NoAnswer
 from tests.dispatch.world import (
@@ -416,7 +416,7 @@ def test_a_slow_disk_gets_everything_before_the_drive_ends_whenever_that_is(tmp_
 def test_a_disk_that_was_full_for_a_moment_is_an_error_even_when_the_drive_has_stopped_waiting_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full_once(path: Path, rows: Rows) -> None:
+    def full_once(path: Path, rows: pl.DataFrame) -> None:
         if path.stem.endswith("000000"):
             raise OSError(28, "No space left on device")
         write_segment(path, rows)

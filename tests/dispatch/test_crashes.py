@@ -16,6 +16,7 @@ from pointsman.dispatch import (
     settle,
 )
 from pointsman.dispatch.closing import close_drive
+from tests.dispatch.seconds import counted
 from tests.dispatch.world import Crash, Service, World, carry_on, preset, write
 
 LOOPS = pytest.mark.parametrize("per_s", [None, 20.0], ids=["closed loop", "open loop"])
@@ -46,6 +47,7 @@ def assert_once_each(drive_dir: Path, service: Service, summary: DriveSummary, c
     assert read_dispatches(drive_dir)["state"].to_list() == ["completed"] * count
     attempts = read_attempts(drive_dir).select("dispatch_id", "number").unique()
     assert attempts.height == count  # the service made one attempt of each job
+    assert counted(drive_dir) == {"sent": count, "completed": count}
 
 
 @LOOPS
@@ -74,6 +76,7 @@ def test_a_target_without_idempotency_never_gets_a_dispatch_twice(tmp_path: Path
         summary = close_drive(drive_dir, "completed")
         assert all(number == 1 for number in service.submissions.values())
         assert summary.counts["completed"] + summary.counts["unknown"] == count
+        assert counted(drive_dir) == {name: summary.counts[name] for name in counted(drive_dir)}
         unknown += summary.counts["unknown"]
     assert unknown > 0  # what the journal lost could not be learnt, and nobody pretended otherwise
 
@@ -147,6 +150,9 @@ def test_giving_up_settles_everything_and_asks_nobody(tmp_path: Path) -> None:
     assert summary.counts["unknown"] >= taken - summary.counts["completed"] > 0
     assert summary.counts["cancelled_unsent"] > 0
     assert settle(drive_dir) == summary  # again is a no-op
+    assert counted(drive_dir) == {
+        name: number for name, number in summary.counts.items() if number and name != "planned"
+    }
     assert read_status(drive_dir).phase == "closed"
 
 

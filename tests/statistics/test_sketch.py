@@ -51,7 +51,7 @@ def test_an_empty_sketch_knows_no_quantile() -> None:
 @pytest.mark.parametrize("value", [-1.0, math.inf, math.nan])
 def test_a_value_that_is_no_duration_is_refused(value: float) -> None:
     with pytest.raises(InputRefused, match="sketch value"):
-        Sketch().add(value)
+        Sketch().add([1.0, value])
 
 
 def test_a_quantile_outside_zero_to_one_is_refused() -> None:
