@@ -19,6 +19,7 @@ from pointsman.dispatch.reading import (
     read_attempts,
     read_counts,
     read_dispatches,
+    read_epoch,
     read_status,
     read_summary,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "read_attempts",
     "read_counts",
     "read_dispatches",
+    "read_epoch",
     "read_figures",
     "read_seconds",
     "read_status",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pointsman.dispatch.durable import write_durably
@@ -20,6 +21,10 @@ class Era:
     """Unix time of the drive's epoch: the same in all eras."""
     started_ns: int
     """After the epoch."""
+
+    @property
+    def epoch(self) -> datetime:
+        return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=self.epoch_wall_ns // 1000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import io
 import json
 import math
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,7 +54,7 @@ def close_drive(drive_dir: Path, outcome: Outcome) -> DriveSummary:
     journal_counts, target_counts = count(folded, journal)
     check_conservation(header.planned, journal_counts, target_counts, closed=True)
     eras, claims = read_eras(drive_dir), read_claims(drive_dir)
-    epoch = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=eras[0].epoch_wall_ns // 1000)
+    epoch = eras[0].epoch
     dispatches = _dispatches(folded)
     _write_parquet(drive_dir / DISPATCHES, dispatches.select(_DISPATCH_COLUMNS))
     attempts = list(_attempts(dispatches, epoch))

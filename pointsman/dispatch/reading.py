@@ -98,6 +98,12 @@ def _before_the_first_word(drive_dir: Path, planned: int) -> DriveStatus:
     )
 
 
+def read_epoch(drive_dir: Path) -> datetime | None:
+    """When the drive's schedule starts: what `due_ns` and all `*_ns` count from. None before its first process."""
+    eras = read_eras(drive_dir)
+    return eras[0].epoch if eras else None
+
+
 def is_running(drive_dir: Path) -> bool:
     """Whether a process holds the drive's lock."""
     path = drive_dir / "lock"

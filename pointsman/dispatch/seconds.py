@@ -96,8 +96,8 @@ class RunSeconds:
         self._gauges: dict[str, tuple[int, int]] = {}
         """By folder: in flight and queued, as last told."""
 
-    def new(self, drive_dirs: Iterable[Path]) -> list[Second]:
-        """What became known since the last call, oldest first.
+    def new(self, drive_dirs: Iterable[Path], *, last: bool = False) -> list[Second]:
+        """What became known since the last call, oldest first; all of it when it is the `last` call for this run.
 
         A second is handed out when every drive has told it. A drive that is more than two seconds behind another is not
         waited for: what it tells later comes later, as another item of the same second.
@@ -106,7 +106,7 @@ class RunSeconds:
         ends = {name: seconds[-1].second if seconds else self.seen.get(name, -1) for name, seconds in told.items()}
         if not ends:
             return []
-        through = max(min(ends.values()), max(ends.values()) - _PATIENCE_S)
+        through = max(min(ends.values()), max(ends.values()) - (0 if last else _PATIENCE_S))
         by_second: dict[int, list[tuple[str, Second]]] = defaultdict(list)
         for name, seconds in told.items():
             for one in seconds:

@@ -41,5 +41,10 @@ class Watcher(Protocol):
         ...
 
     def end(self) -> Mapping[str, Any]:
-        """The run is over, however it ended: clean up, and return what `metrics_json` shall hold. May be repeated."""
+        """The run is over, however it ended: clean up, and return what `metrics_json` shall hold. May be repeated.
+
+        In it, `stages` maps names of stages to what is laid over their figures, and `failure` (code, message,
+        instruction) fails a run that would have completed. A run whose watcher raises here has not ended; the same
+        command again, or a cancel, comes back for it.
+        """
         ...

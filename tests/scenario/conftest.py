@@ -10,6 +10,7 @@ from pointsman.clock import ManualClock
 from pointsman.storage import LocalResults, open_database
 from pointsman.workspace import Workspace
 from tests.scenario.fake_engine import FakeEngine
+from tests.scenario.fake_watcher import FakeWatcher
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def ws(tmp_path: Path) -> Workspace:
 def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     fake = FakeEngine()
     for module, names in {
-        "execution": ("drive", "settle"),
+        "execution": ("drive", "settle", "read_epoch"),
         "conclusion": ("read_dispatches",),
         "status": ("read_status",),
         "report": ("read_dispatches",),
@@ -34,4 +35,12 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     }.items():
         for name in names:
             monkeypatch.setattr(f"pointsman.scenario.{module}.{name}", getattr(fake, name))
+    monkeypatch.setattr("pointsman.dispatch.seconds.read_seconds", fake.read_seconds)
+    return fake
+
+
+@pytest.fixture
+def watcher(monkeypatch: pytest.MonkeyPatch) -> FakeWatcher:
+    fake = FakeWatcher()
+    monkeypatch.setattr("pointsman.scenario.watchers.build_watchers", lambda *_: [fake])
     return fake

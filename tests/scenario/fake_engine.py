@@ -12,12 +12,13 @@ from typing import Any
 import polars as pl
 
 from pointsman.clock import ManualClock
-from pointsman.dispatch import DriveStatus, DriveSummary, Interruption, Percentiles, TargetSpec
+from pointsman.dispatch import DriveStatus, DriveSummary, Interruption, Percentiles, Second, TargetSpec
 from pointsman.dispatch.status import Phase
 from pointsman.errors import DependencyDown
 from pointsman.ids import VariantId
 from pointsman.model import InputMember, InputSet, Variant
 from pointsman.scenario import Scenario, Stage, plan_run
+from pointsman.statistics.sketch import Sketch
 from pointsman.workspace import Workspace
 
 VARIANT = Variant(VariantId.parse("er:e1:wf:fast:env:lab:stage:demo:provider:cpu:exp:base"), "lab", {"preset": "fast"})
@@ -160,6 +161,18 @@ class FakeEngine:
             )
             .filter(pl.col("seq") != (-1 if self.drop_row is None else self.drop_row))
         )
+
+    def read_epoch(self, drive_dir: Path) -> datetime | None:
+        return datetime(2026, 1, 1, tzinfo=UTC) if self._journal(drive_dir).second else None
+
+    def read_seconds(self, drive_dir: Path, after: int = -1) -> list[Second]:
+        journal = self._journal(drive_dir)
+        found = []
+        for at in range(after + 1, journal.second):
+            sent = sum(ns // 10**9 == at for ns in journal.sent_at.values())
+            times = Sketch([90.0] * sent)
+            found.append(Second(at, 0, {"sent": sent, "completed": sent}, 0, 0, times, times, times, times))
+        return found
 
     def _journal(self, drive_dir: Path) -> Journal:
         if drive_dir not in self.journals:
