@@ -60,6 +60,18 @@ _EVENTS = (
         "The driver could not keep the planned rate, so latencies under load are not comparable.",
     ),
     EventType(
+        "load_test_slo_aborted",
+        "critical",
+        "pointsman scenario status {run_id}",
+        "What a load test promises to hold did not, so the run was ended.",
+    ),
+    EventType(
+        "stop_condition_met",
+        "critical",
+        "pointsman scenario status {run_id}",
+        "Something came about that a load test must not go on with, so the run was ended.",
+    ),
+    EventType(
         "benchmark_item_failed",
         "warn",
         "pointsman trace {dispatch_id}",

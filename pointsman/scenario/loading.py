@@ -6,13 +6,13 @@ import json
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel, ValidationError
 
 from pointsman.errors import InputRefused, NotFound
-from pointsman.scenario.model import Scenario, Stage
+from pointsman.scenario.model import Scenario
 
 _READERS: Mapping[str, Callable[[str], Any]] = {
     ".yaml": yaml.safe_load,
@@ -81,7 +81,19 @@ def _is_within(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bo
 
 
 def _owner(loc: tuple[int | str, ...]) -> type[BaseModel]:
-    return Stage if len(loc) == 3 else Scenario
+    """The model that the end of the path is a field of."""
+    model: type[BaseModel] = Scenario
+    for part in loc[:-1]:
+        if isinstance(part, str) and part in model.model_fields:
+            model = _model_in(model.model_fields[part].annotation) or model
+    return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field's type holds, as itself or as an item."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for one in get_args(annotation) if (found := _model_in(one)) is not None), None)
 
 
 def _range(loc: tuple[int | str, ...]) -> str | None:

@@ -10,6 +10,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from pointsman.canonical import sha256_of
+from pointsman.errors import InputRefused
+from pointsman.scenario.conditions import parse_condition
+from pointsman.scenario.readings import Observe
 from pointsman.scenario.segments import ARRIVAL, Segment
 from pointsman.scenario.sine import Sine
 
@@ -43,11 +46,20 @@ def _six_decimals(value: float) -> float:
     return _millionths(value) / 1_000_000
 
 
+def _condition(text: str) -> str:
+    try:
+        return parse_condition(text).text
+    except InputRefused as error:
+        part = error.field.removeprefix("condition").removeprefix(", ")
+        raise _refuse(part, error.value, error.allowed) from None
+
+
 _Number = (BeforeValidator(_no_bool), AfterValidator(_six_decimals))
 Rate = Annotated[float, Field(ge=0, le=MAX_RATE, allow_inf_nan=False), *_Number]
 Seconds = Annotated[float, Field(ge=0.001, le=MAX_DURATION_S, allow_inf_nan=False), *_Number]
 
 
+ConditionText = Annotated[str, Field(max_length=200), AfterValidator(_condition)]
 _RATES = f"0 to {MAX_RATE} per second"
 _NEEDED: Mapping[str, Mapping[str, str]] = {
     "constant": {"rate": _RATES},
@@ -110,6 +122,12 @@ class Stage(BaseModel):
     )
     duration_s: Seconds = Field(
         title="Duration in seconds", description="How long the stage lasts, kept to the microsecond.", examples=[10]
+    )
+    warm_up: bool = Field(
+        default=False,
+        title="Warm-up",
+        description="SLOs and stop conditions do not count what is sent in this stage.",
+        examples=[True],
     )
 
     @model_validator(mode="after")
@@ -206,6 +224,27 @@ class Scenario(BaseModel):
         examples=[30],
     )
 
+    slos: tuple[ConditionText, ...] = Field(
+        default=(),
+        max_length=50,
+        title="SLOs",
+        description="What must hold over every window; a breach ends the run as failed.",
+        examples=[["p95 total_ms < 5000 over 30s", "failure_rate < 1% over 1m"]],
+    )
+    stop_conditions: tuple[ConditionText, ...] = Field(
+        default=(),
+        max_length=50,
+        title="Stop conditions",
+        description="What must not come about; the first that does ends the run as failed.",
+        examples=[["failure_rate > 20% for 10m", "achieved_rate < 95%", "alarms moved >= 1"]],
+    )
+    observe: Observe = Field(
+        default=Observe(),
+        title="Observed in AWS",
+        description="What of AWS is looked at for conditions that speak of it.",
+        examples=[{"alarms": ["effects-5xx"]}],
+    )
+
     @model_validator(mode="after")
     def _stages_fit_together(self) -> Scenario:
         names = [stage.name for stage in self.stages]
@@ -229,6 +268,8 @@ class Scenario(BaseModel):
             if parts > MAX_DISPATCHES * ARRIVAL:
                 total = f"{parts / ARRIVAL:,.0f} dispatches in all"
                 raise _refuse(f"stages.{index}", total, f"{MAX_DISPATCHES:,} dispatches in all")
+        if all(stage.warm_up for stage in self.stages):
+            raise _refuse("stages", "warm-up in all", "at least one stage that is not warm-up")
         if parts == 0:
             raise _refuse("stages", "no dispatch in all", f"stages that plan 1 to {MAX_DISPATCHES:,} dispatches in all")
         return self

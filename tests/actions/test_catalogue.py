@@ -14,6 +14,8 @@ CONTRACT = {
     "prefect_unreachable_inline": "warn",
     "load_test_run_cancelled": "warn",
     "load_test_rate_missed": "warn",
+    "load_test_slo_aborted": "critical",
+    "stop_condition_met": "critical",
     "benchmark_item_failed": "warn",
     "budget_exceeded": "critical",
     "quality_evaluation_fallback": "warn",

@@ -110,6 +110,11 @@ def one(**changes: Any) -> dict[str, Any]:
         ({**GOOD, "drain_limit_s": -1}, "drain_limit_s", "-1", "0.001 to 86400"),
         ({**GOOD, "arrivals": "bursty"}, "arrivals", "bursty", "'uniform' or 'poisson'"),
         ({**GOOD, "users": 3}, "users (unknown field)", "3", "stages, arrivals"),
+        ({**GOOD, "slos": ["p95 total < 5"]}, "slos.0.figure", "p95 total", "total_ms, queue_ms"),
+        ({**GOOD, "stop_conditions": ["failure_rate > 5"]}, "stop_conditions.0.threshold", "5", "as in 5%"),
+        ({**GOOD, "stop_conditions": ["too slow"]}, "stop_conditions.0", "too slow", "over 30s"),
+        ({**GOOD, "observe": {"alarm": ["a"]}}, "observe.alarm (unknown field)", "a", "alarms, target_groups"),
+        (one(warm_up=True), "stages", "warm-up in all", "at least one"),
         ([STEADY], "scenario", "steady", "a valid dictionary"),
     ],
 )
@@ -164,7 +169,7 @@ def test_rates_are_kept_to_six_decimals_so_that_schedules_stay_exact() -> None:
 
 def test_the_models_make_a_form_with_bounds_titles_descriptions_and_examples_on_every_field() -> None:
     schema = Scenario.model_json_schema()
-    for model in (schema, schema["$defs"]["Stage"]):
+    for model in (schema, schema["$defs"]["Stage"], schema["$defs"]["Observe"]):
         assert model["additionalProperties"] is False
         for name, field in model["properties"].items():
             assert field["title"], name

@@ -1,0 +1,143 @@
+"""What conditions need to know from outside the run: alarms, unhealthy targets, the backend's errors, prices.
+
+Each source is a callable that reads once and raises `DependencyDown` when it cannot, or `Missing` with the reason why
+there is none. Those of AWS answer or give up within seconds, because a run's coordinator waits for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pointsman.errors import DependencyDown, NotFound
+from pointsman.model import Missing, Number
+
+_ALARMS_A_CALL = 100
+_ERRORS_OVER = timedelta(minutes=2)
+AlarmSource: TypeAlias = "Callable[[], Mapping[str, bool]] | Missing"
+CountSource: TypeAlias = "Callable[[], int] | Missing"
+ShareSource: TypeAlias = "Callable[[], float | None] | Missing"
+
+
+_NO_ALARMS = Missing("the scenario's observe.alarms names none")
+_NO_GROUPS = Missing("the scenario's observe.target_groups names none")
+_NO_BALANCER = Missing("the scenario's observe.load_balancer names none")
+_NO_PRICE = Missing("no price of a dispatch of this variant is known")
+
+
+class Observe(BaseModel):
+    """What of AWS is looked at while the scenario runs, for the conditions that speak of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    alarms: tuple[str, ...] = Field(
+        default=(),
+        max_length=500,
+        title="Alarms",
+        description="Names of CloudWatch alarms for `alarms moved`.",
+        examples=[["effects-5xx", "effects-queue-age"]],
+    )
+    target_groups: tuple[str, ...] = Field(
+        default=(),
+        max_length=50,
+        title="Target groups",
+        description="ARNs of load balancer target groups for `unhealthy targets`.",
+        examples=[["arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/effects/0123456789abcdef"]],
+    )
+    load_balancer: str | None = Field(
+        default=None,
+        max_length=200,
+        title="Load balancer",
+        description="Its CloudWatch dimension for `backend_error_rate`: the end of its ARN, from app/ on.",
+        examples=["app/effects/0123456789abcdef"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where conditions read from."""
+
+    alarms: AlarmSource = _NO_ALARMS
+    """By name, whether an alarm is in ALARM."""
+    unhealthy_targets: CountSource = _NO_GROUPS
+    backend_errors: ShareSource = _NO_BALANCER
+    """Share of requests that the backend answered with an error, lately; None while it had no requests."""
+    usd_per_dispatch: Number = _NO_PRICE
+
+
+def aws_sources(observe: Observe, *, usd_per_dispatch: Number | None = None) -> Sources:
+    """Sources that ask AWS, for all that the scenario names."""
+    named: dict[str, Any] = {}
+    if observe.alarms:
+        named["alarms"] = lambda: _alarms(observe.alarms)
+    if observe.target_groups:
+        named["unhealthy_targets"] = lambda: _unhealthy(observe.target_groups)
+    if (load_balancer := observe.load_balancer) is not None:
+        named["backend_errors"] = lambda: _error_share(load_balancer, datetime.now(UTC))
+    if usd_per_dispatch is not None:
+        named["usd_per_dispatch"] = usd_per_dispatch
+    return Sources(**named)
+
+
+def _ask(service: str, operation: str, **asked: Any) -> Any:
+    import boto3  # slow to import, and most runs ask nothing of AWS
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    quick = Config(connect_timeout=1, read_timeout=2, retries={"max_attempts": 0})
+    make: Any = boto3.client  # stubs of these services are not installed
+    try:
+        client = make(service, config=quick)
+        return getattr(client, operation)(**asked)
+    except (BotoCoreError, ClientError) as error:
+        raise DependencyDown(
+            f"{service} did not answer {operation}: {error}",
+            instruction="aws sts get-caller-identity",
+            code="aws_unreachable",
+        ) from error
+
+
+def _alarms(names: Sequence[str]) -> dict[str, bool]:
+    found: dict[str, bool] = {}
+    for begin in range(0, len(names), _ALARMS_A_CALL):
+        some = list(names[begin : begin + _ALARMS_A_CALL])
+        both = ["MetricAlarm", "CompositeAlarm"]
+        answer = _ask("cloudwatch", "describe_alarms", AlarmNames=some, AlarmTypes=both, MaxRecords=_ALARMS_A_CALL)
+        for alarm in [*answer.get("MetricAlarms", ()), *answer.get("CompositeAlarms", ())]:
+            found[alarm["AlarmName"]] = alarm["StateValue"] == "ALARM"
+    if absent := sorted(set(names) - set(found)):
+        raise NotFound("observe.alarms", absent[0], "the name of a CloudWatch alarm of this account and region")
+    return found
+
+
+def _unhealthy(target_groups: Sequence[str]) -> int:
+    """Targets whose checks fail; those that are registered, drained or not in use are none."""
+    states = [
+        target["TargetHealth"]["State"]
+        for arn in target_groups
+        for target in _ask("elbv2", "describe_target_health", TargetGroupArn=arn)["TargetHealthDescriptions"]
+    ]
+    return sum(state in ("unhealthy", "unhealthy.draining") for state in states)
+
+
+def _error_share(load_balancer: str, now: datetime) -> float | None:
+    sums = []
+    for metric in ("HTTPCode_Target_5XX_Count", "RequestCount"):
+        answer = _ask(
+            "cloudwatch",
+            "get_metric_statistics",
+            Namespace="AWS/ApplicationELB",
+            MetricName=metric,
+            Dimensions=[{"Name": "LoadBalancer", "Value": load_balancer}],
+            StartTime=now - _ERRORS_OVER,
+            EndTime=now + timedelta(minutes=1),
+            Period=60,
+            Statistics=["Sum"],
+        )
+        sums.append(sum(point["Sum"] for point in answer["Datapoints"]))
+    errors, requests = sums
+    return errors / requests if requests else None

@@ -1,0 +1,132 @@
+"""What the run counted within a condition's window: seconds of the feed, added up in at most sixty buckets.
+
+A window of up to a minute is kept to the second, a longer one to a sixtieth of itself: so what a coordinator keeps for
+the next one stays small however long the window is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pointsman.dispatch.seconds import Second
+from pointsman.scenario.conditions import Condition
+from pointsman.statistics.sketch import Sketch
+
+_MOST_BUCKETS = 60
+_ENDED = ("completed", "failed", "unknown", "cancelled_sent")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What happened in one bucket. `failed` includes what is unknown."""
+
+    sent: int = 0
+    completed: int = 0
+    failed: int = 0
+    times: Sketch = field(default_factory=Sketch)
+
+
+class Window:
+    """The events that one condition is judged by."""
+
+    def __init__(self, condition: Condition, planned: Sequence[int]) -> None:
+        """`planned` = dispatches that are due in each second of the run, without those of warm-up stages."""
+        self._condition = condition
+        self._planned = planned
+        self._width = 1 if condition.window_s is None else math.ceil(condition.window_s / _MOST_BUCKETS)
+        self._buckets: dict[int, Tally] = {}
+        self._sent: list[tuple[int, int]] = []
+        """(second, sent until its end): as far back as the condition's threshold reaches, for what is in flight."""
+        self._ended = 0
+        self._latest = (-1, 0)
+        """The newest second, and what was sent in it."""
+
+    def add(self, second: Second) -> None:
+        """Count one item of the feed; the caller leaves out warm-up stages."""
+        bucket = 0 if self._condition.window_s is None else second.second // self._width
+        tally = self._buckets.setdefault(bucket, Tally())
+        counts = second.counts
+        sent = counts.get("sent", 0)
+        tally.sent += sent
+        if second.second >= self._latest[0]:
+            self._latest = (second.second, sent + (self._latest[1] if second.second == self._latest[0] else 0))
+        tally.completed += counts.get("completed", 0)
+        tally.failed += counts.get("failed", 0) + counts.get("unknown", 0)
+        if self._condition.metric is not None:
+            tally.times.merge(getattr(second, self._condition.metric))
+        if self._condition.metric == "total_ms":
+            at, before = self._sent[-1] if self._sent else (0, 0)
+            self._sent.append((max(at, second.second), before + sent))
+            self._ended += sum(counts.get(name, 0) for name in _ENDED)
+
+    def value(self, end_s: int) -> float | None:
+        """The figure over the window that ends with second `end_s` - 1; None when nothing happened that tells."""
+        window = self._condition.window_s
+        first = 0 if window is None else (end_s - window) // self._width
+        self._buckets = {bucket: tally for bucket, tally in self._buckets.items() if bucket >= first}
+        tallies = list(self._buckets.values())
+        if self._condition.figure == "percentile":
+            return self._percentile(tallies, end_s)
+        if self._condition.figure == "achieved_rate":
+            return self._achieved(tallies, first * self._width, end_s)
+        failed = sum(tally.failed for tally in tallies)
+        if self._condition.figure == "failed_spend":
+            return float(failed)
+        ended = failed + sum(tally.completed for tally in tallies)
+        return failed / ended if ended else None
+
+    def _percentile(self, tallies: Sequence[Tally], end_s: int) -> float | None:
+        """What is still in flight and older than the threshold counts as above it: a target that hangs is not fast.
+
+        Of those sent up to a threshold ago at least as many are still in flight as have not ended in all.
+        """
+        times = Sketch()
+        for tally in tallies:
+            times.merge(tally.times)
+        reach_s = self._condition.threshold / 1000
+        old = sum(second < end_s - reach_s for second, _ in self._sent)
+        late = max(0, self._sent[old - 1][1] - self._ended) if old else 0
+        self._sent = self._sent[max(0, old - 1) :]
+        if times.count + late == 0:
+            return None
+        rank = math.ceil(self._condition.quantile * (times.count + late))
+        if rank > times.count:
+            return max(self._condition.threshold, times.largest)
+        return times.quantile(min(1.0, max(rank, 1) / times.count))
+
+    def _achieved(self, tallies: Sequence[Tally], begin_s: int, end_s: int) -> float | None:
+        """What is due in the last second may be sent a moment after its end, so that one is not asked for yet.
+
+        What was sent in it counts as far as it may have been due before: a twentieth of a second's dispatches, or one.
+        """
+        planned = sum(self._planned[max(begin_s, 0) : end_s - 1])
+        # When nothing is planned any more, a window says more and more about less and less.
+        if planned == 0 or end_s > len(self._planned) + 1:
+            return None
+        newest = self._latest[1]
+        overdue = min(newest, max(1.0, planned / (end_s - 1 - max(begin_s, 0)) / 20))
+        return min(1.0, (sum(tally.sent for tally in tallies) - newest + overdue) / planned)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "buckets": [
+                [bucket, tally.sent, tally.completed, tally.failed, tally.times.to_json()]
+                for bucket, tally in self._buckets.items()
+            ],
+            "sent": self._sent,
+            "ended": self._ended,
+            "latest": self._latest,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self._buckets = {
+            bucket: Tally(sent, completed, failed, Sketch.from_json(times))
+            for bucket, sent, completed, failed, times in state["buckets"]
+        }
+        self._sent = [(second, sent) for second, sent in state["sent"]]
+        self._ended = state["ended"]
+        self._latest = (state["latest"][0], state["latest"][1])
