@@ -2,10 +2,12 @@
 
 from pointsman.scenario.arrivals import ShardSchedule, plan_arrivals, schedule, shard_of, shard_schedule
 from pointsman.scenario.execution import cancel_run, execute_run, give_up_run
+from pointsman.scenario.judging import unjudged_conditions
 from pointsman.scenario.load import LoadFigures, load_figures, p95_under_load
 from pointsman.scenario.loading import load_scenario, parse_scenario
 from pointsman.scenario.model import Scenario, Stage
 from pointsman.scenario.planning import plan_run
+from pointsman.scenario.readings import aws_sources
 from pointsman.scenario.record import RunOutcome, RunRecord, list_runs, read_run, run_folder
 from pointsman.scenario.report import scenario_report
 from pointsman.scenario.status import run_status
@@ -17,6 +19,7 @@ __all__ = [
     "Scenario",
     "ShardSchedule",
     "Stage",
+    "aws_sources",
     "cancel_run",
     "execute_run",
     "give_up_run",
@@ -34,4 +37,5 @@ __all__ = [
     "schedule",
     "shard_of",
     "shard_schedule",
+    "unjudged_conditions",
 ]

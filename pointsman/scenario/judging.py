@@ -25,7 +25,8 @@ from pointsman.scenario.windows import Window
 
 _READ_EVERY_S = 2.0
 _SETTLED_S = 10
-"""A condition without a window is judged from this many counted seconds on: the first dispatches tell nothing."""
+"""A condition without a window is judged from this many counted seconds on: the first dispatches tell nothing. In a
+shorter run it is judged from the end of the last stage on."""
 T = TypeVar("T")
 
 
@@ -200,7 +201,7 @@ class Conditions:
             assert not isinstance(self._sources.usd_per_dispatch, Missing)
             failed = rule.window.value(end_s) or 0.0
             return rule.take(failed * float(self._sources.usd_per_dispatch), end_s)
-        needed = _SETTLED_S if condition.window_s is None else condition.window_s
+        needed = condition.window_s or min(_SETTLED_S, self._load.counted_s)
         if end_s < self._load.counted_from_s + needed:
             return False
         value = rule.window.value(end_s)

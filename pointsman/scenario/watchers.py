@@ -12,7 +12,9 @@ import sqlalchemy as sa
 from pointsman.actions import ActionLog
 from pointsman.dispatch import RunSeconds
 from pointsman.errors import PointsmanError
+from pointsman.scenario.judging import conditions_of
 from pointsman.scenario.model import Scenario
+from pointsman.scenario.readings import aws_sources
 from pointsman.scenario.record import RunRecord, advance, overlay, read_in, run_scenario
 from pointsman.scenario.watching import Stop, Watcher
 from pointsman.storage import tables
@@ -21,7 +23,8 @@ from pointsman.workspace import Workspace
 
 def build_watchers(ws: Workspace, record: RunRecord, scenario: Scenario) -> list[Watcher]:
     """What watches this run, in the order in which it is asked. Every part that watches runs adds its own here."""
-    return []
+    conditions = conditions_of(record.id, scenario, record.seed, aws_sources(scenario.observe))
+    return [] if conditions is None else [conditions]
 
 
 class Watch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,15 @@ import typer
 
 from pointsman.benchmark import input_set as known_inputs
 from pointsman.ids import VariantId
-from pointsman.scenario import cancel_run, list_runs, load_scenario, run_status, schedule
+from pointsman.scenario import (
+    aws_sources,
+    cancel_run,
+    list_runs,
+    load_scenario,
+    run_status,
+    schedule,
+    unjudged_conditions,
+)
 from pointsman.settings import load_settings
 from service.cli.continuing import run_to_continue
 from service.cli.lab_setup import INPUT_SET
@@ -34,8 +43,14 @@ def plan(
     scenario = load_scenario(file)
     due = schedule(scenario, seed)
     last = float(due[-1]) / 1e9 if len(due) else None
-    document = {"name": scenario.name, "dispatches": len(due), "last_due_s": last}
-    emit(as_json, document, lambda: table(scenario.name, ("dispatches", "last due (s)"), [(len(due), last or "")]))
+    unjudged = unjudged_conditions(scenario, seed, aws_sources(scenario.observe))
+    document = {"name": scenario.name, "dispatches": len(due), "last_due_s": last, "not_judged": unjudged}
+
+    def render() -> None:
+        table(scenario.name, ("dispatches", "last due (s)"), [(len(due), last or "")])
+        _say_unjudged(unjudged)
+
+    emit(as_json, document, render)
 
 
 @app.command()
@@ -52,6 +67,9 @@ def run(
     ws = open_workspace()
     chosen = one_variant(ws, "--variant", variant)
     known_inputs(ws, input_set)
+    unjudged = unjudged_conditions(scenario, seed, aws_sources(scenario.observe))
+    if not as_json:
+        _say_unjudged(unjudged)
     connect()
 
     def load() -> Any:
@@ -89,6 +107,11 @@ def cancel(
     """Ask a run to stop; repeating it changes nothing."""
     cancel_run(open_workspace(), run_id, reason=reason)
     _present(run_id, as_json)
+
+
+def _say_unjudged(unjudged: Mapping[str, str]) -> None:
+    for condition, why in unjudged.items():
+        console.print(f"Not judged in this run: {condition} ({why}).", markup=False, soft_wrap=True)
 
 
 def _present(run_id: str, as_json: bool) -> None:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from pointsman.actions import ActionLog
 from pointsman.dispatch import Second
 from pointsman.errors import DependencyDown, NotFound
-from pointsman.scenario import Scenario, Stage
+from pointsman.scenario import Scenario, Stage, execute_run, read_run
 from pointsman.scenario.judging import Conditions, Load, conditions_of, load_of, unjudged_conditions
 from pointsman.scenario.readings import Sources
 from pointsman.scenario.watching import Stop
 from pointsman.statistics.sketch import Sketch
+from pointsman.workspace import Workspace
+from tests.scenario.fake_engine import SCENARIO as SMOKE
+from tests.scenario.fake_engine import FakeEngine, plan
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 STEADY = Load(planned=[10] * 1200, warm_up=frozenset(), counted_from_s=0)
@@ -294,4 +297,35 @@ def test_an_alarm_that_does_not_exist_is_said_and_not_ignored() -> None:
     assert stop is None
     assert verdict(watcher)["verdict"] == "not judged"
     assert "gone" in verdict(watcher)["missing"]["worst"]
-    assert replace(STEADY).counted_s == 1200
+
+
+@pytest.mark.parametrize(
+    ("slo", "said", "stopped_early"),
+    [
+        ("p95 total_ms < 50 over 2s", "breached", True),
+        ("p95 total_ms < 50", "breached", False),
+        ("p95 total_ms < 99", "held", False),
+        ("p95 total_ms < 99 over 1m", "not judged", False),
+    ],
+)
+def test_a_run_ends_by_its_slos_and_its_row_keeps_each_verdict(
+    ws: Workspace, engine: FakeEngine, slo: str, said: str, stopped_early: bool
+) -> None:
+    plan(ws, scenario=SMOKE.model_copy(update={"slos": (slo, "p50 total_ms < 100 over 2s")}))
+    ended = execute_run(ws, "run1", secret=None, cancelled=lambda: False, on_status=lambda _: None)
+    record = read_run(ws, "run1")
+    first, second_one = record.metrics_json["slos"]
+    assert (first["verdict"], second_one["verdict"]) == (said, "held")
+    assert first["condition"] == slo
+    events = ActionLog(ws).read(run_id="run1")
+    assert (record.metrics_json["counts"]["cancelled_unsent"] > 0) is stopped_early
+    if said == "breached":
+        assert ended.status == "failed"
+        assert ended.failure is not None
+        assert ended.failure["code"] == "slo_breached"
+        assert "p95 total_ms < 50" in ended.failure["message"]
+    else:
+        assert ended.status == "completed"
+    assert [(event.event, event.instruction) for event in events] == (
+        [("load_test_slo_aborted", "pointsman scenario status run1")] if said == "breached" else []
+    )

@@ -106,6 +106,15 @@ def test_a_plan_of_a_scenario_says_what_would_be_sent(pointsman, home, tmp_path)
     assert pointsman("scenario", "plan", path).code == 0
 
 
+def test_a_plan_says_which_conditions_the_run_could_not_be_judged_by(pointsman, home, tmp_path):
+    path = tmp_path / "load.yaml"
+    path.write_text(
+        "name: try\nstages: [{name: only, rate: 5, duration_s: 2}]\nstop_conditions: [failed_spend > 5 USD]\n"
+    )
+    assert "Not judged in this run: failed_spend > 5 USD (no price" in pointsman("scenario", "plan", path).out
+    assert list(pointsman("scenario", "plan", path, "--json").document["not_judged"]) == ["failed_spend > 5 USD"]
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
