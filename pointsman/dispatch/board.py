@@ -52,9 +52,10 @@ class Job:
 class Board:
     """Every change of a dispatch goes through here and leaves a row. Times in nanoseconds after the epoch."""
 
-    def __init__(self, seqs: Sequence[int], now_ns: Callable[[], int]) -> None:
+    def __init__(self, seqs: Sequence[int], now_ns: Callable[[], int], *, epoch_wall_ns: int) -> None:
         self.seqs = seqs
         self.now_ns = now_ns
+        self._epoch_wall_ns = epoch_wall_ns
         self.rows = Rows()
         self.counts: Counter[str] = Counter()
         self.live: dict[str, Job] = {}
@@ -65,6 +66,10 @@ class Board:
         """By index: 1 = sent or never to be sent."""
         self.news_ns = 0
         """When anything was last learnt about any dispatch."""
+
+    def wall_s(self) -> float:
+        """The time of day, Unix."""
+        return (self._epoch_wall_ns + self.now_ns()) / 1e9
 
     def departed(self, job: Job, at_ns: int | None) -> None:
         """The request goes out now. `at_ns` None = it may have in an earlier era, which forgot when."""
@@ -193,6 +198,7 @@ class Board:
             job_id=update.job_id if update else None,
             variant=update.variant if update else None,
             generation=update.generation if update else None,
+            version=update.version if update else None,
             queue_ms=update.queue_ms if update else None,
             run_ms=update.run_ms if update else None,
             done_ns=_done_ns(job, update, at) if update else None,
@@ -255,7 +261,7 @@ def _attempts_json(attempts: tuple[AttemptReport, ...]) -> str:
                 "number": attempt.number,
                 "provider": attempt.provider,
                 "outcome": attempt.outcome,
-                "started": attempt.started.isoformat(),
+                "started": attempt.started.isoformat() if attempt.started else None,
                 "ended": attempt.ended.isoformat() if attempt.ended else None,
                 "usage": [
                     {

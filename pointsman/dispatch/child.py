@@ -1,7 +1,7 @@
 """The driver's process: `python -m pointsman.dispatch.child DRIVE_DIR`, started by `drive`.
 
 SIGTERM cancels the drive. The end of standard input means that the parent is gone: the process stops within a second
-and leaves the drive to be continued. The executor secret comes in the environment. The exit code says how it ended.
+and leaves the drive to be continued. Secrets come in the environment. The exit code says how it ended.
 """
 
 from __future__ import annotations
@@ -17,10 +17,14 @@ from pathlib import Path
 
 from pointsman.clock import SystemClock
 from pointsman.dispatch.closing import SUMMARY, close_drive
+from pointsman.dispatch.downloads import Downloads
 from pointsman.dispatch.driver import Driver, Ending
 from pointsman.dispatch.durable import sole_process
 from pointsman.dispatch.edges import MachineTicks, ThreadDisk
+from pointsman.dispatch.masking import Mask
 from pointsman.dispatch.plan import read_header
+from pointsman.dispatch.targets import AsyncJobTarget
+from pointsman.dispatch.targets.credentials import secret_variables, target_headers
 from pointsman.dispatch.transport import HttpTransport
 from pointsman.dispatch.waiting import ExactSelector
 from pointsman.errors import DependencyDown, PointsmanError
@@ -29,7 +33,6 @@ from pointsman.settings import Secret
 EXIT_CODES: dict[Ending, int] = {"completed": 0, "cancelled": 0, "target_lost": 75, "interrupted": 76}
 REFUSED = 70
 """The last line of standard error is the error as JSON."""
-SECRET_VARIABLE = "STUDIO_EXECUTOR_SECRET"
 _ORPHAN_WAIT_S = 10.0
 _SWITCH_EVERY_S = 0.0005
 """The disk thread must give the interpreter back sooner than the lateness that is allowed."""
@@ -71,14 +74,21 @@ def _tell(error: PointsmanError) -> None:
 
 async def _drive(drive_dir: Path) -> Ending:
     header = read_header(drive_dir)
-    target = header.target.build()
-    secret = os.environ.pop(SECRET_VARIABLE, None)
-    transport = HttpTransport(
-        header.target.base_url,
-        secret=Secret(secret) if secret and target.capabilities.needs_executor_secret else None,
-        timeout_s=header.limits.request_timeout_s,
+    preset = header.target.open_preset()
+    target = AsyncJobTarget(preset)
+    secrets = {name: Secret(value) for name in secret_variables(preset) if (value := os.environ.pop(name, None))}
+    headers = target_headers(preset, secrets)
+    timeout_s = max(header.limits.request_timeout_s, target.capabilities.answer_within_s or 0.0)
+    transport = HttpTransport(header.target.base_url, headers=headers, mask=Mask(secrets.values()), timeout_s=timeout_s)
+    downloads = Downloads(header.target, preset.outputs, headers=headers, timeout_s=header.limits.request_timeout_s)
+    driver = Driver(
+        drive_dir,
+        target=target,
+        transport=transport,
+        downloads=downloads,
+        disk=ThreadDisk(),
+        ticks=MachineTicks(),
     )
-    driver = Driver(drive_dir, target=target, transport=transport, disk=ThreadDisk(), ticks=MachineTicks())
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, driver.stop, "cancelled")
 

@@ -38,7 +38,7 @@ ATTEMPTS_SCHEMA: dict[str, Any] = {
     "basis": pl.String,
 }
 _DISPATCH_COLUMNS = (
-    *("seq", "dispatch_id", "route", "variant", "generation", "input_id", "repeat", "stage"),
+    *("seq", "dispatch_id", "route", "variant", "generation", "version", "input_id", "repeat", "stage"),
     *("planned_ns", "sent_ns", "lateness_ns", "ack_ns", "done_ns", "state", "reason", "job_id"),
     *("queue_ms", "run_ms", "total_ms", "raw_total_ms", "output_uri", "output_sha256", "output_bytes"),
 )
@@ -111,19 +111,22 @@ def _attempts(dispatches: pl.DataFrame, epoch: datetime) -> Iterator[tuple[Any, 
         dispatches.filter(pl.col("sent")).select(columns).iter_rows()
     ):
         reported = json.loads(text) if text else []
+        provider = VariantId.parse(variant).provider if variant else "unknown"
+        sent = epoch + timedelta(microseconds=(sent_ns or 0) / 1000)
+        done = None if done_ns is None else epoch + timedelta(microseconds=done_ns / 1000)
         for attempt in reported:
-            head = (dispatch_id, attempt["number"], attempt["provider"], generation, attempt["outcome"])
-            times = (_time(attempt["started"]), _time(attempt["ended"]))
+            by = attempt["provider"] or provider
+            head = (dispatch_id, attempt["number"], by, generation, attempt["outcome"])
+            single = attempt["started"] is None  # told of as the dispatch itself
+            times = (sent, done) if single else (_time(attempt["started"]), _time(attempt["ended"]))
             for use in attempt["usage"] or [_no_usage("the target reports no usage for this attempt")]:
-                yield (*head, *times, use["sku"], use["quantity"], use["missing"], use["basis"])
+                sku = use["sku"].replace("$provider", by) if use["sku"] else None
+                yield (*head, *times, sku, use["quantity"], use["missing"], use["basis"])
         if not reported:
-            provider = VariantId.parse(variant).provider if variant else "unknown"
             outcome = _outcome_without_report(state, told)
             use = _no_usage(reason if outcome == "unknown" and reason else "the target reports no usage")
             yield (
-                *(dispatch_id, 1, provider, generation, outcome),
-                epoch + timedelta(microseconds=(sent_ns or 0) / 1000),
-                None if done_ns is None else epoch + timedelta(microseconds=done_ns / 1000),
+                *(dispatch_id, 1, provider, generation, outcome, sent, done),
                 *(use["sku"], use["quantity"], use["missing"], use["basis"]),
             )
 

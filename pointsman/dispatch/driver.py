@@ -23,13 +23,14 @@ from pointsman.dispatch.gate import Gate
 from pointsman.dispatch.hearing import Hearing
 from pointsman.dispatch.history import History, read_history
 from pointsman.dispatch.journal import segment_path, write_segment
-from pointsman.dispatch.outputs import AT_ONCE, Fetcher
+from pointsman.dispatch.outputs import AT_ONCE, Elsewhere, Fetcher
 from pointsman.dispatch.plan import read_header, read_planned
 from pointsman.dispatch.planned import Planned
 from pointsman.dispatch.polling import Poller
 from pointsman.dispatch.protocol import DispatchTarget
 from pointsman.dispatch.reading import STATUS
 from pointsman.dispatch.recording import Recorder
+from pointsman.dispatch.results import ResultAsker
 from pointsman.dispatch.sending import ClosedLoop, OpenLoop
 from pointsman.dispatch.status import DriveStatus, Phase
 from pointsman.dispatch.submission import Submitter
@@ -56,6 +57,7 @@ class Driver:
         *,
         target: DispatchTarget,
         transport: Transport,
+        downloads: Elsewhere,
         disk: Disk,
         ticks: Ticks,
     ) -> None:
@@ -80,14 +82,30 @@ class Driver:
         self.now_ns: Callable[[], int] = now_ns
         """Nanoseconds after the drive's epoch."""
         self._era = Era(len(history.eras), self._epoch_wall_ns, self.now_ns())
-        self.board = Board(self._planned.seqs, self.now_ns)
-        self._gate = Gate(self.now_ns)
+        self.board = Board(self._planned.seqs, self.now_ns, epoch_wall_ns=self._epoch_wall_ns)
+        capabilities = target.capabilities
+        share = limits.rate_share
+        self._gate = Gate(
+            self.now_ns,
+            submits_per_s=capabilities.submits_per_s and capabilities.submits_per_s * share,
+            polls_per_s=capabilities.polls_per_s and capabilities.polls_per_s * share,
+        )
         (drive_dir / "outputs").mkdir(exist_ok=True)
-        self._fetcher = Fetcher(drive_dir / "outputs", self.board, self._gate, transport, disk)
+        self._fetcher = Fetcher(
+            drive_dir / "outputs",
+            self.board,
+            self._gate,
+            transport,
+            downloads,
+            ResultAsker(target, self._gate, transport),
+            disk,
+            capabilities,
+            keeps=limits.fetch_outputs,
+        )
         self._hearing = Hearing(
             self.board,
             target,
-            fetch=self._fetcher.take if limits.fetch_outputs else None,
+            fetch=self._fetcher.take,
             resend=lambda job: self._spawn(self._submitter.resend(job)),
         )
         self._submitter = Submitter(
@@ -150,7 +168,7 @@ class Driver:
         workers: list[Callable[[], Coroutine[Any, Any, None]]] = [self._watch, self._keep_flushing]
         if self._target.capabilities.batch_status:
             workers.append(self._poller.run)
-        if self._limits.fetch_outputs:
+        if self._limits.fetch_outputs or self._target.capabilities.has_result:
             workers.extend([self._fetcher.run] * AT_ONCE)
         self._background = [asyncio.create_task(worker()) for worker in workers]
         for task in self._background:
@@ -264,6 +282,7 @@ class Driver:
                     self.board.released(index)
             return "interrupted" if why == "interrupted" else "target_lost"
         self.phase = "draining"
+        self._gate.close()
         if why == "cancelled" and self._tasks:
             await asyncio.wait(self._tasks, timeout=_LAST_ANSWERS_S)
         await _cancel(self._tasks)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from pointsman.dispatch.pace import Pace
 from pointsman.dispatch.protocol import Response
 
 _PROBE_EVERY_NS = 250_000_000
@@ -16,26 +17,47 @@ _LONGEST_ASKED_S = 86_400.0
 
 
 class Gate:
-    """Open, or shut until a time (the target asked for quiet), or shut until a probe gets through (out of reach)."""
+    """Open, or shut until a time (the target asked for quiet), or shut until a probe gets through (out of reach).
 
-    def __init__(self, now_ns: Callable[[], int]) -> None:
+    It also keeps the target's own limits: `submits_per_s` here, status requests by `polls`.
+    """
+
+    def __init__(
+        self, now_ns: Callable[[], int], *, submits_per_s: float | None = None, polls_per_s: float | None = None
+    ) -> None:
         self._now_ns = now_ns
+        self._submits = Pace(now_ns, submits_per_s)
+        self.polls = Pace(now_ns, polls_per_s)
+        """Of everything that is asked about jobs that the target has."""
         self._until_ns = 0
         self._unreachable = False
         self._prober: asyncio.Task[object] | None = None
         self._changed = asyncio.Event()
+        self._closed = False
         self._refusals = 0
         self._failing_since_ns = 0
         self._failing = False
 
-    @property
-    def shut(self) -> bool:
-        return self._unreachable or (self._until_ns > 0 and self._until_ns > self._now_ns())
+    def lets_through(self) -> bool:
+        """Whether the caller may send at once; otherwise it has to wait for `passage`."""
+        shut = self._closed or self._unreachable or (self._until_ns > 0 and self._until_ns > self._now_ns())
+        return not shut and self._submits.take()
 
     async def passage(self) -> None:
         """Return when the caller may send. While the target is out of reach one caller at a time passes, to try."""
         while True:
+            await self._opening()
+            await self._submits.turn()
+            still_open = self._until_ns <= self._now_ns() and not self._closed
+            if still_open and (not self._unreachable or self._prober is asyncio.current_task()):
+                return
+
+    async def _opening(self) -> None:
+        while True:
             wait = self._until_ns - self._now_ns()
+            if self._closed:
+                await self._changed.wait()
+                continue
             if self._unreachable:
                 if self._prober is None:
                     self._prober = asyncio.current_task()
@@ -47,6 +69,10 @@ class Gate:
             elif wait <= 0:
                 return
             await asyncio.sleep(wait / 1e9)
+
+    def close(self) -> None:
+        """Nobody passes any more: what waits is never sent."""
+        self._closed = True
 
     def reached(self) -> None:
         """Some answer came."""

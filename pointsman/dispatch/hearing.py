@@ -19,13 +19,13 @@ class Hearing:
         board: Board,
         target: DispatchTarget,
         *,
-        fetch: Callable[[Job, Update], None] | None,
+        fetch: Callable[[Job, Update], bool],
         resend: Callable[[Job], object],
     ) -> None:
         self._board = board
         self._target = target
         self._capabilities = target.capabilities
-        self._answer_is_final = target.capabilities.batch_status == 0
+        self._answer_is_final = target.capabilities.batch_status == 0 and not target.capabilities.answer_is_job
         self._fetch = fetch
         self._resend = resend
         self.giving_up: str | None = None
@@ -67,10 +67,9 @@ class Hearing:
             case "submitted" | "queued" | "leased":
                 self._board.heard(job, update)
             case "completed":
-                if self._fetch is not None and update.output_path is not None:
+                if self._fetch(job, update):
                     job.fetching = True
                     job.doubt = None
-                    self._fetch(job, update)
                 else:
                     self._board.ended(job, "completed", update=update)
             case "failed" | "refused":

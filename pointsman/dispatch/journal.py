@@ -31,6 +31,7 @@ SCHEMA: Mapping[str, Any] = {
     "job_id": pl.String,
     "variant": pl.String,
     "generation": pl.Int64,
+    "version": pl.String,
     "queue_ms": pl.Float64,
     "run_ms": pl.Float64,
     "done_ns": pl.Int64,
@@ -41,7 +42,8 @@ SCHEMA: Mapping[str, Any] = {
 }
 """`*_ns` after the drive's epoch, null = not known: `at_ns` when we learnt it, `done_ns` when it ended by the target's
 own clock, `from_ns` what lateness (`sent`) and total time (`end`) count from: the planned time, in a closed loop the
-time of sending. `acked` = this answer took the job; `told` = how the target says it ended; `attempts` = JSON."""
+time of sending. `acked` = this answer took the job; `told` = how the target says it ended; `version` =
+the model or version that did it; `attempts` = JSON."""
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -79,6 +81,7 @@ class Rows:
         job_id: str | None = None,
         variant: str | None = None,
         generation: int | None = None,
+        version: str | None = None,
         queue_ms: float | None = None,
         run_ms: float | None = None,
         done_ns: int | None = None,
@@ -89,7 +92,7 @@ class Rows:
     ) -> None:
         self._full.append(
             (
-                *(seq, kind, at_ns, from_ns, acked, state, told, reason, job_id, variant, generation),
+                *(seq, kind, at_ns, from_ns, acked, state, told, reason, job_id, variant, generation, version),
                 *(queue_ms, run_ms, done_ns, attempts, output_uri, output_sha256, output_bytes),
             )
         )

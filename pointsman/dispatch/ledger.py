@@ -61,7 +61,7 @@ def fold(planned: pl.DataFrame, journal: pl.DataFrame, claims: list[Claim]) -> p
             *(
                 pl.col(name).drop_nulls().last()
                 for name in (
-                    *("job_id", "variant", "generation", "queue_ms", "run_ms", "done_ns", "attempts"),
+                    *("job_id", "variant", "generation", "version", "queue_ms", "run_ms", "done_ns", "attempts"),
                     *("output_uri", "output_sha256", "output_bytes"),
                 )
             ),

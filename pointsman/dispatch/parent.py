@@ -15,12 +15,12 @@ from pointsman.dispatch.plan import DriveHeader, read_header, read_planned, sche
 from pointsman.dispatch.reading import STATUS, read_live_status, read_summary
 from pointsman.dispatch.settling import settle_locked
 from pointsman.dispatch.status import DriveStatus, DriveSummary
+from pointsman.dispatch.targets.credentials import EXECUTOR_VARIABLE, secret_variables
 from pointsman.errors import Conflict, DataCheckFailed, DependencyDown, InputRefused, RunFailed
 from pointsman.processes import ChildResult, supervise
-from pointsman.settings import Secret
+from pointsman.settings import Secret, load_credential
 
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE", "SSL_CERT_DIR")
-_SECRET_VARIABLE = "STUDIO_EXECUTOR_SECRET"
 _TARGET_LOST, _INTERRUPTED, _REFUSED = 75, 76, 70
 _MARGIN_S = 60.0
 _ORPHAN_WAIT_S = 10.0
@@ -84,7 +84,7 @@ def drive(
 
 
 def _environment(header: DriveHeader, secret: Secret | None) -> Mapping[str, str]:
-    """What the child may know: where Python is, and the secret if the target's preset asks for it."""
+    """What the child may know: where Python is, and the secrets that the target's preset asks for."""
     environment = {
         name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith(("PYTHON", "COV_"))
     }
@@ -93,15 +93,18 @@ def _environment(header: DriveHeader, secret: Secret | None) -> Mapping[str, str
     )
     # One thread is enough for small files, and leaves the other cores to the sending loop and the target.
     environment["POLARS_MAX_THREADS"] = "1"
-    if header.target.build().capabilities.needs_executor_secret:
-        if secret is None:
+    for variable in secret_variables(header.target.open_preset()):
+        found = secret if variable == EXECUTOR_VARIABLE else load_credential(variable)
+        if found is None:
             raise InputRefused(
-                _SECRET_VARIABLE,
+                variable,
                 None,
-                f"the executor secret of target {header.target.name}",
-                instruction=f"Set {_SECRET_VARIABLE} to the secret that the target was started with.",
+                f"the secret of target {header.target.name}",
+                instruction=f"Set {variable} to the secret that the target was started with."
+                if variable == EXECUTOR_VARIABLE
+                else f"Set {variable}, or write the key into the file secrets/{variable} of POINTSMAN_HOME (mode 600).",
             )
-        environment[_SECRET_VARIABLE] = secret.reveal()
+        environment[variable] = found.reveal()
     return environment
 
 

@@ -64,6 +64,8 @@ class Limits(BaseModel):
     target_patience_s: float = Field(default=30.0, gt=0, le=3600)
     """How long the target may be out of reach before the drive stops with `target_lost`."""
     fetch_outputs: bool = False
+    rate_share: float = Field(default=1.0, gt=0, le=1)
+    """The part of the target's rate limits that is this drive's: the shards of a run share them."""
 
 
 class DriveHeader(BaseModel):

@@ -59,6 +59,7 @@ class Poller:
         return (job.acked or job.doubt is not None) and self._hearing.can_ask(job)
 
     async def _ask(self, jobs: Sequence[Job]) -> None:
+        await self._gate.polls.turn()
         await self._exchange(self._target.poll([(job.dispatch_id, job.job_id) for job in jobs]))
 
     async def cancel_all(self) -> None:

@@ -13,14 +13,14 @@ from typing import Literal, Protocol
 from pointsman.ids import RouteKey, VariantId
 from pointsman.model import AttemptOutcome, InputMember, Number, Variant
 
-Purpose = Literal["submit", "poll", "cancel"]
+Purpose = Literal["submit", "poll", "cancel", "result"]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """One HTTP request, relative to the target's base URL. `asks_for` = the dispatch ids whose fate it may tell."""
 
-    method: Literal["GET", "POST", "DELETE"]
+    method: Literal["GET", "POST", "PUT", "DELETE"]
     path: str
     asks_for: tuple[str, ...]
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -49,15 +49,18 @@ class AttemptReport:
     """One billable try as the target tells it."""
 
     number: int
-    provider: str
+    provider: str | None
+    """None = the variant's."""
     outcome: AttemptOutcome
-    started: datetime
+    started: datetime | None
+    """None = when it was sent."""
     ended: datetime | None
     usage: tuple[UsageReport, ...] = ()
 
 
 TargetState = Literal["submitted", "queued", "leased", "completed", "failed", "refused", "cancelled", "absent"]
-"""`refused` = the target did not take the job; `absent` = the target says that it does not know the id."""
+"""`refused` = the target would not do the job: it did not take it, or its moderation turned it down, before or after
+running it (the reason begins with `moderation`); `absent` = the target says that it does not know the id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +78,24 @@ class Update:
     elapsed_ms: float | None = None
     """From taking the job to its end: finer than the interval at which we ask."""
     attempts: tuple[AttemptReport, ...] = ()
+    version: str | None = None
+    """The model or the version of it that did the job, by the target's own name."""
+    wants_result: bool = False
+    """It is completed, but what came of it has to be asked for: `DispatchTarget.result`."""
+    ended_at: datetime | None = None
     output_path: str | None = None
     """Where to fetch the output: a path under the base URL, once completed."""
+    output_url: str | None = None
+    """Where to fetch it, if that may be elsewhere: an absolute URL."""
+    output_inline: bytes | None = None
+    """The output itself."""
     output_sha256: str | None = None
     output_bytes: int | None = None
+
+    @property
+    def has_output(self) -> bool:
+        """Whether there is something to keep."""
+        return (self.output_path or self.output_url) is not None or self.output_inline is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +109,19 @@ class Capabilities:
     cancel: bool
     usage: bool
     needs_executor_secret: bool
+    answer_is_job: bool = False
+    """The submit answer is final, and tells more than that."""
+    has_result: bool = False
+    """A completed job is asked for its result, which may be a failure after all."""
+    submits_per_s: float | None = None
+    polls_per_s: float | None = None
+    """Requests a second that the target allows; None = any number."""
+    hidden_retries: int = 0
+    """How often the provider may run a failed job again without saying so; latencies and usage hide that."""
+    output_lifetime_s: float | None = None
+    """How long after the end of a job its output can be had; None = as long as it takes."""
+    answer_within_s: float | None = None
+    """How long the answer to a submission may take, if that is longer than usual."""
 
 
 class DispatchTarget(Protocol):
@@ -110,6 +140,10 @@ class DispatchTarget(Protocol):
 
     def poll(self, jobs: Sequence[tuple[str, str | None]]) -> Request:
         """The request that asks for the state of (dispatch id, job id) pairs, at most `batch_status` of them."""
+        ...
+
+    def result(self, dispatch_id: str, job_id: str | None) -> Request:
+        """The request for what came of a completed job, where the target tells that apart from its state."""
         ...
 
     def cancel(self, dispatch_id: str, job_id: str | None) -> Request: ...

@@ -43,7 +43,7 @@ class Submitter:
         board, gate = self._board, self._gate
         began_ns = board.now_ns()
         while True:
-            if gate.shut:
+            if not gate.lets_through():
                 # Stays in `held` when the wait is cancelled: whoever ends the drive must know of it.
                 self.held[job.index] = job
                 await gate.passage()

@@ -10,17 +10,17 @@ import asyncio
 import hashlib
 import os
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from pointsman.dispatch.http1 import AnswerReader
+from pointsman.dispatch.masking import Mask
 from pointsman.dispatch.protocol import Request, Response
-from pointsman.errors import InputRefused
 from pointsman.settings import Secret
 
-SECRET_HEADER = "X-Studio-Executor-Secret"
 _LONGEST_CONNECT_S = 5.0
 _LONGEST_IDLE_S = 4.0
 """Servers close idle connections after five seconds or more; one that closes while a request is on its way loses it."""
@@ -55,21 +55,20 @@ _TIMEOUT = NoAnswer("timeout", left=True)
 
 
 class HttpTransport:
-    """No redirects, no proxies, no cookies: what goes to `base_url`, the secret above all, goes nowhere else."""
+    """No redirects, no proxies, no cookies: what goes to `base_url`, its headers above all, goes nowhere else.
 
-    def __init__(self, base_url: str, *, secret: Secret | None, timeout_s: float) -> None:
+    `headers` go with every request; `mask` takes secrets out of answers.
+    """
+
+    def __init__(self, base_url: str, *, headers: Mapping[str, Secret], mask: Mask, timeout_s: float) -> None:
         origin = urlsplit(base_url)
         self._host = origin.hostname or ""
         self._tls = ssl.create_default_context() if origin.scheme == "https" else None
         self._port = origin.port or (443 if self._tls else 80)
         self._prefix = origin.path.rstrip("/")
         head = f" HTTP/1.1\r\nHost: {origin.netloc}\r\nUser-Agent: pointsman\r\nAccept: */*\r\n"
-        if secret is not None:
-            value = secret.reveal()
-            if not value.isascii() or not value.isprintable() or not value:
-                raise InputRefused("STUDIO_EXECUTOR_SECRET", "(hidden)", "printable ASCII characters")
-            head += f"{SECRET_HEADER}: {value}\r\n"
-        self._head = head
+        self._head = head + "".join(f"{name}: {value.reveal()}\r\n" for name, value in headers.items())
+        self._mask = mask
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
         self._idle: list[_Connection] = []
@@ -87,10 +86,11 @@ class HttpTransport:
         got = await self._exchange(head if body is None else head + body, AnswerReader())
         if isinstance(got, NoAnswer):
             return got
+        body = self._mask.hide(got.body)
         if got.status < 400:
-            return Response(got.status, {}, got.body)
+            return Response(got.status, {}, body)
         retry_after = got.header("retry-after")
-        return Response(got.status, {} if retry_after is None else {"retry-after": retry_after}, got.body)
+        return Response(got.status, {} if retry_after is None else {"retry-after": retry_after}, body)
 
     async def fetch(self, path: str, into: Path) -> Fetched | Response | NoAnswer:
         digest = hashlib.sha256()

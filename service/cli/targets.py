@@ -46,6 +46,16 @@ def add(
     name: Annotated[str, typer.Argument(help="Lower-case letters, digits, dashes.")],
     preset: Annotated[str, typer.Option(help="A built-in preset or the path of a TOML file.")],
     base_url: Annotated[str, typer.Option(help="Where it listens.")],
+    output_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another host where its outputs may lie; .example.com is that and all below. Repeat for more."
+        ),
+    ] = None,
+    output_network: Annotated[
+        list[str] | None,
+        typer.Option(help="An address range that is not public and where they may lie all the same, e.g. 10.0.0.0/8."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Save a target, so that variants can name it."""
@@ -53,7 +63,14 @@ def add(
         raise InputRefused("name", name, "lower-case letters, digits and single dashes")
     # A worker reads the file from another folder.
     place = preset if preset in BUILT_IN_PRESETS else str(Path(preset).absolute())
-    spec = request(TargetSpec, name=name, preset=place, base_url=base_url)
+    spec = request(
+        TargetSpec,
+        name=name,
+        preset=place,
+        base_url=base_url,
+        output_hosts=tuple(output_host or ()),
+        output_networks=tuple(output_network or ()),
+    )
     spec.build()
     connect()
     save_blocks({f"target/{name}": ("pointsman-target", spec)})

@@ -22,8 +22,6 @@ PROVIDER = """
 idempotent_submit = false
 status_by_dispatch_id = false
 batch_status = 1
-cancel = true
-usage = true
 needs_executor_secret = false
 [submit]
 method = "POST"
@@ -176,7 +174,13 @@ def test_a_submission_that_is_turned_down_is_refused_with_its_status(status: int
     [
         ("batch_status = 1 -> batch_status = 0", "poll"),
         ("batch_status = 1 -> batch_status = 9", r"poll\.jobs"),
-        ("cancel = true -> cancel = false", "cancel"),
+        ('[submit] -> [submit.headers]\nHost = "x"\n[submit]', r"submit\.headers"),
+        ('[submit] -> [submit.headers]\nKey = "a\\nb"\n[submit]', r"submit\.headers"),
+        ('[submit] -> [headers]\nAuthorization = "Bearer k"\n[submit]', r"credential"),
+        ('[submit] -> [credential]\nvariable = "lower"\n[submit]', r"credential\.variable"),
+        ('[submit] -> [credential]\nvariable = "KEY"\nvalue = "none"\n[submit]', r"credential\.value"),
+        ('[submit] -> [outputs]\nhosts = ["a/b"]\n[submit]', r"outputs\.hosts"),
+        ('[submit] -> [outputs]\nnetworks = ["10.0.0.1/8"]\n[submit]', r"outputs\.networks"),
         ('path = "/run" -> path = "//elsewhere"', r"submit\.path"),
         ('path = "/run" -> path = "http://elsewhere/"', r"submit\.path"),
         ('method = "POST" -> method = "BREW"', r"submit\.method"),
@@ -204,3 +208,84 @@ def test_an_unknown_preset_names_the_known_ones() -> None:
         TargetSpec(name="t", preset="nobody", base_url="http://host").build()
     for name in BUILT_IN_PRESETS:
         assert TargetSpec(name="t", preset=name, base_url="http://host").build().capabilities
+
+
+@pytest.mark.parametrize(
+    ("job_id", "path"),
+    [
+        ("https://queue.example/owner/app/requests/1", "/owner/app/requests/1/status"),
+        ("models/m/operations/7", "/models/m/operations/7/status"),
+        ("https://queue.example/../secrets", None),
+        ("a b", None),
+        ("x\r\nHost: y", None),
+        ("", None),
+    ],
+)
+def test_a_job_id_that_is_a_path_stays_at_the_target(tmp_path: Path, job_id: str, path: str | None) -> None:
+    preset = tmp_path / "provider.toml"
+    preset.write_text(PROVIDER.replace('path = "/run/$job_id"', 'path = "/$job_path/status"', 1))
+    target = AsyncJobTarget(load_preset(str(preset)))
+    if path is not None:
+        assert target.poll([("d", job_id)]).path == path
+        return
+    with pytest.raises(RunFailed, match="no path"):
+        target.parse(submit(target), answer({"id": job_id, "status": "IN_QUEUE"}))
+
+
+def with_params(tmp_path: Path, params: dict[str, Any], member: InputMember = MEMBER) -> Any:
+    text = PROVIDER.replace('path = "/run"', 'path = "/$params.model:run"', 1)
+    text = text.replace(
+        'body = { model = "$workflow", input = ["$input_uri"], ref = "$dispatch_id" }', 'body = "$params.all"'
+    )
+    preset = tmp_path / "provider.toml"
+    preset.write_text(text)
+    variant = Variant(VariantId.parse(VARIANT), "t", params)
+    return AsyncJobTarget(load_preset(str(preset))).submit("d", variant.id, variant, member)
+
+
+def test_parameters_choose_the_path_and_take_the_input_where_the_model_wants_it(tmp_path: Path) -> None:
+    file = tmp_path / "in put.png"
+    file.write_bytes(b"pixels")
+    member = InputMember("i", file.as_uri(), "0" * 64, 6, "c")
+    wanted = {"image": "$input_data_uri", "raw": ["$input_base64"], "kind": "$input_type", "text": "$100", "n": 3}
+    sent = with_params(tmp_path, {"model": "owner/m-1", "all": wanted}, member)
+    assert sent.path == "/owner/m-1:run"
+    assert json.loads(sent.body) == {
+        "image": "data:image/png;base64,cGl4ZWxz",
+        "raw": ["cGl4ZWxz"],
+        "kind": "image/png",
+        "text": "$100",
+        "n": 3,
+    }
+
+
+@pytest.mark.parametrize("model", [None, "", "../admin", "a b", "a\r\nb", 3, "a?b"])
+def test_a_path_parameter_that_is_missing_or_no_path_is_refused(tmp_path: Path, model: Any) -> None:
+    with pytest.raises(InputRefused, match="variant parameter model"):
+        with_params(tmp_path, {"model": model, "all": {}})
+
+
+@pytest.mark.parametrize(
+    ("member", "wanted", "why"),
+    [
+        (InputMember("i", "/no/such/file", "0" * 64, 1, "c"), "$input_base64", "can be read"),
+        (InputMember("i", "https://host/clip", "0" * 64, 1, "c"), "$input_base64", "a file"),
+        (InputMember("i", "/clip", "0" * 64, 2**30, "c"), "$input_data_uri", "at most"),
+    ],
+)
+def test_an_input_that_cannot_go_into_a_request_is_refused(
+    tmp_path: Path, member: InputMember, wanted: str, why: str
+) -> None:
+    with pytest.raises(InputRefused, match=why):
+        with_params(tmp_path, {"model": "m", "all": {"x": wanted}}, member)
+
+
+def test_a_text_input_has_to_be_text(tmp_path: Path) -> None:
+    file = tmp_path / "prompt.txt"
+    file.write_bytes("ein Berg, früh".encode())
+    member = InputMember("i", file.as_uri(), "0" * 64, 16, "c")
+    sent = with_params(tmp_path, {"model": "m", "all": {"prompt": "$input_text"}}, member)
+    assert json.loads(sent.body) == {"prompt": "ein Berg, früh"}
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputRefused, match="text file"):
+        with_params(tmp_path, {"model": "m", "all": {"prompt": "$input_text"}}, member)

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pointsman.dispatch import DriveInput, DrivePlan, Limits, TargetSpec, planned_dispatches, write_drive
+from pointsman.dispatch.downloads import NotAllowed
 from pointsman.dispatch.driver import Driver, Ending
+from pointsman.dispatch.outputs import Elsewhere
 from pointsman.dispatch.protocol import Request, Response
 from pointsman.dispatch.transport import Fetched, NoAnswer
 
@@ -56,6 +58,10 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._world.now_s
+
+
+def virtual_loop(world: World) -> asyncio.AbstractEventLoop:
+    return _VirtualLoop(world)
 
 
 @dataclass
@@ -106,6 +112,8 @@ class Service:
         dispatch_id = request.path.split("/")[3].replace("%3A", ":")
         if dispatch_id not in self.jobs:
             return _json(404, {"title": "no such job"})
+        if request.purpose == "poll":
+            return _json(200, self.document(dispatch_id))
         if self.document(dispatch_id)["status"] in ("queued", "leased"):
             self.jobs[dispatch_id][0].cancelled = True
         return _json(200, self.document(dispatch_id))
@@ -221,6 +229,13 @@ class Transport:
         return Fetched(hashlib.sha256(OUTPUT).hexdigest(), len(OUTPUT))
 
 
+class Nowhere:
+    """There is no other host."""
+
+    async def fetch(self, url: str, into: Path) -> Fetched | Response | NoAnswer:
+        raise NotAllowed(f"nothing may be fetched from {url}")
+
+
 def preset(folder: Path, **capabilities: bool | int) -> str:
     """The lab's preset with other capabilities."""
     import pointsman.dispatch.targets.preset as module
@@ -266,6 +281,7 @@ def carry_on(
     *,
     script: Callable[[Driver], None] | None = None,
     disk: Callable[[], Disk | SlowDisk] | None = None,
+    downloads: Elsewhere | None = None,
 ) -> Ending:
     """One era of the drive. `script` may arrange for things to happen while it runs. Raises `Crash`."""
     from pointsman.dispatch.plan import read_header
@@ -275,6 +291,7 @@ def carry_on(
             drive_dir,
             target=read_header(drive_dir).target.build(),
             transport=Transport(world, service),
+            downloads=downloads or Nowhere(),
             disk=disk() if disk is not None else Disk(world),
             ticks=world,
         )

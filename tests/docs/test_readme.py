@@ -43,8 +43,8 @@ class _Acme(BaseHTTPRequestHandler):
         self._answer(json.dumps({"id": "p1", "status": "starting"}).encode())
 
     def do_GET(self) -> None:
-        done = json.dumps({"id": "p1", "status": "succeeded", "error": None}).encode()
-        self._answer(b"frames" if self.path.endswith("/output") else done)
+        done = json.dumps({"id": "p1", "status": "succeeded", "error": None, "output": ["/files/p1.mp4"]}).encode()
+        self._answer(b"frames" if self.path == "/files/p1.mp4" else done)
 
     def log_message(self, format: str, *args: Any) -> None:
         return
@@ -76,6 +76,7 @@ def test_each_command_of_the_readme_does_what_it_says(
     lab_world: LabWorld, acme: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ACME_API_KEY", "a-key")
     clip = [
         imageio_ffmpeg.get_ffmpeg_exe(),
         "-v",
@@ -97,6 +98,11 @@ def test_each_command_of_the_readme_does_what_it_says(
         for one in (command for command in ours if "variants add" in command):
             set_enabled(lab_world.workspace(), shlex.split(one)[3], False)
     assert codes == dict.fromkeys(ours, 0)
+
+
+def test_ones_own_provider_takes_less_than_thirty_lines() -> None:
+    preset = next(text for kind, text in BLOCKS if kind == "toml")
+    assert len(preset.splitlines()) < 30
 
 
 def test_each_make_target_of_the_readme_exists() -> None:

@@ -7,20 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
-from urllib.parse import quote
 
 from pointsman.dispatch.protocol import Capabilities, Purpose, Request, Response, Update
-from pointsman.dispatch.targets.job_document import JobReader
-from pointsman.dispatch.targets.preset import Preset, RequestSection
-from pointsman.dispatch.targets.reading import as_text, compile_path, garbage
+from pointsman.dispatch.targets.job_document import JobReader, ResultReader
+from pointsman.dispatch.targets.preset import Preset
+from pointsman.dispatch.targets.reading import compile_path, garbage
+from pointsman.dispatch.targets.refusals import ErrorReader
+from pointsman.dispatch.targets.requests import RequestSection
+from pointsman.dispatch.targets.templates import SubmitBody, as_path, fill_headers, fill_path, substitute
 from pointsman.errors import RunFailed
 from pointsman.ids import RouteKey, VariantId
 from pointsman.model import InputMember, Variant
 
 _JSON = {"content-type": "application/json"}
 _NONE: Mapping[str, str] = {}
-_MARK = "\x00"
-_LONGEST_REASON = 200
 
 
 class AsyncJobTarget:
@@ -28,11 +28,18 @@ class AsyncJobTarget:
 
     def __init__(self, preset: Preset) -> None:
         self._preset = preset
-        self._capabilities = preset.capabilities.build()
+        self._capabilities = preset.build_capabilities()
         self._reader = JobReader(preset.job, preset.attempts) if preset.job is not None else None
+        self._result = ResultReader(preset.result) if preset.result is not None else None
+        self._errors = ErrorReader(preset.errors)
         self._jobs = compile_path(preset.poll.jobs if preset.poll else None)
         self._absent = compile_path(preset.poll.absent if preset.poll else None)
-        self._bodies: dict[tuple[VariantId | RouteKey, str], _Body] = {}
+        self._bodies: dict[tuple[VariantId | RouteKey, str], SubmitBody] = {}
+        sections = (preset.poll, preset.result, preset.cancel)
+        self._id_is_path = any("$job_path" in one.path for one in sections if one is not None)
+        off = preset.hidden_retries.off if preset.hidden_retries is not None else {}
+        self._bare = off or _NONE
+        self._with_body = {**_JSON, **off}
 
     @property
     def capabilities(self) -> Capabilities:
@@ -42,14 +49,16 @@ class AsyncJobTarget:
         self, dispatch_id: str, route: VariantId | RouteKey, variant: Variant | None, member: InputMember
     ) -> Request:
         section = self._preset.submit
+        path = fill_path(section.path, dispatch_id, None, variant.params if variant else None)
         if section.body is None:
-            return Request(section.method, _path(section, dispatch_id, None), (dispatch_id,), _NONE, None)
+            return Request(section.method, path, (dispatch_id,), fill_headers(section, dispatch_id, self._bare), None)
         # The body differs between dispatches of one route and input only in the dispatch id.
         key = (route, member.input_id)
         body = self._bodies.get(key)
         if body is None or body.variant is not variant or body.member is not member:
-            body = self._bodies[key] = _Body(section, route, variant, member)
-        return Request(section.method, _path(section, dispatch_id, None), (dispatch_id,), _JSON, body.of(dispatch_id))
+            body = self._bodies[key] = SubmitBody(section, route, variant, member)
+        headers = fill_headers(section, dispatch_id, self._with_body)
+        return Request(section.method, path, (dispatch_id,), headers, body.of(dispatch_id))
 
     def poll(self, jobs: Sequence[tuple[str, str | None]]) -> Request:
         section = self._preset.poll
@@ -59,6 +68,12 @@ class AsyncJobTarget:
         values = {"dispatch_ids": [job[0] for job in jobs], "job_ids": [job[1] for job in jobs if job[1] is not None]}
         return _request(section, dispatch_id, job_id, tuple(job[0] for job in jobs), values, "poll")
 
+    def result(self, dispatch_id: str, job_id: str | None) -> Request:
+        section = self._preset.result
+        if section is None:
+            raise AssertionError("a result at a target that has none")
+        return _request(section, dispatch_id, job_id, (dispatch_id,), {}, "result")
+
     def cancel(self, dispatch_id: str, job_id: str | None) -> Request:
         section = self._preset.cancel
         if section is None:
@@ -67,20 +82,28 @@ class AsyncJobTarget:
 
     def parse(self, sent: Request, got: Response) -> Sequence[Update]:
         """What the answer says, oldest knowledge first. Raises `RunFailed` with code `garbage_answer`."""
-        if sent.purpose == "submit":
-            if 200 <= got.status < 300:
-                if self._preset.submit.final:
-                    return (Update(sent.asks_for[0], "completed"),)
-            elif 300 <= got.status < 500:
-                return (Update(sent.asks_for[0], "refused", reason=_refusal(got)),)
-        elif got.status == 404 and len(sent.asks_for) == 1:
-            return (Update(sent.asks_for[0], "absent"),)
         if not 200 <= got.status < 300:
-            raise garbage(f"HTTP status {got.status}")
+            return (self._not_a_success(sent, got),)
+        if sent.purpose == "submit" and self._preset.submit.final and self._reader is None:
+            return (Update(sent.asks_for[0], "completed"),)
+        if sent.purpose == "cancel" and self._preset.cancel is not None and not self._preset.cancel.tells:
+            return ()
         document = _json(got.body)
+        if sent.purpose == "result" and self._result is not None:
+            return (self._result.read(document, sent.asks_for[0]),)
         if sent.purpose != "poll" or self._preset.poll is None or self._preset.poll.jobs is None:
             return (self._job(document, sent.asks_for),)
         return tuple(self._batch(document, sent.asks_for))
+
+    def _not_a_success(self, sent: Request, got: Response) -> Update:
+        if sent.purpose == "submit" and 300 <= got.status < 500:
+            return Update(sent.asks_for[0], "refused", reason=self._errors.reason(got))
+        if sent.purpose == "result":
+            refused = self._errors.is_refusal(got)
+            return Update(sent.asks_for[0], "refused" if refused else "failed", reason=self._errors.reason(got))
+        if got.status == 404 and sent.purpose != "submit" and len(sent.asks_for) == 1:
+            return Update(sent.asks_for[0], "absent")
+        raise garbage(f"HTTP status {got.status}")
 
     def _batch(self, document: Any, asked: tuple[str, ...]) -> Iterator[Update]:
         jobs = self._jobs(document)
@@ -103,62 +126,15 @@ class AsyncJobTarget:
         if self._reader is None:
             raise garbage("the preset has no [job] section")
         update = self._reader.read(document, asked[0] if len(asked) == 1 else None)
-        path = self._reader.output_path
-        if path is None or update.state != "completed":
+        if self._id_is_path and update.job_id is not None:
+            as_path(update.job_id)  # now, because requests are made where nobody expects garbage
+        if update.state != "completed":
             return update
-        return replace(update, output_path=_fill(path, update.dispatch_id, update.job_id))
-
-
-class _Body:
-    """The submit body of one route and input, cut where the dispatch id goes."""
-
-    __slots__ = ("member", "pieces", "variant")
-
-    def __init__(
-        self, section: RequestSection, route: VariantId | RouteKey, variant: Variant | None, member: InputMember
-    ) -> None:
-        self.variant = variant
-        self.member = member
-        pinned = route if isinstance(route, VariantId) else None
-        values: dict[str, Any] = {
-            "dispatch_id": _MARK,
-            "variant": str(pinned) if pinned else None,
-            "workflow": pinned.workflow if pinned else None,
-            "provider": pinned.provider if pinned else None,
-            "route_key": None if pinned else str(route),
-            "params": dict(variant.params) if variant else {},
-            "input_id": member.input_id,
-            "input_uri": member.uri,
-            "input_sha256": member.sha256,
-        }
-        text = json.dumps(_substitute(section.body, values), separators=(",", ":"))
-        self.pieces = [piece.encode() for piece in text.split(json.dumps(_MARK))]
-
-    def of(self, dispatch_id: str) -> bytes:
-        return (b'"%s"' % dispatch_id.encode()).join(self.pieces)
-
-
-def _substitute(template: Any, values: Mapping[str, Any]) -> Any:
-    """Fill `$name` strings in; a key whose value is None is left out."""
-    if isinstance(template, str) and template.startswith("$"):
-        return values.get(template[1:])
-    if isinstance(template, dict):
-        filled = {key: _substitute(value, values) for key, value in template.items()}
-        return {key: value for key, value in filled.items() if value is not None}
-    if isinstance(template, list):
-        return [_substitute(value, values) for value in template]
-    return template
-
-
-def _fill(path: str, dispatch_id: str, job_id: str | None) -> str:
-    if "$" not in path:
-        return path
-    filled = path.replace("$dispatch_id", quote(dispatch_id, safe=""))
-    return filled.replace("$job_id", quote(job_id, safe="")) if job_id is not None else filled
-
-
-def _path(section: RequestSection, dispatch_id: str, job_id: str | None) -> str:
-    return _fill(section.path, dispatch_id, job_id)
+        if self._result is not None:
+            return replace(update, wants_result=True)
+        if update.output_path is None:
+            return update
+        return replace(update, output_path=fill_path(update.output_path, update.dispatch_id, update.job_id))
 
 
 def _request(
@@ -169,11 +145,12 @@ def _request(
     values: Mapping[str, Any],
     purpose: Purpose,
 ) -> Request:
-    path = _path(section, dispatch_id, job_id)
+    path = fill_path(section.path, dispatch_id, job_id)
     if section.body is None:
-        return Request(section.method, path, asks_for, _NONE, None, purpose)
-    filled = _substitute(section.body, {"dispatch_id": dispatch_id, "job_id": job_id, **values})
-    return Request(section.method, path, asks_for, _JSON, json.dumps(filled, separators=(",", ":")).encode(), purpose)
+        return Request(section.method, path, asks_for, fill_headers(section, dispatch_id, _NONE), None, purpose)
+    filled = substitute(section.body, {"dispatch_id": dispatch_id, "job_id": job_id, **values})
+    body = json.dumps(filled, separators=(",", ":")).encode()
+    return Request(section.method, path, asks_for, fill_headers(section, dispatch_id, _JSON), body, purpose)
 
 
 def _json(body: bytes) -> Any:
@@ -182,18 +159,3 @@ def _json(body: bytes) -> Any:
         return json.loads(body, parse_float=Decimal)
     except (ValueError, RecursionError) as error:
         raise garbage("it is not JSON") from error
-
-
-def _refusal(got: Response) -> str:
-    """`http_<status>`, and the words of a problem document (RFC 9457) if there are any."""
-    reason = f"http_{got.status}"
-    try:
-        document = _json(got.body)
-    except RunFailed:
-        return reason
-    if isinstance(document, dict):
-        for name in ("detail", "title", "code"):
-            words = document.get(name)
-            if isinstance(words, str) and words:
-                return f"{reason}: {as_text(words, name)}"[:_LONGEST_REASON]
-    return reason

@@ -8,113 +8,90 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from pointsman.dispatch.protocol import Capabilities
+from pointsman.dispatch.targets.answers import AttemptsSection, ErrorsSection, JobSection, ResultSection
+from pointsman.dispatch.targets.policies import (
+    CapabilitiesSection,
+    HiddenRetriesSection,
+    OutputsSection,
+    RatesSection,
+)
+from pointsman.dispatch.targets.requests import (
+    CancelSection,
+    CredentialSection,
+    Headers,
+    PollSection,
+    SubmitSection,
+    check_headers,
+)
+from pointsman.dispatch.targets.section import Section
 from pointsman.errors import InputRefused, NotFound
-from pointsman.model import AttemptOutcome
 
 _BUILT_IN = Path(__file__).parent / "presets"
 BUILT_IN_PRESETS = tuple(sorted(path.stem for path in _BUILT_IN.glob("*.toml")))
 """Names of the presets that come with Pointsman."""
-_PATH = r"^/([!-.0-~][!-~]*)?$"
-"""Of visible ASCII characters, with one slash at the start: it cannot name another host nor break the request line."""
-JobState = Literal["submitted", "queued", "leased", "completed", "failed", "cancelled"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class CapabilitiesSection(_Section):
-    idempotent_submit: bool
-    status_by_dispatch_id: bool
-    batch_status: int = Field(ge=0, le=10_000)
-    cancel: bool
-    usage: bool
-    needs_executor_secret: bool
-
-    def build(self) -> Capabilities:
-        return Capabilities(**self.model_dump())
-
-
-class RequestSection(_Section):
-    method: Literal["GET", "POST", "DELETE"]
-    path: str = Field(pattern=_PATH)
-    body: dict[str, JsonValue] | None = None
-
-
-class SubmitSection(RequestSection):
-    final: bool = False
-    """A success answer is the end of the job: there is nothing to ask later."""
-
-
-class PollSection(RequestSection):
-    jobs: str | None = None
-    """Where the list of job documents is; None = the answer is one job document."""
-    absent: str | None = None
-    """Where the list of ids is that the target does not know."""
-
-
-class JobSection(_Section):
-    state: str
-    states: dict[str, JobState]
-    dispatch_id: str | None = None
-    """None = the document does not name the dispatch, it is the one asked for."""
-    job_id: str | None = None
-    reason: str | None = None
-    variant: str | None = None
-    generation: str | None = None
-    queue_ms: str | None = None
-    run_ms: str | None = None
-    started: str | None = None
-    ended: str | None = None
-    output_sha256: str | None = None
-    output_bytes: str | None = None
-    output_path: str | None = Field(default=None, pattern=_PATH)
-    """A path template, not an expression."""
-
-
-class UsageSection(_Section):
-    sku: str
-    product: tuple[str, ...] = Field(min_length=1)
-    basis: Literal["measured", "estimated"]
-
-
-class AttemptsSection(_Section):
-    list: str
-    number: str
-    provider: str
-    outcome: str
-    started: str
-    ended: str
-    outcomes: dict[str, AttemptOutcome]
-    usage: tuple[UsageSection, ...] = ()
-
-
-class Preset(_Section):
-    capabilities: CapabilitiesSection
+class Preset(Section):
+    capabilities: CapabilitiesSection = CapabilitiesSection()
+    credential: CredentialSection | None = None
+    headers: Headers = Field(default_factory=dict)
+    """Sent with every request to the target."""
+    rates: RatesSection = RatesSection()
+    hidden_retries: HiddenRetriesSection | None = None
+    outputs: OutputsSection = OutputsSection()
     submit: SubmitSection
     poll: PollSection | None = None
-    cancel: RequestSection | None = None
+    result: ResultSection | None = None
+    cancel: CancelSection | None = None
     job: JobSection | None = None
     attempts: AttemptsSection | None = None
+    errors: ErrorsSection = ErrorsSection()
 
     @model_validator(mode="after")
-    def _sections_match_capabilities(self) -> Preset:
-        if (self.capabilities.batch_status > 0) != (self.poll is not None):
+    def _sections_fit_together(self) -> Preset:
+        batch = self.batch_status
+        if (batch > 0) != (self.poll is not None):
             raise ValueError("a [poll] section belongs to capabilities.batch_status of 1 or more, and only there")
-        if self.capabilities.cancel != (self.cancel is not None):
-            raise ValueError("a [cancel] section belongs to capabilities.cancel = true, and only there")
         if self.submit.final != (self.poll is None):
             raise ValueError("without [poll] submit.final must be true, with it false")
         if self.poll is not None and self.job is None:
             raise ValueError("[poll] needs a [job] section")
-        if self.capabilities.batch_status > 1 and self.poll is not None and self.poll.jobs is None:
+        if batch > 1 and self.poll is not None and self.poll.jobs is None:
             raise ValueError("poll.jobs must say where the list of jobs is when batch_status is above 1")
+        if self.result is not None and self.poll is None:
+            raise ValueError("[result] needs a [poll] section")
+        if self.credential is not None and self.credential.header.lower() in {name.lower() for name in self.headers}:
+            raise ValueError(f"header {self.credential.header} is given twice: in [credential] and in [headers]")
+        if self.hidden_retries is not None:
+            check_headers(self.hidden_retries.off)
         return self
+
+    @property
+    def batch_status(self) -> int:
+        told = self.capabilities.batch_status
+        return told if told is not None else int(self.poll is not None)
+
+    def build_capabilities(self) -> Capabilities:
+        retries = self.hidden_retries
+        return Capabilities(
+            idempotent_submit=self.capabilities.idempotent_submit,
+            status_by_dispatch_id=self.capabilities.status_by_dispatch_id,
+            batch_status=self.batch_status,
+            cancel=self.cancel is not None,
+            usage=self.attempts is not None and bool(self.attempts.usage),
+            needs_executor_secret=self.capabilities.needs_executor_secret,
+            answer_is_job=self.submit.final and self.job is not None,
+            has_result=self.result is not None,
+            submits_per_s=self.rates.submits_per_s,
+            polls_per_s=self.rates.polls_per_s,
+            hidden_retries=retries.most if retries is not None and not retries.off else 0,
+            output_lifetime_s=self.outputs.lifetime_s,
+            answer_within_s=self.submit.answer_within_s,
+        )
 
 
 def load_preset(name: str) -> Preset:
@@ -130,4 +107,6 @@ def load_preset(name: str) -> Preset:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InputRefused(f"target preset {name}, {where or 'sections'}", first.get("input"), first["msg"]) from error
+        # What stands in a header may be a key that does not belong there.
+        shown = "(hidden)" if "headers" in where else first.get("input")
+        raise InputRefused(f"target preset {name}, {where or 'sections'}", shown, first["msg"]) from error

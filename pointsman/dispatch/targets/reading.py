@@ -93,6 +93,8 @@ def as_milliseconds(value: Any, what: str) -> float | None:
 def as_quantity(value: Any, what: str) -> Decimal | None:
     if value is None:
         return None
+    if isinstance(value, float):
+        value = Decimal(str(value))  # a literal in an expression: numbers of answers are read as Decimal
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool) and 0 <= value < 10**15:
         return Decimal(value)
     raise garbage(f"{what} is {value!r:.60}, not a number of 0 or more")

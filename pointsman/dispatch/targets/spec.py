@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pointsman.dispatch.protocol import DispatchTarget
 from pointsman.dispatch.targets.async_job import AsyncJobTarget
-from pointsman.dispatch.targets.preset import load_preset
+from pointsman.dispatch.targets.policies import Host, Network
+from pointsman.dispatch.targets.preset import Preset, load_preset
 
 
 class TargetSpec(BaseModel):
@@ -18,8 +19,20 @@ class TargetSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
-    preset: str = Field(min_length=1, description="a built-in preset (lab, fixed) or the path of a TOML file")
+    preset: str = Field(min_length=1, description="a built-in preset (e.g. lab) or the path of a TOML file")
     base_url: str
+    output_hosts: tuple[Host, ...] = Field(
+        default=(),
+        title="Output hosts",
+        description="hosts besides the preset's where outputs may lie; .example.com is that and all below it",
+        examples=[["my-bucket.s3.amazonaws.com"]],
+    )
+    output_networks: tuple[Network, ...] = Field(
+        default=(),
+        title="Output networks",
+        description="address ranges that are not public and where outputs may lie all the same",
+        examples=[["10.0.0.0/8"]],
+    )
 
     @field_validator("base_url")
     @classmethod
@@ -39,4 +52,8 @@ class TargetSpec(BaseModel):
 
     def build(self) -> DispatchTarget:
         """The adapter for this target. Raises `NotFound` or `InputRefused` for a bad preset."""
-        return AsyncJobTarget(load_preset(self.preset))
+        return AsyncJobTarget(self.open_preset())
+
+    def open_preset(self) -> Preset:
+        """Raises `NotFound` or `InputRefused`."""
+        return load_preset(self.preset)

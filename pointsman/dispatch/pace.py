@@ -1,0 +1,35 @@
+"""Keeping a rate limit: turns at even distances, so that no second ever holds more than are allowed."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+
+
+class Pace:
+    """A token bucket of one token over an injected clock. Without a limit every turn is free."""
+
+    def __init__(self, now_ns: Callable[[], int], per_s: float | None) -> None:
+        self._now_ns = now_ns
+        self._every_ns = math.ceil(1e9 / per_s) if per_s else 0
+        self._next_ns = -(10**18)
+
+    def take(self) -> bool:
+        """A turn now, if one is free."""
+        if not self._every_ns:
+            return True
+        now = self._now_ns()
+        if now < self._next_ns:
+            return False
+        self._next_ns = now + self._every_ns
+        return True
+
+    async def turn(self) -> None:
+        """Return when it is the caller's turn, in the order of asking. A cancelled wait loses its own."""
+        if self.take():
+            return
+        at_ns = self._next_ns
+        self._next_ns += self._every_ns
+        while (wait := at_ns - self._now_ns()) > 0:
+            await asyncio.sleep(wait / 1e9)
