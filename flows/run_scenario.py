@@ -59,6 +59,7 @@ def run_scenario(request: RunScenarioRequest) -> str:
         # As a step of another run the same command continues it; on its own nobody comes back for it.
         if request.parent_run_id is None:
             give_up_scenario(run_id)
+            report_scenario(run_id, return_state=True)  # the failure that is raised is the run's, not the report's
         raise
     check_ledger(run_id)
     report_scenario(run_id)

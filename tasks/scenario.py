@@ -12,7 +12,7 @@ from pointsman.scenario import (
     execute_run,
     give_up_run,
     plan_run,
-    scenario_report,
+    publish_report,
 )
 from tasks.bridging import cancelled, ignore
 from tasks.opening import executor_secret, open_target, open_workspace
@@ -70,4 +70,5 @@ def give_up_scenario(run_id: str) -> None:
 
 @task(name="report-scenario", **RECORD)
 def report_scenario(run_id: str) -> None:
-    record_report("scenario-report", scenario_report(open_workspace(), run_id))
+    """Write the report's files beside the ledger, and the artifact."""
+    record_report("scenario-report", publish_report(open_workspace(), run_id).report)

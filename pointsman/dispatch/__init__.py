@@ -22,6 +22,7 @@ from pointsman.dispatch.reading import (
     read_epoch,
     read_status,
     read_summary,
+    scan_dispatches,
 )
 from pointsman.dispatch.seconds import RunSeconds, Second, read_seconds
 from pointsman.dispatch.settling import settle
@@ -72,6 +73,7 @@ __all__ = [
     "read_seconds",
     "read_status",
     "read_summary",
+    "scan_dispatches",
     "settle",
     "write_drive",
 ]

@@ -34,15 +34,24 @@ def read_dispatches(drive_dir: Path) -> pl.DataFrame:
     return _read(drive_dir, DISPATCHES)
 
 
+def scan_dispatches(drive_dir: Path) -> pl.LazyFrame:
+    """The same rows, read when and as far as they are needed."""
+    return pl.scan_parquet(_closed(drive_dir) / DISPATCHES)
+
+
 def read_attempts(drive_dir: Path) -> pl.DataFrame:
     """One row per attempt and SKU of a closed drive; a null SKU says in `missing_reason` why there is no usage."""
     return _read(drive_dir, ATTEMPTS)
 
 
 def _read(drive_dir: Path, name: str) -> pl.DataFrame:
+    return pl.read_parquet(_closed(drive_dir) / name)
+
+
+def _closed(drive_dir: Path) -> Path:
     if read_summary(drive_dir) is None:
         raise NotFound("closed drive", str(drive_dir), "a drive whose dispatches have all ended")
-    return pl.read_parquet(drive_dir / name)
+    return drive_dir
 
 
 def read_counts(drive_dir: Path) -> tuple[int, JournalCounts, TargetCounts]:

@@ -70,7 +70,8 @@ def _render(section: Section) -> str:
     if isinstance(section, Text):
         return section.markdown.strip()
     if isinstance(section, Chart):
-        return f"{_heading(section.title)}![{escape_markdown(section.alt)}]({data_uri(section.svg)})"
+        picture = f"{_heading(section.title)}![{escape_markdown(section.alt)}]({data_uri(section.svg)})"
+        return f"{picture}\n\n{escape_markdown(section.caption)}" if section.caption else picture
     assert isinstance(section, Figures)
     lines = [f"- **{escape_markdown(name)}**: {escape_markdown(show(cell))}" for name, cell in section.pairs]
     return _heading(section.title) + "\n".join(lines)

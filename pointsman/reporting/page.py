@@ -26,6 +26,7 @@ td:first-child{white-space:nowrap}th{background:var(--shade);font-weight:600;ver
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}td.n{white-space:nowrap}td:not(.n){min-width:5.5rem}
 td.missing{color:var(--soft);font-style:italic;white-space:normal}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1.25rem}dt{color:var(--soft)}dd{margin:0}
+figure{margin:.5rem 0}figcaption{color:var(--soft);font-size:.9rem;max-width:54rem;margin-top:.25rem}
 img{max-width:100%;height:auto;background:#fff;border-radius:6px}
 code{background:var(--shade);padding:.1rem .3rem;border-radius:4px;font-size:.9em;overflow-wrap:anywhere}
 pre{background:var(--shade);padding:.75rem 1rem;border-radius:6px;overflow-x:auto}pre code{padding:0}
@@ -64,7 +65,8 @@ def _page(reports: Sequence[Report], title: str) -> Iterator[str]:
         links = (f'<li><a href="#r{n}">{html.escape(report.title)}</a></li>' for n, report in enumerate(reports, 1))
         yield f"<nav><ul>{''.join(links)}</ul></nav>"
     for n, report in enumerate(reports, 1):
-        yield f'<section id="r{n}">\n<h2>{html.escape(report.title)}</h2>\n{_prose(report.summary)}'
+        heading = "" if len(reports) == 1 and report.title == title else f"<h2>{html.escape(report.title)}</h2>\n"
+        yield f'<section id="r{n}">\n{heading}{_prose(report.summary)}'
         for section in report.sections:
             yield _section(section)
         yield "</section>"
@@ -76,7 +78,9 @@ def _section(section: Section) -> str:
         return _prose(section.markdown)
     heading = f"<h3>{html.escape(section.title)}</h3>\n" if section.title else ""
     if isinstance(section, Chart):
-        return f'{heading}<p><img src="{data_uri(section.svg)}" alt="{html.escape(section.alt)}"></p>'
+        image = f'<img src="{data_uri(section.svg)}" alt="{html.escape(section.alt)}">'
+        caption = f"<figcaption>{html.escape(section.caption)}</figcaption>" if section.caption else ""
+        return f"{heading}<figure>{image}{caption}</figure>"
     if isinstance(section, Figures):
         pairs = (f"<dt>{html.escape(name)}</dt><dd>{html.escape(show(cell))}</dd>" for name, cell in section.pairs)
         return f"{heading}<dl>{''.join(pairs)}</dl>"

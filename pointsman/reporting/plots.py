@@ -5,14 +5,11 @@ altair and vl-convert take a second to import, so each function imports them whe
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from pointsman.errors import InputRefused
 from pointsman.model import Missing, Number
 
 if TYPE_CHECKING:
@@ -21,9 +18,9 @@ if TYPE_CHECKING:
 _WIDTH, _HEIGHT = 620, 340
 _PADDING = {"left": 8, "top": 8, "right": 40, "bottom": 8}
 """More on the right: the widths of labels that reach over the edge are only estimated."""
-_POINTS_PER_PLOT = 1_500
 _LABELLED = 12
-_INK = "#1c2126"
+INK = "#1c2126"
+_FOR_READERS = re.compile(r' (?:aria-[a-z]+|role)="[^"]*"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +72,11 @@ def cost_quality(points: Sequence[CostQuality], frontier: Collection[str], *, co
     )
     above, below = (
         base.transform_filter(alt.datum.below == (dy > 0))
-        .mark_text(align="left", dx=8, dy=dy, fontSize=11, color=_INK)
+        .mark_text(align="left", dx=8, dy=dy, fontSize=11, color=INK)
         .encode(x=x, y=y, text="text:N")
         for dy in (-7, 11)
     )
-    return _svg(line + dots + above + below)
+    return to_svg(line + dots + above + below)
 
 
 def _place_names(rows: Sequence[dict[str, Any]]) -> None:
@@ -99,66 +96,41 @@ def _place_names(rows: Sequence[dict[str, Any]]) -> None:
         row["below"] = bool(near) and not near[-1]["below"]
 
 
-def lines(
-    series: Mapping[str, Sequence[tuple[float, float]]], *, x_title: str, y_title: str, log_y: bool = False
+def bars(
+    counted: Sequence[tuple[float, float, int]],
+    *,
+    x_title: str,
+    y_title: str,
+    log_x: bool = False,
+    width: int = _WIDTH,
+    height: int = _HEIGHT,
 ) -> str:
-    """Named series of (x, y) as lines. Long series are thinned evenly; points that are not finite are left out."""
+    """What was counted in ranges, each (from, to, count)."""
     import altair as alt
 
-    per_series = max(2, _POINTS_PER_PLOT // max(1, len(series)))
-    rows = [
-        {"series": name, "x": x, "y": y}
-        for name, points in series.items()
-        for x, y in _thin([(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)], per_series)
-        if y > 0 or not log_y
-    ]
+    rows = [{"from": float(low), "to": float(high), "count": int(count), "zero": 0} for low, high, count in counted]
+    scale = alt.Scale(type="log", nice=False) if log_x else alt.Scale(zero=False)
     chart = (
         alt.Chart(alt.InlineData(values=rows))
-        .mark_line()
+        .mark_rect(color="#0072b2", stroke="#ffffff", strokeWidth=0.5)
         .encode(
-            x=alt.X("x:Q", title=x_title, scale=alt.Scale(zero=False)),
-            y=alt.Y("y:Q", title=y_title, scale=alt.Scale(type="log" if log_y else "linear")),
-            color=alt.Color("series:N", title=None, sort=list(series), legend=alt.Legend(orient="top", labelLimit=280)),
+            x=alt.X("from:Q", title=x_title, scale=scale, axis=alt.Axis(labelOverlap="greedy", grid=False)),
+            x2="to:Q",
+            y=alt.Y("count:Q", title=y_title, axis=alt.Axis(tickCount=5, format=",~r")),
+            y2="zero:Q",
         )
     )
-    return _svg(chart)
+    return to_svg(chart, width=width, height=height)
 
 
-def histogram(values: Sequence[float], *, x_title: str, bins: int = 30) -> str:
-    """How many of `values` fall into each of `bins` equal ranges. Raises `InputRefused` when none is finite."""
-    import altair as alt
-
-    finite = np.asarray([value for value in values if math.isfinite(value)], dtype=float)
-    if not finite.size:
-        raise InputRefused("histogram values", list(values)[:3], "at least one finite number")
-    counts, edges = np.histogram(finite, bins=bins)
-    rows = [
-        {"from": float(low), "to": float(high), "count": int(count)}
-        for count, low, high in zip(counts, edges[:-1], edges[1:], strict=True)
-    ]
-    chart = (
-        alt.Chart(alt.InlineData(values=rows))
-        .mark_bar(color="#5b7fa6")
-        .encode(
-            x=alt.X("from:Q", title=x_title, scale=alt.Scale(zero=False)), x2="to:Q", y=alt.Y("count:Q", title="count")
-        )
-    )
-    return _svg(chart)
-
-
-def _thin(points: Sequence[tuple[float, float]], most: int) -> Sequence[tuple[float, float]]:
-    if len(points) <= most:
-        return points
-    return [points[round(index * (len(points) - 1) / (most - 1))] for index in range(most)]
-
-
-def _svg(chart: alt.Chart | alt.LayerChart) -> str:
+def to_svg(chart: alt.Chart | alt.LayerChart, *, width: int = _WIDTH, height: int = _HEIGHT) -> str:
+    """Draw a chart on white paper on purpose: dark text stays readable in the dark themes of both Prefect UIs."""
     import vl_convert
 
-    # White paper on purpose: dark text stays readable in the dark themes of both Prefect UIs.
     spec: dict[str, Any] = (
-        chart.properties(width=_WIDTH, height=_HEIGHT, padding=_PADDING)
-        .configure(background="#ffffff", font="sans-serif")
+        chart.properties(width=width, height=height, padding=_PADDING)
+        .configure(background="#ffffff", font="sans-serif", view={"stroke": None}, axis={"titlePadding": 10})
         .to_dict()
     )
-    return str(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))
+    # A picture in an <img> has no inner structure to a screen reader: what it shows is in its alternative text.
+    return _FOR_READERS.sub("", str(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])))

@@ -65,11 +65,12 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A picture as SVG text; `alt` says in words what it shows."""
+    """A picture as SVG text; `alt` says in words what it shows, `caption` (plain text) how to read it."""
 
     title: str
     svg: str
     alt: str
+    caption: str = ""
 
 
 @dataclass(frozen=True, slots=True)

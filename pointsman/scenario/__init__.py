@@ -7,6 +7,7 @@ from pointsman.scenario.load import LoadFigures, load_figures, p95_under_load
 from pointsman.scenario.loading import load_scenario, parse_scenario
 from pointsman.scenario.model import Scenario, Stage
 from pointsman.scenario.planning import plan_run
+from pointsman.scenario.publishing import Published, publish_report
 from pointsman.scenario.readings import aws_sources
 from pointsman.scenario.record import RunOutcome, RunRecord, list_runs, read_run, run_folder
 from pointsman.scenario.report import scenario_report
@@ -14,6 +15,7 @@ from pointsman.scenario.status import run_status
 
 __all__ = [
     "LoadFigures",
+    "Published",
     "RunOutcome",
     "RunRecord",
     "Scenario",
@@ -30,6 +32,7 @@ __all__ = [
     "parse_scenario",
     "plan_arrivals",
     "plan_run",
+    "publish_report",
     "read_run",
     "run_folder",
     "run_status",

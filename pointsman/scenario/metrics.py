@@ -63,25 +63,6 @@ def run_figures(dispatches: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def latency_over_time(dispatches: pl.DataFrame, *, points: int = 60) -> dict[str, list[tuple[float, float]]]:
-    """p50 and p95 in milliseconds by the second at which a dispatch was planned, in at most `points` equal spans."""
-    rows = dispatches.filter((pl.col("state") == "completed") & pl.col("total_ms").is_not_null())
-    series: dict[str, list[tuple[float, float]]] = {"p50": [], "p95": []}
-    if rows.is_empty():
-        return series
-    seconds = rows["planned_ns"].to_numpy() / 1e9
-    latencies = rows["total_ms"].to_numpy()
-    span = max(1.0, np.ceil((float(seconds.max()) + 1) / points))
-    of_span = (seconds // span).astype(np.int64)
-    for index in np.unique(of_span):
-        inside = latencies[of_span == index]
-        for name, q in (("p50", 0.5), ("p95", 0.95)):
-            value = percentile(inside, q)
-            assert value is not None
-            series[name].append((float((index + 0.5) * span), value))
-    return series
-
-
 def completed_ms(rows: pl.DataFrame, column: str) -> npt.NDArray[np.float64]:
     """The known values of a time column among the completed dispatches."""
     known = rows.filter(pl.col("state") == "completed")[column].drop_nulls()

@@ -1,16 +1,20 @@
-"""The report of one run: what was offered, what came of it, stage by stage and over time."""
+"""The report of one run: what was offered, what came of it, over time and stage by stage, and whether it held."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from pointsman.dispatch import read_dispatches
 from pointsman.ids import VariantId
 from pointsman.model import Missing
-from pointsman.reporting import Cell, Chart, Figures, Report, Section, Table, Text, escape_markdown, lines
-from pointsman.scenario.metrics import latency_over_time
-from pointsman.scenario.record import RunRecord, read_run, run_folder
+from pointsman.reporting import Band, Cell, Figures, Report, Section, Table, Text, escape_markdown
+from pointsman.scenario.assessment import Check, assess
+from pointsman.scenario.charts import run_charts
+from pointsman.scenario.ledger import scan_ledger
+from pointsman.scenario.model import Scenario
+from pointsman.scenario.record import RunRecord, read_run, run_scenario
+from pointsman.scenario.series import Distribution, RunSeries, run_series
 from pointsman.scenario.status import run_status
 from pointsman.workspace import Workspace
 
@@ -26,46 +30,58 @@ _STAGE_COLUMNS = (
     ("p95 ms", "p95_ms"),
     ("p99 ms", "p99_ms"),
 )
+_SIGNS = {"passed": "✓", "failed": "✗", "not measured": "–"}
+_TIMES = {
+    "total_ms": "from the planned time (corrected)",
+    "raw_total_ms": "from sending (raw)",
+    "queue_ms": "in the target's queue",
+    "run_ms": "running at the target",
+    "lateness_ms": "lateness of sending",
+}
 
 
 def scenario_report(ws: Workspace, run_id: str) -> Report:
-    """Figures, a table per stage and latency over time. Of a run that has not ended, what is known so far.
+    """Verdicts, a run over time, its latencies, stages, faults and gaps. Of a run that has not ended, what is known.
 
     Raises `NotFound`.
     """
     record = read_run(ws, run_id)
-    status = run_status(ws, run_id)
-    counts, p95, lateness = status["counts"], status["p95"], status["lateness"]
-    sections: list[Section] = [
-        Figures(
-            [
-                ("p95 from the planned time, ms", _cell(p95, "total_ms")),
-                ("p95 in the target's queue, ms", _cell(p95, "queue_ms")),
-                ("p95 of running, ms", _cell(p95, "run_ms")),
-                ("lateness of sending p50, ms", _cell(lateness, "p50")),
-                ("lateness of sending p99, ms", _cell(lateness, "p99")),
-                ("lateness of sending at most, ms", _cell(lateness, "max")),
-                ("seed", record.seed),
-                ("scenario", record.scenario_id),
-                ("results", record.results_path),
-            ],
-            title="Latency and lateness",
-        ),
+    return build_report(record, run_scenario(ws, record), run_status(ws, run_id), read_series(ws, record))
+
+
+def read_series(ws: Workspace, record: RunRecord) -> RunSeries | Missing:
+    """The run over time from its ledger, which is there once the run has ended in order."""
+    if "interruptions" not in record.metrics_json:
+        return Missing(f"the run is {record.status}; its ledger is closed when it ends")
+    return run_series(scan_ledger(ws, record))
+
+
+def build_report(
+    record: RunRecord, scenario: Scenario, status: Mapping[str, Any], series: RunSeries | Missing
+) -> Report:
+    """The same from what was read before."""
+    checks = assess(status, record.metrics_json)
+    sections: list[Section] = [_checks(checks)]
+    if isinstance(series, Missing):
+        sections.append(Text(escape_markdown(f"The run over time is {series}.")))
+    else:
+        sections += run_charts(series, bands=_bands(record, series.until_s), stages=_starts(scenario))
+        sections.append(_distributions(series))
+    sections.append(
         Table(
             [title for title, _ in _STAGE_COLUMNS],
             [[_cell(stage, name) for _, name in _STAGE_COLUMNS] for stage in status["stages"]],
             title="Stages",
-        ),
-        Figures([(name.replace("_", " "), count) for name, count in counts.items()], title="Dispatches"),
-    ]
-    if "interruptions" in record.metrics_json:
-        sections += _over_time(ws, record)
-    return Report(
-        title=f"Load: {VariantId.parse(record.variant_id).label}", summary=_summary(record, status), sections=sections
+        )
     )
+    sections += [*_faults(status["stages"]), *_interruptions(record)]
+    counts = [(name.replace("_", " "), count) for name, count in status["counts"].items()]
+    sections += [Figures(counts, title="Dispatches"), _about(record, scenario)]
+    title = f"Load: {VariantId.parse(record.variant_id).label}"
+    return Report(title=title, summary=_summary(record, status, checks), sections=sections)
 
 
-def _summary(record: RunRecord, status: Mapping[str, Any]) -> str:
+def _summary(record: RunRecord, status: Mapping[str, Any], checks: Sequence[Check]) -> str:
     counts, p95 = status["counts"], status["p95"]["total_ms"]
     said = f"Run {record.status}: {counts['completed']} of {counts['planned']} dispatches completed"
     said += f", p95 {p95:.0f} ms from the planned time." if p95 is not None else "."
@@ -75,41 +91,137 @@ def _summary(record: RunRecord, status: Mapping[str, Any]) -> str:
     stop = status["runner"].get("stop")
     if stop:
         said += f" Stopped by {stop['who']} at {stop['when']}: {stop['reason']}."
+    failed = [check.name for check in checks if check.verdict == "failed" and check.group != "run"]
+    if failed:
+        said += f" Not so: {'; '.join(failed)}."
     return escape_markdown(said)
 
 
-def _over_time(ws: Workspace, record: RunRecord) -> list[Section]:
-    sections: list[Section] = []
-    interruptions = record.metrics_json["interruptions"]
-    if interruptions:
-        sections.append(
-            Table(
-                ["last heard of after s", "continued after s", "next dispatch", "sent and not known"],
+def _checks(checks: Sequence[Check]) -> Table:
+    rows: list[list[Cell]] = [
+        [check.name, f"{_SIGNS[check.verdict]} {check.verdict}", check.asked, check.found] for check in checks
+    ]
+    return Table(["check", "verdict", "what must hold", "what was found"], rows, title="Verdicts")
+
+
+def _distributions(series: RunSeries) -> Table:
+    columns = ("p50", "p90", "p95", "p99", "p999")
+    rows: list[list[Cell]] = []
+    for name, title in _TIMES.items():
+        found = series.distributions.get(name)
+        if isinstance(found, Distribution):
+            rows.append([title, found.count, found.mean, *(found.quantiles[one] for one in columns), found.largest])
+        else:
+            why = "the target does not tell" if name in ("queue_ms", "run_ms") else "nothing of the kind happened"
+            rows.append([title, 0, *[Missing(why)] * (len(columns) + 2)])
+    return Table(["time, ms", "count", "mean", "p50", "p90", "p95", "p99", "p99.9", "largest"], rows, title="Times")
+
+
+def _starts(scenario: Scenario) -> list[tuple[float, str]]:
+    found, at_us = [], 0
+    for stage, segment in zip(scenario.stages, scenario.segments, strict=True):
+        found.append((at_us / 1e6, stage.name))
+        at_us += segment.us
+    return found
+
+
+def _bands(record: RunRecord, until_s: float) -> list[Band]:
+    """Faults and interruptions, in seconds after the run's epoch."""
+    metrics = record.metrics_json
+    epoch = datetime.fromisoformat(metrics["epoch"])
+
+    def seconds(at: str | None, unknown: float) -> float:
+        return unknown if at is None else (datetime.fromisoformat(at) - epoch).total_seconds()
+
+    faults = [
+        Band(seconds(fault["started_at"], 0.0), seconds(fault.get("ended_at"), until_s), f"fault: {stage['name']}")
+        for stage in metrics["stages"]
+        if (fault := stage.get("fault")) and fault.get("started_at")
+    ]
+    gaps = [Band(gap["after_s"], gap["resumed_s"], "interrupted", "gap") for gap in metrics["interruptions"]]
+    return faults + gaps
+
+
+def _faults(stages: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
+    rows: list[list[Cell]] = []
+    for stage in stages:
+        if not (fault := stage.get("fault")):
+            continue
+        effect: Mapping[str, Any] = fault.get("effect") or {}
+        rows.append(
+            [
+                str(stage["name"]),
+                str(fault.get("method", "")),
+                str(fault.get("state", "")),
+                ", ".join(fault.get("target_instance_ids") or ()) or Missing("no instance is known"),
+                _delta(effect, "p95_delta_ms", 1, " ms"),
+                _delta(effect, "failure_rate_delta", 100, " points"),
+                _number(effect, "time_to_detection_s"),
+                _number(effect, "time_to_recovery_s"),
+            ]
+        )
+    columns = [
+        "stage",
+        "method",
+        "state",
+        "instances",
+        "p95 delta",
+        "failure rate delta",
+        "seen after s",
+        "over after s",
+    ]
+    if rows:
+        yield Table(columns, rows, title="Faults")
+
+
+def _delta(effect: Mapping[str, Any], name: str, scale: float, unit: str) -> Cell:
+    """Value and interval of what a fault changed against the control window before it."""
+    found = effect.get(name)
+    if found is None:
+        return _unknown(effect, name)
+    value, low, high = (found[part] * scale for part in ("value", "low", "high"))
+    return f"{value:+.4g}{unit} ({low:+.4g} to {high:+.4g})"
+
+
+def _number(effect: Mapping[str, Any], name: str) -> Cell:
+    found: float | None = effect.get(name)
+    return _unknown(effect, name) if found is None else found
+
+
+def _unknown(effect: Mapping[str, Any], name: str) -> Missing:
+    return Missing(str(effect.get("missing", {}).get(name, "the run ended before its effect could be seen")))
+
+
+def _interruptions(record: RunRecord) -> Iterator[Section]:
+    gaps = record.metrics_json.get("interruptions")
+    if gaps:
+        yield Table(
+            ["last heard of after s", "continued after s", "next dispatch", "sent and not known"],
+            [
                 [
-                    [
-                        gap["after_s"],
-                        gap["resumed_s"],
-                        "none was left" if gap["first_seq"] is None else gap["first_seq"],
-                        gap["unsettled"],
-                    ]
-                    for gap in interruptions
-                ],
-                title="Interruptions",
-            )
+                    gap["after_s"],
+                    gap["resumed_s"],
+                    "none was left" if gap["first_seq"] is None else gap["first_seq"],
+                    gap["unsettled"],
+                ]
+                for gap in gaps
+            ],
+            title="Interruptions",
         )
-    series = latency_over_time(read_dispatches(run_folder(ws, record)))
-    if series["p95"]:
-        worst_at, worst = max(series["p95"], key=lambda point: point[1])
-        sections.append(
-            Chart(
-                title="Latency over time",
-                svg=lines(series, x_title="planned at, s", y_title="ms from the planned time"),
-                alt=f"p50 and p95 by planned time; the worst p95 is {worst:.0f} ms at {worst_at:.0f} s",
-            )
-        )
-    else:
-        sections.append(Text("Nothing completed, so there is no latency to draw."))
-    return sections
+
+
+def _about(record: RunRecord, scenario: Scenario) -> Figures:
+    return Figures(
+        [
+            ("run", record.id),
+            ("variant", record.variant_id),
+            ("environment", record.environment_id),
+            ("scenario", f"{record.scenario_id}, {scenario.duration_s:g} s of arrivals"),
+            ("seed", record.seed),
+            ("results", record.results_path),
+        ],
+        title="Behind it",
+    )
 
 
 def _cell(figures: Mapping[str, Any], name: str) -> Cell:

@@ -30,7 +30,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
         "execution": ("drive", "settle", "read_epoch"),
         "conclusion": ("read_dispatches",),
         "status": ("read_status",),
-        "report": ("read_dispatches",),
+        "ledger": ("scan_dispatches",),
         "load": ("read_dispatches",),
     }.items():
         for name in names:

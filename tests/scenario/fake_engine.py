@@ -158,6 +158,9 @@ class FakeEngine:
                 pl.when(sent).then(20.0).alias("queue_ms"),
                 pl.when(sent).then(60.0).alias("run_ms"),
                 pl.when(sent).then(80.0 + pl.col("seq")).alias("total_ms"),
+                pl.when(sent).then(78.0 + pl.col("seq")).alias("raw_total_ms"),
+                pl.when(sent).then(pl.col("sent_ns") + 1_000_000).alias("ack_ns"),
+                pl.when(sent).then(pl.col("sent_ns") + (78 + pl.col("seq")) * 1_000_000).alias("done_ns"),
             )
             .filter(pl.col("seq") != (-1 if self.drop_row is None else self.drop_row))
         )
@@ -173,6 +176,9 @@ class FakeEngine:
             times = Sketch([90.0] * sent)
             found.append(Second(at, 0, {"sent": sent, "completed": sent}, 0, 0, times, times, times, times))
         return found
+
+    def scan_dispatches(self, drive_dir: Path) -> pl.LazyFrame:
+        return self.read_dispatches(drive_dir).lazy()
 
     def _journal(self, drive_dir: Path) -> Journal:
         if drive_dir not in self.journals:

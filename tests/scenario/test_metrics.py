@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 
 from pointsman.scenario import Scenario, Stage, plan_arrivals
-from pointsman.scenario.metrics import latency_over_time, run_figures, stage_figures, with_missing
+from pointsman.scenario.metrics import run_figures, stage_figures, with_missing
 
 SECOND = 10**9
 SCENARIO = Scenario(
@@ -101,21 +100,6 @@ def test_percentiles_are_values_that_occurred() -> None:
     values = [float(value) for value in range(1, 101)]
     stage = figures(ledger(*({"total_ms": value} for value in values)))[0]
     assert (stage["p50_ms"], stage["p95_ms"], stage["p99_ms"]) == (50.0, 95.0, 99.0)
-
-
-def test_latency_over_time_follows_the_planned_second() -> None:
-    rows = [
-        {"planned_ns": second * SECOND, "total_ms": 10.0 + second + extra} for second in range(3) for extra in (0, 100)
-    ]
-    series = latency_over_time(ledger(*rows, {"planned_ns": SECOND, "state": "failed", "total_ms": 9e9}))
-    assert series["p50"] == [(0.5, 10.0), (1.5, 11.0), (2.5, 12.0)]
-    assert series["p95"] == [(0.5, 110.0), (1.5, 111.0), (2.5, 112.0)]
-
-
-def test_a_long_run_is_drawn_with_a_bounded_number_of_points() -> None:
-    rows = [{"planned_ns": int(at) * SECOND} for at in np.linspace(0, 86_000, 500)]
-    assert len(latency_over_time(ledger(*rows))["p95"]) <= 60
-    assert latency_over_time(ledger(unsent(0, "dropped"))) == {"p50": [], "p95": []}
 
 
 def test_reasons_stand_beside_nulls_only() -> None:

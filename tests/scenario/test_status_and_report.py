@@ -10,7 +10,7 @@ import pytest
 from pointsman.errors import DependencyDown, NotFound
 from pointsman.ids import VariantId
 from pointsman.model import Missing, Variant
-from pointsman.reporting import Chart, Figures, Table, to_html, to_markdown
+from pointsman.reporting import Chart, Table, to_html, to_markdown
 from pointsman.scenario import (
     LoadFigures,
     cancel_run,
@@ -109,9 +109,12 @@ def test_the_report_of_a_run_that_did_nothing_says_not_measured_and_why(ws: Work
     assert "Run created: 0 of 16" in before.summary
     assert r"Stopped by tester" in report.summary
     assert r"wrong \*seed\*" in report.summary
-    figures = next(section for section in report.sections if isinstance(section, Figures))
-    assert dict(figures.pairs)["p95 from the planned time, ms"] == Missing("no dispatch completed with a known time")
-    assert "Nothing completed" in to_markdown(report)
+    text = to_markdown(report)
+    assert "| from the planned time (corrected) | 0 | not measured (nothing of the kind happened)" in text
+    assert "| dispatches left on time | – not measured |" in text
+    assert "its ledger is closed when it ends" in to_markdown(before)
+    assert "Nothing was sent" in text
+    assert "Nothing completed" in text
 
 
 def test_the_report_of_a_failed_run_says_why_and_what_to_do(ws: Workspace, engine: FakeEngine) -> None:
