@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pointsman.ids import benchmark_id
 from tasks.benchmark import collect_matrix, plan_matrix, report_matrix, run_round, unfinished_rounds
 from tasks.checks import check_run_items
-from tasks.economics import check_budget
+from tasks.economics import check_budget, check_month, record_spending
 
 
 class BenchmarkMatrixRequest(BaseModel):
@@ -44,6 +44,7 @@ def benchmark_matrix(request: BenchmarkMatrixRequest) -> str:
     """Returns the benchmark id (`bm_<uuid>`)."""
     run_id = request.run_id or flow_run.id
     bm_id = benchmark_id(run_id)
+    check_month(bm_id)
     plan_matrix(
         bm_id,
         parent_run_id=run_id,
@@ -60,5 +61,6 @@ def benchmark_matrix(request: BenchmarkMatrixRequest) -> str:
             check_budget(bm_id, request.price_book, request.budget_usd)
     check_run_items(bm_id)
     collect_matrix(bm_id)
+    record_spending(bm_id, request.price_book)
     report_matrix(bm_id)
     return bm_id

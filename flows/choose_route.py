@@ -94,6 +94,7 @@ def choose_route(request: ChooseRouteRequest) -> RouteChoice:
                 variant=variant,
                 input_set=request.input_set,
                 seed=request.seed,
+                price_book=request.price_book,
                 run_id=scenario_run_id,
                 parent_run_id=run.run_id,
             )

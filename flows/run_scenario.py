@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pointsman.errors import PointsmanError
 from pointsman.scenario import Scenario
 from tasks.checks import check_ledger
+from tasks.safety import admit_scenario, await_decision, may_start, price_scenario
 from tasks.scenario import drive_scenario, give_up_scenario, plan_scenario, report_scenario
 
 
@@ -26,6 +27,9 @@ class RunScenarioRequest(BaseModel):
         json_schema_extra={"position": 1},
     )
     input_set: str = Field(title="Input set", description="Id of a registered input set.", max_length=64)
+    price_book: str = Field(
+        "default", title="Price book", description="Name of a saved price book block: what the run will cost."
+    )
     seed: int = Field(1, title="Seed", description="Fixes arrivals and the order of inputs.", ge=0, lt=2**31)
     run_id: str | None = Field(
         None,
@@ -45,6 +49,7 @@ def _name() -> str:
 def run_scenario(request: RunScenarioRequest) -> str:
     """Returns the id of the load-test run."""
     run_id = request.run_id or flow_run.id
+    may_start()
     plan_scenario(
         run_id,
         parent_run_id=request.parent_run_id,
@@ -53,14 +58,21 @@ def run_scenario(request: RunScenarioRequest) -> str:
         variant_id=request.variant,
         input_set_id=request.input_set,
     )
+    admission = admit_scenario(run_id, input_set_id=request.input_set, price_book=request.price_book)
+    while admission.state == "waiting":
+        await_decision(admission)
+        admission = admit_scenario(run_id, input_set_id=request.input_set, price_book=request.price_book)
     try:
         drive_scenario(run_id)
     except PointsmanError:
         # As a step of another run the same command continues it; on its own nobody comes back for it.
         if request.parent_run_id is None:
             give_up_scenario(run_id)
+        price_scenario(run_id, price_book=request.price_book)
+        if request.parent_run_id is None:
             report_scenario(run_id, return_state=True)  # the failure that is raised is the run's, not the report's
         raise
+    price_scenario(run_id, price_book=request.price_book)
     check_ledger(run_id)
     report_scenario(run_id)
     return run_id

@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict
 
 from pointsman import economics
 from pointsman.decision import conclude, hud_report, plans_for_benchmark, read_hud
-from pointsman.economics import ensure_within_budget
+from pointsman.economics import ensure_month_not_spent, ensure_within_budget, record_matrix_spending
+from pointsman.safety import Limits
+from pointsman.settings import load_settings
 from tasks.opening import open_price_book, open_workspace
 from tasks.policies import ONCE, RECORD
 from tasks.quality import judge_identities
@@ -75,3 +77,14 @@ def report_hud(verdict_id: str) -> None:
 def check_budget(bm_id: str, price_book: str, budget_usd: float) -> None:
     """Refuse to go on when the attempts so far cost more than the budget."""
     ensure_within_budget(open_workspace(), bm_id, open_price_book(price_book), Decimal(str(budget_usd)))
+
+
+@task(name="check-month", **ONCE)
+def check_month(bm_id: str) -> None:
+    """Refuse to start when the money of the month is spent."""
+    ensure_month_not_spent(open_workspace(), bm_id, Limits.of(load_settings()))
+
+
+@task(name="record-spending", **RECORD)
+def record_spending(bm_id: str, price_book: str) -> None:
+    record_matrix_spending(open_workspace(), bm_id, open_price_book(price_book))

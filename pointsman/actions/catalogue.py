@@ -54,6 +54,12 @@ _EVENTS = (
         "Somebody asked a load-test run to stop.",
     ),
     EventType(
+        "approval_requested",
+        "warn",
+        "pointsman approve {approval_id}",
+        "A run waits until somebody other than its requester agrees to what it may cost.",
+    ),
+    EventType(
         "load_test_rate_missed",
         "warn",
         "pointsman scenario status {run_id}",
@@ -80,8 +86,8 @@ _EVENTS = (
     EventType(
         "budget_exceeded",
         "critical",
-        "pointsman benchmark show {context}",
-        "The measured cost passed the declared budget, so the matrix was stopped.",
+        "pointsman logs --run {run_id}",
+        "A run cost, or would cost, more than was allowed for it or for the month, so it was stopped or not started.",
     ),
     EventType(
         "quality_evaluation_fallback",

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pointsman.benchmark.matrix import Cell, plan_cells
     from pointsman.benchmark.outcomes import ARTIFACT_TYPE
     from pointsman.benchmark.registry import (
+        environment_kind,
         list_variants,
         register_effect_revision,
         register_environment,
@@ -38,6 +39,7 @@ __all__ = [
     "RoundOutcome",
     "cancel_matrix",
     "create_matrix",
+    "environment_kind",
     "fail_matrix",
     "finish_matrix",
     "import_inputs",
@@ -68,6 +70,7 @@ _HOMES = {
     "registry": (
         "list_variants",
         "register_effect_revision",
+        "environment_kind",
         "register_environment",
         "register_variants",
         "set_enabled",

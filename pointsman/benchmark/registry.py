@@ -105,6 +105,16 @@ def register_effect_revision(ws: Workspace, revision_id: str, *, name: str, medi
     return _register(ws, tables.effect_revisions, revision_id, identity, {"created_at": ws.clock.now()})
 
 
+def environment_kind(ws: Workspace, environment_id: str) -> EnvironmentKind | None:
+    """What kind of environment a variant's `env` names; None for one that was not registered."""
+    environments = tables.execution_environments
+    with ws.database.connect() as connection:
+        kind: EnvironmentKind | None = connection.execute(
+            sa.select(environments.c.kind).where(environments.c.id == environment_id)
+        ).scalar()
+    return kind
+
+
 def register_environment(
     ws: Workspace, environment_id: str, *, name: str, kind: EnvironmentKind, aliases: Sequence[str] = ()
 ) -> bool:

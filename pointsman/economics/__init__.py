@@ -1,9 +1,10 @@
 """Prices and money: the dated price book, what each cell cost, the waterfall, the measurements a verdict rests on."""
 
-from pointsman.economics.budget import ensure_within_budget
+from pointsman.economics.budget import ensure_month_not_spent, ensure_within_budget, record_matrix_spending
 from pointsman.economics.cells import PricedCell, price_cells, price_missing
 from pointsman.economics.entries import PriceEntry
-from pointsman.economics.experiment import ExperimentCost, experiment_cost, load_cost
+from pointsman.economics.experiment import ExperimentCost, experiment_cost, load_cost, price_load_run
+from pointsman.economics.forecast import forecast_load
 from pointsman.economics.measurements import measurements
 from pointsman.economics.price_book import PriceBook, PriceBookSpec, list_prices, register
 from pointsman.economics.pricing import margin, per_delivered_view, per_success, total
@@ -16,8 +17,10 @@ __all__ = [
     "PriceEntry",
     "PricedCell",
     "Waterfall",
+    "ensure_month_not_spent",
     "ensure_within_budget",
     "experiment_cost",
+    "forecast_load",
     "list_prices",
     "load_cost",
     "margin",
@@ -25,7 +28,9 @@ __all__ = [
     "per_delivered_view",
     "per_success",
     "price_cells",
+    "price_load_run",
     "price_missing",
+    "record_matrix_spending",
     "register",
     "total",
     "waterfalls",

@@ -1,4 +1,4 @@
-"""The budget of a measurement: what its attempts have cost so far against what may be spent."""
+"""The budget of a matrix: what its attempts have cost so far against what may be spent on it, and in the month."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pointsman.economics.cells import price_cells
 from pointsman.economics.experiment import experiment_cost
 from pointsman.economics.price_book import PriceBook
 from pointsman.errors import GuardRefused
-from pointsman.model import Missing
+from pointsman.model import Missing, Number
+from pointsman.safety import Limits, month_of, record_spending, spent_in_month
 from pointsman.workspace import Workspace
 
 
@@ -23,10 +24,39 @@ def ensure_within_budget(ws: Workspace, benchmark_id: str, book: PriceBook, budg
     spent = experiment_cost(ws, benchmark_id, cells, book).total
     if not isinstance(spent, Missing) and spent <= budget_usd:
         return spent
-    ActionLog(ws).record("budget_exceeded", context=benchmark_id, spent_usd=spent, budget_usd=budget_usd)
+    ActionLog(ws).record(
+        "budget_exceeded", run_id=benchmark_id, context=benchmark_id, spent_usd=spent, budget_usd=budget_usd
+    )
     shown = str(spent) if isinstance(spent, Missing) else f"{spent:.6f} USD"
     raise GuardRefused(
         f"Spent {shown} of a budget of {budget_usd} USD; the matrix was stopped.",
         instruction=f"pointsman benchmark show {benchmark_id}",
         code="budget_exceeded",
     )
+
+
+def ensure_month_not_spent(ws: Workspace, benchmark_id: str, limits: Limits) -> None:
+    """Raises `GuardRefused`, after logging `budget_exceeded`, when the money of the calendar month (UTC) is spent."""
+    month = month_of(ws.clock.now())
+    spent = spent_in_month(ws, month)
+    if spent < limits.month_usd:
+        return
+    ActionLog(ws).record(
+        "budget_exceeded", run_id=benchmark_id, context=benchmark_id, spent_usd=spent, budget_usd=limits.month_usd
+    )
+    raise GuardRefused(
+        f"Of {limits.month_usd} USD for {month}, {spent:.2f} are spent or set aside; no matrix is started.",
+        instruction="Wait for the next month, or raise POINTSMAN_MAX_MONTH_USD where the run is executed.",
+        code="over_month_budget",
+    )
+
+
+def record_matrix_spending(ws: Workspace, benchmark_id: str, book: PriceBook) -> Number:
+    """Count what the matrix's attempts cost for the month in which that is first asked; returns it, in USD.
+
+    What is not known counts nothing, with the reason beside it: nothing was set aside for a matrix.
+    """
+    cells = price_cells(ws, benchmark_id, book, deliveries_per_output=0)
+    usd = experiment_cost(ws, benchmark_id, cells, book).matrix
+    record_spending(ws, benchmark_id, usd)
+    return usd

@@ -10,12 +10,14 @@ from typing import Any
 import polars as pl
 import sqlalchemy as sa
 
-from pointsman.dispatch import read_attempts
+from pointsman.dispatch import read_attempts, read_summary
 from pointsman.economics.cells import NEVER_SENT, PricedCell
 from pointsman.economics.price_book import PriceBook
 from pointsman.economics.pricing import total, usage_cost
 from pointsman.errors import NotFound
 from pointsman.model import Missing, Number
+from pointsman.safety import settle_spending
+from pointsman.scenario import NOT_PRICED, read_run, run_folder, with_missing
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
 
@@ -54,6 +56,25 @@ def load_cost(attempts: pl.DataFrame, book: PriceBook) -> Number:
     """
     rows = attempts.select("provider", "outcome", "started", "sku", "quantity", "missing_reason").iter_rows(named=True)
     return total(_row_cost(row, book) for row in rows)
+
+
+def price_load_run(ws: Workspace, run_id: str, book: PriceBook) -> Number:
+    """Price a load test that has ended: into `metrics_json.cost`, and in place of what was set aside for it.
+
+    A run that has not ended, or whose dispatches were not all accounted for, is left as it is. Raises `NotFound`.
+    """
+    record = read_run(ws, run_id)
+    if not record.ended or read_summary(run_folder(ws, record)) is None:
+        return Missing(NOT_PRICED)
+    usd = load_cost(read_attempts(run_folder(ws, record)), book)
+    known = with_missing({"usd": None}, usd.reason) if isinstance(usd, Missing) else {"usd": format(usd, "f")}
+    kept = {name: value for name, value in record.metrics_json.get("cost", {}).items() if name != "missing"}
+    runs = tables.load_test_runs
+    metrics = {**record.metrics_json, "cost": {**kept, **known, "price_book_sha256": book.sha256}}
+    with ws.database.begin() as connection:
+        connection.execute(sa.update(runs).where(runs.c.id == run_id).values(metrics_json=metrics))
+    settle_spending(ws, run_id, usd)
+    return usd
 
 
 def _load_paths(ws: Workspace, load_run_ids: Sequence[str]) -> list[str]:

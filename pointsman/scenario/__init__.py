@@ -1,26 +1,36 @@
 """Offered load: scenarios as stages, their exact schedules, and runs of them against one variant."""
 
+from pointsman.scenario.admission import Admission, admit_run, awaits_admission, planned_dispatches
 from pointsman.scenario.arrivals import ShardSchedule, plan_arrivals, schedule, shard_of, shard_schedule
 from pointsman.scenario.execution import cancel_run, execute_run, give_up_run
 from pointsman.scenario.judging import unjudged_conditions
 from pointsman.scenario.load import LoadFigures, load_figures, p95_under_load
 from pointsman.scenario.loading import load_scenario, parse_scenario
+from pointsman.scenario.metrics import NOT_PRICED, with_missing
 from pointsman.scenario.model import Scenario, Stage
 from pointsman.scenario.planning import plan_run
 from pointsman.scenario.publishing import Published, publish_report
 from pointsman.scenario.readings import aws_sources
 from pointsman.scenario.record import RunOutcome, RunRecord, list_runs, read_run, run_folder
 from pointsman.scenario.report import scenario_report
+from pointsman.scenario.spending import Spend, SpendingWatcher, SpendMeter
 from pointsman.scenario.status import run_status
 
 __all__ = [
+    "NOT_PRICED",
+    "Admission",
     "LoadFigures",
     "Published",
     "RunOutcome",
     "RunRecord",
     "Scenario",
     "ShardSchedule",
+    "Spend",
+    "SpendMeter",
+    "SpendingWatcher",
     "Stage",
+    "admit_run",
+    "awaits_admission",
     "aws_sources",
     "cancel_run",
     "execute_run",
@@ -32,6 +42,7 @@ __all__ = [
     "parse_scenario",
     "plan_arrivals",
     "plan_run",
+    "planned_dispatches",
     "publish_report",
     "read_run",
     "run_folder",
@@ -41,4 +52,5 @@ __all__ = [
     "shard_of",
     "shard_schedule",
     "unjudged_conditions",
+    "with_missing",
 ]

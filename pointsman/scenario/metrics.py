@@ -16,7 +16,7 @@ from pointsman.scenario.arrivals import Int64s
 from pointsman.scenario.model import Scenario
 
 UNSENT = ("still_planned", "dropped", "cancelled_unsent")
-_NOT_PRICED = "usage is priced when a verdict is made, with the price book of that day"
+NOT_PRICED = "usage is priced when the run has ended"
 
 
 def stage_figures(scenario: Scenario, planned_stages: Int64s, dispatches: pl.DataFrame) -> list[dict[str, Any]]:
@@ -59,7 +59,7 @@ def run_figures(dispatches: pl.DataFrame) -> dict[str, Any]:
             {"p50": percentile(late, 0.5), "p99": percentile(late, 0.99), "max": percentile(late, 1.0)},
             "no dispatch was sent",
         ),
-        "cost": with_missing({"usd": None}, _NOT_PRICED),
+        "cost": with_missing({"usd": None}, NOT_PRICED),
     }
 
 

@@ -26,7 +26,7 @@ ShareSource: TypeAlias = "Callable[[], float | None] | Missing"
 _NO_ALARMS = Missing("the scenario's observe.alarms names none")
 _NO_GROUPS = Missing("the scenario's observe.target_groups names none")
 _NO_BALANCER = Missing("the scenario's observe.load_balancer names none")
-_NO_PRICE = Missing("no price of a dispatch of this variant is known")
+_NO_PRICE = Missing("what a dispatch costs is not known before the forecast of the run")
 
 
 class Observe(BaseModel):

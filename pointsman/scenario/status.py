@@ -6,7 +6,7 @@ from typing import Any
 
 from pointsman.dispatch import DriveStatus, Percentiles, read_status
 from pointsman.scenario.arrivals import plan_arrivals
-from pointsman.scenario.metrics import with_missing
+from pointsman.scenario.metrics import NOT_PRICED, with_missing
 from pointsman.scenario.record import RunRecord, read_run, run_folder, run_scenario
 from pointsman.workspace import Workspace
 
@@ -67,5 +67,5 @@ def _live(ws: Workspace, record: RunRecord, seen: DriveStatus) -> dict[str, Any]
             )
             for index, stage in enumerate(scenario.stages)
         ],
-        "cost": with_missing({"usd": None}, "usage is priced when a verdict is made"),
+        "cost": record.metrics_json.get("cost", with_missing({"usd": None}, NOT_PRICED)),
     }

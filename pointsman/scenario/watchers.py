@@ -16,6 +16,7 @@ from pointsman.scenario.judging import conditions_of
 from pointsman.scenario.model import Scenario
 from pointsman.scenario.readings import aws_sources
 from pointsman.scenario.record import RunRecord, advance, overlay, read_in, run_scenario
+from pointsman.scenario.spending import SpendingWatcher, SpendMeter
 from pointsman.scenario.watching import Stop, Watcher
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
@@ -23,8 +24,9 @@ from pointsman.workspace import Workspace
 
 def build_watchers(ws: Workspace, record: RunRecord, scenario: Scenario) -> list[Watcher]:
     """What watches this run, in the order in which it is asked. Every part that watches runs adds its own here."""
-    conditions = conditions_of(record.id, scenario, record.seed, aws_sources(scenario.observe))
-    return [] if conditions is None else [conditions]
+    sources = aws_sources(scenario.observe, usd_per_dispatch=SpendMeter.of(record).unit_usd)
+    conditions = conditions_of(record.id, scenario, record.seed, sources)
+    return [SpendingWatcher(record), *([] if conditions is None else [conditions])]
 
 
 class Watch:

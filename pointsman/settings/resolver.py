@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,13 @@ class Settings:
     gemini_model: str
     gemini_base_url: str | None
     prefect_prefix: str
+    token: Secret | None
+    """Says who acts. Without it, the user of the operating system does."""
+    max_dispatches: int
+    max_in_flight: int
+    max_run_usd: Decimal
+    max_month_usd: Decimal
+    approval_limit_usd: Decimal
 
 
 ENVIRONMENT_NAMES: Mapping[str, str] = {
@@ -63,9 +71,17 @@ ENVIRONMENT_NAMES: Mapping[str, str] = {
     "gemini_model": "POINTSMAN_GEMINI_MODEL",
     "gemini_base_url": "POINTSMAN_GEMINI_BASE_URL",
     "prefect_prefix": "POINTSMAN_PREFECT_PREFIX",
+    "token": "POINTSMAN_TOKEN",
+    "max_dispatches": "POINTSMAN_MAX_DISPATCHES",
+    "max_in_flight": "POINTSMAN_MAX_IN_FLIGHT",
+    "max_run_usd": "POINTSMAN_MAX_RUN_USD",
+    "max_month_usd": "POINTSMAN_MAX_MONTH_USD",
+    "approval_limit_usd": "POINTSMAN_APPROVAL_LIMIT_USD",
 }
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,40}\Z")
-_SECRETS = frozenset({"executor_secret", "gemini_api_key"})
+_SECRETS = frozenset({"executor_secret", "gemini_api_key", "token"})
+_MOST = 10**9
+"""No limit is larger: a slip of the finger must not switch it off."""
 
 
 def load_settings(environ: Mapping[str, str] | None = None, **explicit: Any) -> Settings:
@@ -92,6 +108,24 @@ def load_settings(environ: Mapping[str, str] | None = None, **explicit: Any) -> 
     prefix = resolve("prefect_prefix", "")
     if not _PREFIX.match(prefix):
         raise InputRefused(ENVIRONMENT_NAMES["prefect_prefix"], prefix, "at most 40 letters, digits, '.', '_' and '-'")
+
+    def limit(name: str, default: str) -> Decimal:
+        given = resolve(name, default)
+        allowed = f"a number from 0 to {_MOST:,}"
+        try:
+            found = Decimal(str(given))
+        except InvalidOperation as error:
+            raise InputRefused(ENVIRONMENT_NAMES[name], given, allowed) from error
+        if not found.is_finite() or not 0 <= found <= _MOST:
+            raise InputRefused(ENVIRONMENT_NAMES[name], given, allowed)
+        return found
+
+    def count(name: str, default: str) -> int:
+        found = limit(name, default)
+        if found != int(found):
+            raise InputRefused(ENVIRONMENT_NAMES[name], str(found), f"a whole number from 0 to {_MOST:,}")
+        return int(found)
+
     executor_file = home / "secrets" / "executor"
     return Settings(
         home=home,
@@ -104,6 +138,12 @@ def load_settings(environ: Mapping[str, str] | None = None, **explicit: Any) -> 
         gemini_model=resolve("gemini_model", "gemini-2.5-flash"),
         gemini_base_url=resolve("gemini_base_url", None),
         prefect_prefix=prefix,
+        token=resolve("token", None),
+        max_dispatches=count("max_dispatches", "100000"),
+        max_in_flight=count("max_in_flight", "10000"),
+        max_run_usd=limit("max_run_usd", "500"),
+        max_month_usd=limit("max_month_usd", "2000"),
+        approval_limit_usd=limit("approval_limit_usd", "50"),
     )
 
 

@@ -11,6 +11,7 @@ from pointsman.statistics.label_swaps import (
 )
 from pointsman.statistics.power import fewest_by_chance, most_by_chance
 from pointsman.statistics.sketch import Sketch
+from pointsman.statistics.student import t_reach
 
 __all__ = [
     "Floats",
@@ -23,6 +24,7 @@ __all__ = [
     "most_by_chance",
     "ratio_intervals",
     "step_down_p_values",
+    "t_reach",
     "weakest_conditions",
     "wilson_interval",
 ]

@@ -299,3 +299,56 @@ action_logs = _table(
     sa.Column("instruction", sa.Text, nullable=False),
     sa.CheckConstraint("severity in ('info','warn','critical')", name="severity"),
 )
+identities = _table(
+    "identities",
+    sa.Column("name", _WORD, primary_key=True),
+    sa.Column("role", _WORD, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("created_by", sa.String(200), nullable=False),
+    sa.CheckConstraint("role in ('viewer','operator','admin')", name="role"),
+)
+identity_tokens = _table(
+    "identity_tokens",
+    sa.Column("id", _WORD, primary_key=True),
+    sa.Column("identity", _WORD, sa.ForeignKey("identities.name"), nullable=False),
+    sa.Column("hash", sa.String(400), nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("created_by", sa.String(200), nullable=False),
+    sa.Column("revoked_at", UtcDateTime),
+    sa.Column("revoked_by", sa.String(200)),
+    sa.CheckConstraint("(revoked_at is null) = (revoked_by is null)", name="revoked"),
+)
+approvals = _table(
+    "approvals",
+    sa.Column("id", _WORD, primary_key=True),
+    sa.Column("scope", _WORD, nullable=False),
+    sa.Column("subject_id", _ID, nullable=False),
+    sa.Column("what", sa.Text, nullable=False),
+    sa.Column("limit_usd", ExactDecimal, nullable=False),
+    sa.Column("requester", sa.String(200), nullable=False),
+    sa.Column("requester_proof", _WORD, nullable=False),
+    sa.Column("waiter", sa.String(200), nullable=False),
+    sa.Column("requested_at", UtcDateTime, nullable=False),
+    sa.Column("expires_at", UtcDateTime, nullable=False),
+    sa.Column("decision", _WORD),
+    sa.Column("decided_by", sa.String(200)),
+    sa.Column("decided_at", UtcDateTime),
+    sa.Column("reason", sa.Text),
+    sa.UniqueConstraint("scope", "subject_id"),
+    sa.CheckConstraint("decision in ('approved','rejected')", name="decision"),
+    sa.CheckConstraint("decided_by <> requester", name="another"),
+    sa.CheckConstraint("requester_proof in ('token','local','none')", name="requester_proof"),
+    sa.CheckConstraint(
+        "(decision is null) = (decided_by is null) and (decision is null) = (decided_at is null)", name="decided"
+    ),
+)
+spending = _table(
+    "spending",
+    sa.Column("run_id", _ID, primary_key=True),
+    sa.Column("month", sa.String(7), nullable=False, index=True),
+    sa.Column("reserved_usd", ExactDecimal, nullable=False),
+    sa.Column("measured_usd", ExactDecimal),
+    sa.Column("missing_reason", sa.Text),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.CheckConstraint("measured_usd is null or missing_reason is null", name="known_or_why_not"),
+)

@@ -17,7 +17,8 @@ from pointsman.storage import write_atomically
 def run_to_continue(home: Path, command: str, asked: Mapping[str, Any], given: str | None = None) -> Iterator[str]:
     """The `given` id, else that of the run in which the same `command`, asked the same, was interrupted, else a new.
 
-    It is forgotten when the block ends or fails, and kept when the process is stopped or a dependency goes away.
+    It is forgotten when the block ends or fails, and kept when the process is stopped, a dependency goes away, or the
+    run waits to be approved.
     """
     if given is not None:
         yield given
@@ -28,7 +29,7 @@ def run_to_continue(home: Path, command: str, asked: Mapping[str, Any], given: s
     try:
         yield run_id
     except PointsmanError as error:
-        if not isinstance(error, DependencyDown):
+        if not isinstance(error, DependencyDown) and error.code != "awaiting_approval":
             path.unlink()
         raise
     path.unlink()

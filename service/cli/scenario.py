@@ -20,6 +20,7 @@ from pointsman.scenario import (
     unjudged_conditions,
 )
 from pointsman.settings import load_settings
+from service.cli.approving import once_approved
 from service.cli.continuing import run_to_continue
 from service.cli.lab_setup import INPUT_SET
 from service.cli.naming import one_variant
@@ -62,7 +63,7 @@ def run(
     run_id: Annotated[str | None, typer.Option(help="Name the run, or continue the one of this name.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Put a variant under the scenario's load."""
+    """Put a variant under the scenario's load. One that may cost much waits until somebody else approves it."""
     scenario = load_scenario(file)
     ws = open_workspace()
     chosen = one_variant(ws, "--variant", variant)
@@ -82,7 +83,8 @@ def run(
     fields = {"variant": str(chosen.id), "input_set": input_set, "seed": seed}
     asked = {"scenario": scenario.model_dump(mode="json"), **fields}
     with run_to_continue(load_settings().home, "scenario", asked, given=run_id) as named:
-        ended = run_flow(load, request(RunScenarioRequest, scenario=scenario, run_id=named, **fields))
+        asked_for = request(RunScenarioRequest, scenario=scenario, run_id=named, **fields)
+        ended = once_approved(ws, lambda: run_flow(load, asked_for))
     _present(ended, as_json)
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pointsman.errors import Conflict, DependencyDown, InputRefused
-from pointsman.settings import load_settings
+from pointsman.settings import ENVIRONMENT_NAMES, load_settings
 from pointsman.storage import write_atomically
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -101,7 +101,7 @@ class World:
                 stderr=output,
                 start_new_session=True,
                 cwd=CHECKOUT,
-                env={**os.environ, **env},
+                env={**_without_token(), **env},
             )
         _CHILDREN.append(process)
         identity = _announced(identity_file)
@@ -149,6 +149,11 @@ class World:
         _reap()
         self._save()
         return [running.name for running in ended]
+
+
+def _without_token() -> dict[str, str]:
+    """What stays up serves everybody: it must not carry the token of who started it."""
+    return {name: value for name, value in os.environ.items() if name != ENVIRONMENT_NAMES["token"]}
 
 
 def _announced(identity_file: Path) -> tuple[int, str] | None:

@@ -22,7 +22,25 @@ def test_defaults_lie_in_the_home_folder(tmp_path: Path) -> None:
     assert settings.gemini_api_key is None
 
 
-@pytest.mark.parametrize("name", sorted(set(ENVIRONMENT_NAMES) - {"home"}))
+LIMITS = {"max_dispatches", "max_in_flight", "max_run_usd", "max_month_usd", "approval_limit_usd"}
+
+
+@pytest.mark.parametrize("name", sorted(LIMITS))
+def test_limits_come_from_the_same_places_in_the_same_order(name: str, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(f'{name} = "3"\n')
+    assert getattr(load_settings({}, home=tmp_path), name) == 3
+    assert getattr(load_settings({ENVIRONMENT_NAMES[name]: "0"}, home=tmp_path), name) == 0
+    assert getattr(load_settings({ENVIRONMENT_NAMES[name]: "4"}, home=tmp_path, **{name: 5}), name) == 5
+
+
+def test_the_readme_explains_every_limit() -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    defaults = load_settings({})
+    for name in LIMITS:
+        assert f"| `{ENVIRONMENT_NAMES[name]}` | {getattr(defaults, name)} |" in readme
+
+
+@pytest.mark.parametrize("name", sorted(set(ENVIRONMENT_NAMES) - LIMITS - {"home"}))
 def test_explicit_beats_environment_beats_file_beats_default(name: str, tmp_path: Path) -> None:
     def value(environ: dict[str, str], **explicit: str) -> object:
         found = getattr(load_settings({"POINTSMAN_HOME": str(tmp_path), **environ}, **explicit), name)

@@ -8,10 +8,21 @@ from typing import Any
 import polars as pl
 import pytest
 
+from pointsman.actions import ActionLog
 from pointsman.dispatch import DriveSummary, Percentiles
-from pointsman.economics import ExperimentCost, PriceBook, experiment_cost, load_cost, price_cells
-from pointsman.errors import NotFound
+from pointsman.economics import (
+    ExperimentCost,
+    PriceBook,
+    ensure_month_not_spent,
+    experiment_cost,
+    load_cost,
+    price_cells,
+    record_matrix_spending,
+)
+from pointsman.errors import GuardRefused, NotFound
 from pointsman.model import Missing
+from pointsman.safety import Limits
+from pointsman.settings import load_settings
 from tests.economics.worlds import BENCHMARK, JUDGED, NOW, A, Tried, World
 
 SCHEMA = {
@@ -121,3 +132,21 @@ def test_load_runs_are_read_from_where_they_were_kept(world: World, book: PriceB
     assert cost_of(world, book, load_run_ids=["run-2"]).load == Decimal("0.002")
     with pytest.raises(NotFound, match="run-3"):
         cost_of(world, book, load_run_ids=["run-3"])
+
+
+def test_a_matrix_counts_for_its_month_and_none_is_started_when_that_is_spent(world: World, book: PriceBook):
+    limits = Limits.of(load_settings({"POINTSMAN_MAX_MONTH_USD": "0.005"}))
+    world.cell(A, Tried(), Tried("lost"))
+    assert record_matrix_spending(world.ws, BENCHMARK, book) == Decimal("0.004")
+    assert record_matrix_spending(world.ws, BENCHMARK, book) == Decimal("0.004")
+    ensure_month_not_spent(world.ws, BENCHMARK, limits)
+    world.cell(A, Tried())
+    record_matrix_spending(world.ws, BENCHMARK, book)
+    with pytest.raises(GuardRefused, match=r"for 2026-11, 0\.01 are spent") as refused:
+        ensure_month_not_spent(world.ws, BENCHMARK, limits)
+    assert refused.value.code == "over_month_budget"
+    (entry,) = ActionLog(world.ws).read()
+    assert (entry.event, entry.instruction) == ("budget_exceeded", f"pointsman logs --run {BENCHMARK}")
+    world.cell(A, Tried(usage=[("cpu:vcpu-second", "not reported")]))
+    assert isinstance(record_matrix_spending(world.ws, BENCHMARK, book), Missing)
+    ensure_month_not_spent(world.ws, BENCHMARK, limits)

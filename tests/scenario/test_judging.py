@@ -272,7 +272,7 @@ def test_what_a_run_cannot_be_judged_by_is_known_before_it_starts_and_stands_in_
         "p95 total_ms < 5000 over 1m": "the stages that count last 30 s, less than its window",
         "alarms moved >= 1": "the scenario's observe.alarms names none",
         "unhealthy targets >= 1 for 5m": "the scenario's observe.target_groups names none",
-        "failed_spend > 5 USD": "no price of a dispatch of this variant is known",
+        "failed_spend > 5 USD": "what a dispatch costs is not known before the forecast of the run",
     }
     watcher = conditions_of("run1", SCENARIO, 1, Sources())
     assert watcher is not None

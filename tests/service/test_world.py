@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -143,3 +144,13 @@ def test_down_ends_what_up_started_and_nothing_else(world, pointsman):
         finally:
             other.kill()
     assert json.loads((world.home / "world.json").read_text()) == {}
+
+
+def test_what_stays_up_does_not_carry_the_token_of_who_started_it(world, monkeypatch, tmp_path):
+    monkeypatch.setenv("POINTSMAN_TOKEN", "pm_0_secret")
+    told = tmp_path / "environment"
+    world.start("lab", ["/bin/sh", "-c", f"env > {told}.part; mv {told}.part {told}"], port=1, owner="up", env={})
+    until = time.monotonic() + 10
+    while not told.is_file() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert "pm_0_secret" not in told.read_text()

@@ -1,0 +1,37 @@
+"""Who may do what, and how much it may cost: identities, limits, forecasts and approvals."""
+
+from pointsman.safety.acting import who_acts
+from pointsman.safety.approvals import Approval, decide_approval, list_approvals, read_approval
+from pointsman.safety.forecast import Forecast
+from pointsman.safety.guards import Guard, Intent, Limits, Refusal, first_refusal, guards
+from pointsman.safety.identities import ROLES, Identity, Role, require, unproven
+from pointsman.safety.spending import month_of, record_spending, settle_spending, spent_in_month
+from pointsman.safety.tokens import Token, create_token, list_tokens, revoke_tokens
+
+__all__ = [
+    "ROLES",
+    "Approval",
+    "Forecast",
+    "Guard",
+    "Identity",
+    "Intent",
+    "Limits",
+    "Refusal",
+    "Role",
+    "Token",
+    "create_token",
+    "decide_approval",
+    "first_refusal",
+    "guards",
+    "list_approvals",
+    "list_tokens",
+    "month_of",
+    "read_approval",
+    "record_spending",
+    "require",
+    "revoke_tokens",
+    "settle_spending",
+    "spent_in_month",
+    "unproven",
+    "who_acts",
+]

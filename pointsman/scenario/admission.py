@@ -1,0 +1,168 @@
+"""Admitting a planned run: what it may cost is forecast, limits are held, and consent is asked for where it is needed.
+
+What a run may spend is fixed here, set aside for the month, and watched while it runs (`spending.py`). A run that
+needed no consent may spend what needs none; one that was approved, what was approved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from pointsman.actions import ActionLog
+from pointsman.errors import GuardRefused
+from pointsman.model import Missing
+from pointsman.safety.approvals import Approval, approval_of, request_approval
+from pointsman.safety.forecast import Forecast
+from pointsman.safety.guards import Intent, Limits, Refusal, first_refusal, guards
+from pointsman.safety.identities import Identity, require
+from pointsman.safety.spending import lock_spending, month_of, reserve, spent_in
+from pointsman.scenario.arrivals import plan_arrivals
+from pointsman.scenario.metrics import NOT_PRICED, with_missing
+from pointsman.scenario.record import RunRecord, overlay, read_in, read_run, run_scenario
+from pointsman.states import LOAD_TEST_RUN
+from pointsman.storage import move, tables
+from pointsman.workspace import Workspace
+
+SCOPE = "load-test run"
+_CENT = Decimal("0.01")
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """How a run stands: it may go on (`admitted`, also when it has long begun or ended), or it waits for `approval`."""
+
+    run_id: str
+    state: Literal["admitted", "waiting"]
+    approval: Approval | None
+
+    def waiting_error(self) -> GuardRefused:
+        """The refusal to go on before somebody decided; it leaves the run as it is."""
+        assert self.approval is not None
+        return GuardRefused(
+            f"{self.approval.what} waits for {self.approval.id}, which {self.approval.requester} asked for, to be "
+            f"approved by somebody else until {self.approval.expires_at:%F %T} UTC.",
+            instruction=f"pointsman approve {self.approval.id}",
+            code="awaiting_approval",
+            approval_id=self.approval.id,
+        )
+
+
+def awaits_admission(record: RunRecord) -> bool:
+    """Whether nobody has let the run begin, and it has not ended."""
+    return record.status in ("created", "awaiting_approval")
+
+
+def planned_dispatches(ws: Workspace, record: RunRecord) -> int:
+    """How many dispatches the run's schedule has."""
+    return int(plan_arrivals(run_scenario(ws, record), record.seed)[0].size)
+
+
+def admit_run(
+    ws: Workspace,
+    run_id: str,
+    *,
+    dispatches: int,
+    forecast: Forecast,
+    unbilled: bool,
+    limits: Limits,
+    requester: Identity,
+) -> Admission:
+    """Hold the run against every limit, ask for consent when its upper end is above `limits.approval_usd`, or go on.
+
+    `unbilled` says that nobody is paid for what the target does: only then may a run of unknown cost go on without
+    consent. Call it again to learn how the run stands. Raises `NotFound`, and `GuardRefused` when the run is refused or
+    was rejected: it is then `failed`, with the same words. Who may not start runs is refused without touching it.
+    """
+    require(requester, "operator", "starting a load test")
+    max_in_flight = run_scenario(ws, read_run(ws, run_id)).max_in_flight
+    refusal: Refusal | None
+    with ws.database.begin() as connection:
+        record = read_in(connection, run_id)
+        if not awaits_admission(record):
+            return Admission(run_id, "admitted", None)
+        lock_spending(connection)
+        now = ws.clock.now()
+        left = limits.month_usd - spent_in(connection, month_of(now), without=run_id)
+        most = _most(forecast, unbilled, limits, left)
+        what = f"Load test {record.context} with {dispatches:,} dispatches"
+        intent = Intent(what, dispatches, min(max_in_flight, dispatches), most)
+        refusal = first_refusal(guards(limits, month=month_of(now), spent=limits.month_usd - left), intent)
+        approval = approval_of(connection, SCOPE, run_id)
+        needed = (isinstance(forecast.high, Missing) and not unbilled) or most > limits.approval_usd
+        if refusal is None and approval is not None:
+            refusal = _refusal_of(approval, approval.state(now), most)
+        if refusal is None and (needed or approval is not None):
+            approval = request_approval(
+                ws,
+                connection,
+                scope=SCOPE,
+                subject_id=run_id,
+                what=f"{what}, {_said(forecast)}",
+                limit_usd=most,
+                requester=requester,
+            )
+        if refusal is None:
+            reserve(connection, run_id, most, at=now)
+            limit = min(limits.approval_usd, limits.run_usd, left) if approval is None else approval.limit_usd
+            known = {"forecast": forecast.document(), "limit_usd": format(limit, "f")}
+            cost = {**with_missing({"usd": None}, NOT_PRICED), **known}
+            if approval is None or approval.decision == "approved":
+                _lay(ws, connection, record, {"cost": cost}, None, "")
+                return Admission(run_id, "admitted", approval)
+            _lay(ws, connection, record, {"cost": cost}, "awaiting_approval", f"{approval.id} waits for a decision")
+            return Admission(run_id, "waiting", approval)
+        if refusal.code in ("over_run_budget", "over_month_budget"):
+            ActionLog(ws).record_in(
+                connection,
+                "budget_exceeded",
+                run_id=run_id,
+                context=record.context,
+                asked_usd=most,
+                reason=refusal.message,
+            )
+        _lay(ws, connection, record, {"failure": refusal.error().as_failure()}, "failed", refusal.message)
+    raise refusal.error()
+
+
+def _most(forecast: Forecast, unbilled: bool, limits: Limits, left: Decimal) -> Decimal:
+    """What to set aside, in whole cents: the upper end; of what is not known, as much as may be approved."""
+    if not isinstance(forecast.high, Missing):
+        return forecast.high.quantize(_CENT, ROUND_CEILING)
+    return Decimal(0) if unbilled else max(Decimal(0), min(limits.run_usd, left))
+
+
+def _refusal_of(approval: Approval, state: str, most: Decimal) -> Refusal | None:
+    again = "Start the scenario as a new run, which asks again."
+    if state == "rejected":
+        why = f": {approval.reason}" if approval.reason else ""
+        return Refusal("approval_rejected", f"{approval.decided_by} rejected {approval.id}{why}.", again)
+    if state == "expired":
+        said = f"Nobody decided {approval.id} until {approval.expires_at:%F %T} UTC."
+        return Refusal("approval_expired", said, again)
+    if most > approval.limit_usd:
+        said = f"{approval.id} is for {approval.limit_usd} USD; the run may now cost {most} USD."
+        return Refusal("approval_over_limit", said, again)
+    return None
+
+
+def _said(forecast: Forecast) -> str:
+    if isinstance(forecast.usd, Missing):
+        return f"of unknown cost ({forecast.usd.reason})"
+    return f"about {forecast.usd:.2f} USD ({forecast.low:.2f} to {forecast.high:.2f}; {forecast.method})"
+
+
+def _lay(
+    ws: Workspace, connection: sa.Connection, record: RunRecord, metrics: dict[str, Any], new: str | None, reason: str
+) -> None:
+    """Lay `metrics` over those of the run, and move it to `new` if that is a state."""
+    runs, now = tables.load_test_runs, ws.clock.now()
+    values: dict[str, Any] = {"metrics_json": overlay(record.metrics_json, metrics)}
+    if new in LOAD_TEST_RUN.terminal:
+        values["ended_at"] = now
+    connection.execute(sa.update(runs).where(runs.c.id == record.id).values(**values))
+    if new is not None:
+        move(connection, LOAD_TEST_RUN, runs, record.id, new, at=now, actor=ws.actor, reason=reason)

@@ -1,0 +1,58 @@
+"""`pointsman approve`: what waits for somebody's consent, and giving or refusing it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from pointsman.safety import Approval, Limits, decide_approval, list_approvals
+from pointsman.settings import load_settings
+from service.cli.approving import acting
+from service.cli.output import JsonFlag, console, emit, open_workspace, table
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def approve(
+    approval_id: Annotated[str | None, typer.Argument(help="Which one; left out: all that wait.")] = None,
+    reject: Annotated[bool, typer.Option("--reject", help="Refuse it: the run fails.")] = False,
+    reason: Annotated[str, typer.Option(help="Kept with the decision.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Agree to what a run may cost. Somebody other than its requester does, by a token in POINTSMAN_TOKEN."""
+    ws = open_workspace()
+    if approval_id is None:
+        found = list_approvals(ws)
+        rows = [(one.id, one.what, f"{one.limit_usd} USD", one.requester, f"{one.expires_at:%F %T}") for one in found]
+        columns = ("approval", "what", "up to", "asked by", "until (UTC)")
+        emit(as_json, [_document(one) for one in found], lambda: table("Waiting for approval", columns, rows))
+        return
+    decided = decide_approval(
+        ws,
+        approval_id,
+        acting(ws),
+        "rejected" if reject else "approved",
+        reason=reason,
+        limits=Limits.of(load_settings()),
+    )
+    said = f"{decided.id} is {decided.decision} by {decided.decided_by}: {decided.what}"
+    emit(as_json, _document(decided), lambda: console.print(said, markup=False, soft_wrap=True))
+
+
+def _document(one: Approval) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "scope": one.scope,
+        "subject_id": one.subject_id,
+        "what": one.what,
+        "limit_usd": str(one.limit_usd),
+        "requester": one.requester,
+        "requested_at": one.requested_at.isoformat(),
+        "expires_at": one.expires_at.isoformat(),
+        "decision": one.decision,
+        "decided_by": one.decided_by,
+        "decided_at": None if one.decided_at is None else one.decided_at.isoformat(),
+        "reason": one.reason,
+    }
