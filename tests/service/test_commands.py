@@ -111,7 +111,9 @@ def test_a_plan_says_which_conditions_the_run_could_not_be_judged_by(pointsman, 
     path.write_text(
         "name: try\nstages: [{name: only, rate: 5, duration_s: 2}]\nstop_conditions: [failed_spend > 5 USD]\n"
     )
-    assert "Not judged in this run: failed_spend > 5 USD (no price" in pointsman("scenario", "plan", path).out
+    assert (
+        "Not judged in this run: failed_spend > 5 USD (what a dispatch costs" in pointsman("scenario", "plan", path).out
+    )
     assert list(pointsman("scenario", "plan", path, "--json").document["not_judged"]) == ["failed_spend > 5 USD"]
 
 
