@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from pointsman.dispatch.journal import Rows
 from pointsman.dispatch.protocol import AttemptReport, Update
@@ -21,8 +21,8 @@ class Job:
     """A dispatch on its way: from the moment it is to be sent until it has ended."""
 
     __slots__ = (
-        *("absences", "ack_ns", "acked", "dispatch_id", "doubt", "ended", "fetching", "index", "job_id", "planned_ns"),
-        *("provider", "refusal", "returned", "sending", "sent_ns", "seq", "state", "submissions"),
+        *("absences", "ack_ns", "acked", "dispatch_id", "doubt", "fetching", "index", "job_id", "offered_ns"),
+        *("planned_ns", "provider", "refusal", "returned", "sending", "sent_ns", "seq", "state", "submissions"),
     )
 
     def __init__(self, index: int, seq: int, dispatch_id: str, provider: str | None, planned_ns: int | None) -> None:
@@ -46,7 +46,8 @@ class Job:
         """Why it is not known whether the target took it."""
         self.absences = 0
         self.fetching = False
-        self.ended: asyncio.Event | None = None
+        self.offered_ns = 0
+        """Since when it is tried to send it, this time."""
 
 
 class Board:
@@ -66,6 +67,8 @@ class Board:
         """By index: 1 = sent or never to be sent."""
         self.news_ns = 0
         """When anything was last learnt about any dispatch."""
+        self.on_ended: Callable[[Job], None] | None = None
+        """Called when a dispatch has ended, and there is room for another."""
 
     def wall_s(self) -> float:
         """The time of day, Unix."""
@@ -220,9 +223,13 @@ class Board:
         """Claimed by this era and surely not sent: whoever continues may send it, whatever the target."""
         self.rows.add(self.seqs[index], "released", self.now_ns())
 
-    def unsent(self) -> list[int]:
+    def touch(self, indexes: npt.NDArray[np.int64]) -> None:
+        """These were sent, or given up, in earlier eras."""
+        np.frombuffer(self.touched, np.uint8)[indexes] = 1
+
+    def unsent(self) -> Iterator[int]:
         """Indexes of dispatches that are neither sent nor given up."""
-        return [index for index, touched in enumerate(self.touched) if not touched]
+        return (index for index, touched in enumerate(self.touched) if not touched)
 
     def terms(self) -> dict[str, int]:
         """The conservation law's terms as the driver believes them, for the live status."""
@@ -235,8 +242,8 @@ class Board:
         self.counts[state] += 1
         job.state = state
         self._forget(job)
-        if job.ended is not None:
-            job.ended.set()
+        if self.on_ended is not None:
+            self.on_ended(job)
 
     def _forget(self, job: Job) -> None:
         del self.live[job.dispatch_id]

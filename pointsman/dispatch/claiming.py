@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
+from collections.abc import Sequence
 from pathlib import Path
 
 from pointsman.dispatch.board import Board
@@ -40,15 +41,18 @@ class Claimer:
         self._more = asyncio.Event()
 
     async def _claim(self, until: int) -> range:
-        claim = Claim(
-            self._era, self._planned.seqs[self.claimed], self._planned.seqs[until - 1], self._planned.shift_ns
-        )
-        await self._disk.run(lambda: write_claim(self._drive_dir, claim))
-        found = range(self.claimed, until)
-        self.claimed = until
-        return found
+        planned, first = self._planned, self.claimed
+        claim = Claim(self._era, planned.seqs[first], planned.seqs[until - 1], planned.shift_ns)
 
-    async def keep_ahead(self, due_ns: list[int]) -> None:
+        def promise() -> list[str]:
+            write_claim(self._drive_dir, claim)
+            return planned.read_ids(first, until - first)
+
+        planned.keep_ids(first, await self._disk.run(promise))
+        self.claimed = until
+        return range(first, until)
+
+    async def keep_ahead(self, due_ns: Sequence[int]) -> None:
         """Open loop: claim window after window, each shortly before its first dispatch is due."""
         while self.claimed < len(due_ns):
             first = due_ns[self.claimed]

@@ -1,42 +1,30 @@
-"""Closing a drive: the journal becomes two Parquet files and a summary, written last."""
+"""Closing a drive: the journal becomes Parquet files, a pair per part of the plan, and a summary, written last."""
 
 from __future__ import annotations
 
 import io
-import json
 import math
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+import numpy as np
 import polars as pl
 
+from pointsman.dispatch.attempts import attempts_of
 from pointsman.dispatch.claims import Claim, Era, read_claims, read_eras
 from pointsman.dispatch.conservation import check_conservation
 from pointsman.dispatch.durable import write_durably
-from pointsman.dispatch.ledger import count, fold_drive
+from pointsman.dispatch.ledger import JournalCounts, Part, add_up, count_heard, count_part, fold_drive, latest
 from pointsman.dispatch.plan import parse_route, read_header
 from pointsman.dispatch.status import DriveSummary, Interruption, Percentiles
 from pointsman.ids import VariantId
 
-DISPATCHES = "dispatches-00000.parquet"
-ATTEMPTS = "attempts-00000.parquet"
+DISPATCHES, ATTEMPTS = "dispatches", "attempts"
 SUMMARY = "summary.json"
 Outcome = Literal["completed", "cancelled", "settled"]
-ATTEMPTS_SCHEMA: dict[str, Any] = {
-    "dispatch_id": pl.String,
-    "number": pl.Int64,
-    "provider": pl.String,
-    "generation": pl.Int64,
-    "outcome": pl.String,
-    "started": pl.Datetime("us", "UTC"),
-    "ended": pl.Datetime("us", "UTC"),
-    "sku": pl.String,
-    "quantity": pl.String,
-    "missing_reason": pl.String,
-    "basis": pl.String,
-}
+_METRICS = ("queue_ms", "run_ms", "total_ms", "raw_total_ms", "lateness_ms")
 _DISPATCH_COLUMNS = (
     *("seq", "dispatch_id", "route", "variant", "generation", "version", "input_id", "repeat", "stage"),
     *("planned_ns", "sent_ns", "lateness_ns", "ack_ns", "done_ns", "state", "reason", "job_id"),
@@ -50,33 +38,85 @@ def close_drive(drive_dir: Path, outcome: Outcome) -> DriveSummary:
     Raises `DataCheckFailed` when the numbers do not add up; then nothing is closed.
     """
     header = read_header(drive_dir)
-    folded, journal = fold_drive(drive_dir)
-    journal_counts, target_counts = count(folded, journal)
-    check_conservation(header.planned, journal_counts, target_counts, closed=True)
     eras, claims = read_eras(drive_dir), read_claims(drive_dir)
-    epoch = eras[0].epoch
-    dispatches = _dispatches(folded)
-    _write_parquet(drive_dir / DISPATCHES, dispatches.select(_DISPATCH_COLUMNS))
-    attempts = list(_attempts(dispatches, epoch))
-    _write_parquet(drive_dir / ATTEMPTS, pl.DataFrame(attempts, schema=ATTEMPTS_SCHEMA, orient="row"))
-    sent_at = dispatches["sent_ns"].drop_nulls().sort()
-    span_s = (sent_at[-1] - sent_at[0]) / 1e9 if sent_at.len() > 1 else 0.0
+    epoch = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=eras[0].epoch_wall_ns // 1000)
+    totals = _Totals(eras, claims)
+    for number, part in enumerate(fold_drive(drive_dir)):
+        dispatches = _dispatches(part.folded)
+        _write_parquet(drive_dir / f"{DISPATCHES}-{number:05d}.parquet", dispatches.select(_DISPATCH_COLUMNS))
+        _write_parquet(drive_dir / f"{ATTEMPTS}-{number:05d}.parquet", attempts_of(dispatches, epoch))
+        totals.count(part, dispatches)
+    journal_counts, target_counts = add_up(totals.counts), count_heard(drive_dir)
+    check_conservation(header.planned, journal_counts, target_counts, closed=True)
     summary = DriveSummary(
         outcome=outcome,
         epoch=epoch,
-        wall_s=max(0, _latest(journal.filter(pl.col("seq") >= 0)["at_ns"])) / 1e9,
+        wall_s=totals.latest_ns / 1e9,
         counts={"planned": header.planned, **journal_counts.terms},
         answered=target_counts.answered,
-        achieved_per_s=(sent_at.len() - 1) / span_s if span_s > 0 else 0.0,
-        queue_ms=_percentiles(dispatches["queue_ms"]),
-        run_ms=_percentiles(dispatches["run_ms"]),
-        total_ms=_percentiles(dispatches["total_ms"]),
-        raw_total_ms=_percentiles(dispatches["raw_total_ms"]),
-        lateness_ms=_percentiles(dispatches["lateness_ns"] / 1e6),
-        interruptions=_interruptions(eras, claims, journal, folded),
+        achieved_per_s=totals.achieved_per_s(),
+        **{name: _percentiles(values) for name, values in totals.milliseconds.items()},
+        interruptions=totals.interruptions(),
     )
     write_durably(drive_dir / SUMMARY, summary.model_dump_json(indent=1).encode())
     return summary
+
+
+class _Totals:
+    """What the summary says about all dispatches, added up part by part."""
+
+    def __init__(self, eras: Sequence[Era], claims: Sequence[Claim]) -> None:
+        self._eras = eras
+        self._claims = claims
+        self.counts: list[JournalCounts] = []
+        self.milliseconds: dict[str, list[pl.Series]] = {name: [] for name in _METRICS}
+        self.latest_ns = 0
+        self._sent = 0
+        self._first_sent_ns: int | None = None
+        self._last_sent_ns = 0
+        self._known_ns = [0] * len(eras)
+        """By era: the last thing that the journal knows from before it."""
+        self._unsettled = [0] * len(eras)
+        """By era: dispatches claimed before it whose end was not known."""
+
+    def count(self, part: Part, dispatches: pl.DataFrame) -> None:
+        self.counts.append(count_part(part))
+        for name, values in self.milliseconds.items():
+            known = dispatches["lateness_ns"] / 1e6 if name == "lateness_ms" else dispatches[name]
+            values.append(known.drop_nulls())
+        at_ns = part.rows["at_ns"]
+        self.latest_ns = max(self.latest_ns, latest(at_ns))
+        sent_ns = dispatches["sent_ns"].drop_nulls()
+        if sent_ns.len():
+            first, last = sent_ns.min(), sent_ns.max()
+            assert isinstance(first, int)
+            assert isinstance(last, int)
+            self._first_sent_ns = first if self._first_sent_ns is None else min(first, self._first_sent_ns)
+            self._last_sent_ns = max(last, self._last_sent_ns)
+            self._sent += sent_ns.len()
+        for number, era in enumerate(self._eras[1:], 1):
+            self._known_ns[number] = max(self._known_ns[number], latest(at_ns.filter(at_ns < era.started_ns)))
+            claimed = [claim.last for claim in self._claims if claim.era < era.number]
+            self._unsettled[number] += part.folded.filter(
+                (pl.col("seq") <= (claimed[-1] if claimed else -1))
+                & (pl.col("end_ns").is_null() | (pl.col("end_ns") >= era.started_ns))
+                & (pl.col("state") != "dropped")
+            ).height
+
+    def achieved_per_s(self) -> float:
+        span_s = (self._last_sent_ns - (self._first_sent_ns or 0)) / 1e9
+        return (self._sent - 1) / span_s if self._sent > 1 and span_s > 0 else 0.0
+
+    def interruptions(self) -> tuple[Interruption, ...]:
+        return tuple(
+            Interruption(
+                after_s=self._known_ns[number] / 1e9,
+                resumed_s=era.started_ns / 1e9,
+                first_seq=next((claim.first for claim in self._claims if claim.era >= era.number), None),
+                unsettled=self._unsettled[number],
+            )
+            for number, era in enumerate(self._eras[1:], 1)
+        )
 
 
 def _dispatches(folded: pl.DataFrame) -> pl.DataFrame:
@@ -104,86 +144,16 @@ def _dispatches(folded: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _attempts(dispatches: pl.DataFrame, epoch: datetime) -> Iterator[tuple[Any, ...]]:
-    """Rows of ATTEMPTS_SCHEMA: what the target reported, or one row without a SKU that says why there is no usage."""
-    columns = ("dispatch_id", "variant", "generation", "state", "told", "reason", "sent_ns", "done_ns", "attempts")
-    for dispatch_id, variant, generation, state, told, reason, sent_ns, done_ns, text in (
-        dispatches.filter(pl.col("sent")).select(columns).iter_rows()
-    ):
-        reported = json.loads(text) if text else []
-        provider = VariantId.parse(variant).provider if variant else "unknown"
-        sent = epoch + timedelta(microseconds=(sent_ns or 0) / 1000)
-        done = None if done_ns is None else epoch + timedelta(microseconds=done_ns / 1000)
-        for attempt in reported:
-            by = attempt["provider"] or provider
-            head = (dispatch_id, attempt["number"], by, generation, attempt["outcome"])
-            single = attempt["started"] is None  # told of as the dispatch itself
-            times = (sent, done) if single else (_time(attempt["started"]), _time(attempt["ended"]))
-            for use in attempt["usage"] or [_no_usage("the target reports no usage for this attempt")]:
-                sku = use["sku"].replace("$provider", by) if use["sku"] else None
-                yield (*head, *times, sku, use["quantity"], use["missing"], use["basis"])
-        if not reported:
-            outcome = _outcome_without_report(state, told)
-            use = _no_usage(reason if outcome == "unknown" and reason else "the target reports no usage")
-            yield (
-                *(dispatch_id, 1, provider, generation, outcome, sent, done),
-                *(use["sku"], use["quantity"], use["missing"], use["basis"]),
-            )
-
-
-def _outcome_without_report(state: str, told: str | None) -> str:
-    if told == "refused":
-        return "refused"
-    return state if state in ("completed", "failed") else "unknown"
-
-
-def _no_usage(why: str) -> dict[str, Any]:
-    return {"sku": None, "quantity": None, "missing": why, "basis": None}
-
-
-def _time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
-
-
-def _percentiles(values: pl.Series) -> Percentiles:
+def _percentiles(values: Sequence[pl.Series]) -> Percentiles:
     """Exact, by nearest rank."""
-    known = values.drop_nulls().sort()
-    if known.is_empty():
+    known = np.sort(np.concatenate([series.to_numpy() for series in values]))
+    if not known.size:
         return Percentiles()
 
     def at(q: float) -> float:
-        return float(known[max(0, math.ceil(q * known.len()) - 1)])
+        return float(known[max(0, math.ceil(q * known.size) - 1)])
 
-    return Percentiles(count=known.len(), p50=at(0.5), p95=at(0.95), p99=at(0.99), p999=at(0.999), max=at(1.0))
-
-
-def _interruptions(
-    eras: list[Era], claims: list[Claim], journal: pl.DataFrame, folded: pl.DataFrame
-) -> tuple[Interruption, ...]:
-    found = []
-    for era in eras[1:]:
-        earlier = [claim for claim in claims if claim.era < era.number]
-        later = [claim for claim in claims if claim.era >= era.number]
-        known = _latest(journal.filter(pl.col("at_ns") < era.started_ns)["at_ns"])
-        unsettled = folded.filter(
-            (pl.col("seq") <= (earlier[-1].last if earlier else -1))
-            & (pl.col("end_ns").is_null() | (pl.col("end_ns") >= era.started_ns))
-            & (pl.col("state") != "dropped")
-        ).height
-        found.append(
-            Interruption(
-                after_s=max(0, known) / 1e9,
-                resumed_s=era.started_ns / 1e9,
-                first_seq=later[0].first if later else None,
-                unsettled=unsettled,
-            )
-        )
-    return tuple(found)
-
-
-def _latest(at_ns: pl.Series) -> int:
-    known = at_ns.drop_nulls().sort()
-    return int(known[-1]) if known.len() else 0
+    return Percentiles(count=known.size, p50=at(0.5), p95=at(0.95), p99=at(0.99), p999=at(0.999), max=at(1.0))
 
 
 def _write_parquet(path: Path, frame: pl.DataFrame) -> None:

@@ -24,7 +24,7 @@ from pointsman.dispatch.hearing import Hearing
 from pointsman.dispatch.history import History, read_history
 from pointsman.dispatch.journal import segment_path, write_segment
 from pointsman.dispatch.outputs import AT_ONCE, Elsewhere, Fetcher
-from pointsman.dispatch.plan import read_header, read_planned
+from pointsman.dispatch.plan import read_header
 from pointsman.dispatch.planned import Planned
 from pointsman.dispatch.polling import Poller
 from pointsman.dispatch.protocol import DispatchTarget
@@ -42,10 +42,12 @@ _LEAD_NS = 100_000_000
 _FLUSH_EVERY_S = 0.5
 _WATCH_EVERY_S = 0.1
 _STEP_S = 0.02
-_LAST_ANSWERS_S = 1.0
+_LAST_ANSWERS_NS = 1_000_000_000
 _CANCEL_LIMIT_S = 5.0
 _LAST_LOOKS = 10
 _FIRST_CLAIM = 500
+_ROWS_AT_ONCE = 10_000
+"""What is left of a large plan is written off in pieces."""
 
 
 class Driver:
@@ -63,12 +65,11 @@ class Driver:
     ) -> None:
         self._drive_dir = drive_dir
         header = read_header(drive_dir)
-        rows = read_planned(drive_dir)
         self._limits = limits = header.limits
         self._target = target
         self._disk = disk
-        self._history = history = read_history(drive_dir, rows)
-        self._planned = Planned(header, rows, target)
+        self._history = history = read_history(drive_dir)
+        self._planned = Planned(header, drive_dir, target)
         wall, mono = ticks.wall_ns(), ticks.monotonic_ns()
         open_loop = self._planned.due_ns is not None
         self._epoch_wall_ns = history.eras[0].epoch_wall_ns if history.eras else wall + (_LEAD_NS if open_loop else 0)
@@ -106,7 +107,7 @@ class Driver:
             self.board,
             target,
             fetch=self._fetcher.take,
-            resend=lambda job: self._spawn(self._submitter.resend(job)),
+            resend=lambda job: self._submitter.resend(job),
         )
         self._submitter = Submitter(
             self._planned,
@@ -114,6 +115,8 @@ class Driver:
             self._gate,
             self._hearing,
             transport,
+            spawn=self._spawn,
+            failed=self._failed,
             turned_away_limit_s=limits.drain_limit_s,
         )
         self._poller = Poller(
@@ -129,14 +132,13 @@ class Driver:
             first_size=min(limits.max_in_flight, _FIRST_CLAIM),
         )
         self.phase: Phase = "reconciling"
-        self._recorder = Recorder(drive_dir, rows, started_ns=self._era.started_ns)
+        self._recorder = Recorder(drive_dir, self._planned.seqs, self._planned.stages, started_ns=self._era.started_ns)
         self._segments = 0
         self._flushing = asyncio.Lock()
         self._unwritten: OSError | None = None
         """Rows that are lost; whoever wrote them may have been cancelled before the disk said so."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._background: list[asyncio.Task[Any]] = []
-        self._closed_loop: ClosedLoop | None = None
         self._halt: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._since_ns = self.now_ns()
 
@@ -155,7 +157,11 @@ class Driver:
 
     def _spawned_ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and not self._halt.done():
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
+        if not self._halt.done():
             self._halt.set_exception(error)
 
     async def run(self) -> Ending:
@@ -201,9 +207,6 @@ class Driver:
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not sending.done():
-                if self._closed_loop is not None and self._halt.result() == "cancelled":
-                    self._closed_loop.stopped = True
-                    await asyncio.wait([sending], timeout=_LAST_ANSWERS_S)
                 return self._halt.result()
         finally:
             await _cancel([sending])
@@ -223,10 +226,8 @@ class Driver:
 
     async def _send(self) -> None:
         if self._planned.due_ns is None:
-            self._closed_loop = ClosedLoop(
-                self._planned, self.board, self._claimer, self._submitter, self._limits, self._spawn
-            )
-            await self._closed_loop.run(self._history.unsent)
+            closed = ClosedLoop(self._planned, self.board, self._claimer, self._submitter, self._limits)
+            await closed.run(self._history.unsent)
             return
         loop = OpenLoop(self._planned, self.board, self._claimer, self._submitter, self._limits, self._spawn)
         earlier = self._history.claims
@@ -245,8 +246,8 @@ class Driver:
             self.board.counts[state] += number
             if state not in ("dropped", "cancelled_unsent"):
                 self.board.counts["sent"] += number
-        for index in history.ended_indexes:
-            self.board.touched[index] = 1
+        self.board.touch(history.ended_indexes)
+        self._planned.load_ids([left.index for left in history.unsettled] + history.unsent)
         for left in history.unsettled:
             job = self._planned.job(left.index)
             job.planned_ns = left.planned_ns
@@ -274,6 +275,7 @@ class Driver:
         if why == "drained":
             return "completed"
         if why in ("interrupted", "target_lost"):
+            self._submitter.deaf = True
             await _cancel(self._tasks)
             self.phase = "interrupted"
             for index in self.board.unsent():
@@ -283,8 +285,11 @@ class Driver:
             return "interrupted" if why == "interrupted" else "target_lost"
         self.phase = "draining"
         self._gate.close()
-        if why == "cancelled" and self._tasks:
-            await asyncio.wait(self._tasks, timeout=_LAST_ANSWERS_S)
+        if why == "cancelled":
+            give_up_ns = self.now_ns() + _LAST_ANSWERS_NS
+            while (self._tasks or self._submitter.unanswered) and self.now_ns() < give_up_ns:
+                await asyncio.sleep(_STEP_S)
+        self._submitter.deaf = True
         await _cancel(self._tasks)
         cancelled = why == "cancelled"
         if not cancelled:
@@ -314,11 +319,13 @@ class Driver:
                 self.board.ended(job, "cancelled_sent", reason="not confirmed by the target")
             else:
                 self.board.ended(job, "unknown", reason=job.doubt or reason)
-        for index in self.board.unsent():
+        for number, index in enumerate(self.board.unsent(), 1):
             if cancelled:
                 self.board.never_sent(index, "cancelled_unsent", why)
             else:
                 self.board.never_sent(index, "dropped", reason if index in held else why)
+            if number % _ROWS_AT_ONCE == 0:
+                await self._flush()
         return "cancelled" if cancelled else "completed"
 
     async def _keep_flushing(self) -> None:

@@ -20,7 +20,7 @@ class Hearing:
         target: DispatchTarget,
         *,
         fetch: Callable[[Job, Update], bool],
-        resend: Callable[[Job], object],
+        resend: Callable[[Job], None],
     ) -> None:
         self._board = board
         self._target = target

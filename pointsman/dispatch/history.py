@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from pointsman.dispatch.claims import Claim, Era, read_claims, read_eras
-from pointsman.dispatch.journal import read_journal
-from pointsman.dispatch.ledger import fold
+from pointsman.dispatch.ledger import fold_drive, latest
 from pointsman.dispatch.status import TERMINAL
 
 
@@ -33,9 +36,9 @@ class History:
     eras: list[Era]
     next_index: int
     """The first index that nobody has claimed."""
-    ended: dict[str, int]
+    ended: Mapping[str, int]
     """By state."""
-    ended_indexes: list[int]
+    ended_indexes: npt.NDArray[np.int64]
     unsettled: list[Unsettled]
     unsent: list[int]
     """Claimed, and surely not sent."""
@@ -44,33 +47,44 @@ class History:
     """The last time that the journal knows."""
 
 
-def read_history(drive_dir: Path, planned: pl.DataFrame) -> History:
+def read_history(drive_dir: Path) -> History:
     """Read claims and journal of a drive folder; empty for a new one."""
-    claims, journal = read_claims(drive_dir), read_journal(drive_dir)
-    folded = fold(planned, journal, claims).with_row_index("index")
-    released = journal.filter(pl.col("kind").is_in(["returned", "released"]))["seq"].unique()
+    claims = read_claims(drive_dir)
+    ended: Counter[str] = Counter()
+    indexes = [np.empty(0, dtype=np.int64)]
+    unsettled: list[Unsettled] = []
+    unsent: list[int] = []
+    next_index, last_ns = 0, 0
     terminal = pl.col("state").is_in(sorted(TERMINAL))
-    surely_unsent = ~pl.col("sent") & pl.col("seq").is_in(released.implode())
-    ended = folded.filter(terminal)
-    open_rows = folded.filter(pl.col("claimed") & ~terminal)
-    states = ended["state"].value_counts()
-    last = journal["at_ns"].drop_nulls()
-    return History(
-        eras=read_eras(drive_dir),
-        next_index=folded["seq"].search_sorted(claims[-1].last, side="right") if claims else 0,
-        ended=dict(zip(states["state"].to_list(), states["count"].to_list(), strict=True)),
-        ended_indexes=ended["index"].to_list(),
-        unsettled=[
+    for part in fold_drive(drive_dir) if claims else ():
+        folded = part.folded.with_row_index("index", offset=part.first).with_columns(pl.col("index").cast(pl.Int64))
+        if folded["seq"][0] <= claims[-1].last:
+            next_index = part.first + int(folded["seq"].search_sorted(claims[-1].last, side="right"))
+        over = folded.filter(terminal)
+        ended.update(over["state"].to_list())
+        indexes.append(over["index"].to_numpy())
+        released = part.rows.filter(pl.col("kind").is_in(["returned", "released"]))["seq"].unique()
+        surely_unsent = ~pl.col("sent") & pl.col("seq").is_in(released.implode())
+        still_open = folded.filter(pl.col("claimed") & ~terminal)
+        unsent += still_open.filter(surely_unsent)["index"].to_list()
+        unsettled += [
             Unsettled(**row)
-            for row in open_rows.filter(~surely_unsent)
+            for row in still_open.filter(~surely_unsent)
             .select(
                 "index",
                 pl.when(pl.col("sent")).then(pl.col("state")).otherwise(pl.lit("awaiting_ack")).alias("state"),
                 *("acked", "job_id", "sent", "planned_ns", "sent_ns", "ack_ns"),
             )
             .iter_rows(named=True)
-        ],
-        unsent=open_rows.filter(surely_unsent)["index"].to_list(),
+        ]
+        last_ns = max(last_ns, latest(part.rows["at_ns"]))
+    return History(
+        eras=read_eras(drive_dir),
+        next_index=next_index,
+        ended=ended,
+        ended_indexes=np.concatenate(indexes),
+        unsettled=unsettled,
+        unsent=unsent,
         claims=claims,
-        last_ns=int(last.sort()[-1]) if last.len() else 0,
+        last_ns=last_ns,
     )

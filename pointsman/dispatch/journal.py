@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -135,9 +135,9 @@ def segment_paths(drive_dir: Path) -> list[Path]:
     return sorted((drive_dir / "journal").glob("[0-9]*.arrow"))
 
 
-def read_journal(drive_dir: Path) -> pl.DataFrame:
-    """All rows in the order in which they were written, tally rows included."""
-    paths = segment_paths(drive_dir)
-    if not paths:
-        return pl.DataFrame(schema=SCHEMA)
-    return pl.concat([pl.read_ipc(path) for path in paths])
+def read_journal(paths: Iterable[Path], where: pl.Expr | None = None) -> pl.DataFrame:
+    """Rows of these segments in their order, tally rows included; `where` = only those."""
+    frames = (pl.read_ipc(path) for path in paths)
+    return pl.concat(
+        [pl.DataFrame(schema=SCHEMA), *(frame if where is None else frame.filter(where) for frame in frames)]
+    )

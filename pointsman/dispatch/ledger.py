@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from pointsman.dispatch.claims import Claim, read_claims
-from pointsman.dispatch.journal import read_journal
-from pointsman.dispatch.plan import read_planned
+from pointsman.dispatch.journal import read_journal, segment_paths
+from pointsman.dispatch.plan import read_header, read_planned_part
 from pointsman.dispatch.status import ANSWERED, PLANNED_TERMS, SENT_TERMS, TERMINAL_SENT
+
+_PART = 50_000
+"""Dispatches that are folded together."""
+_ALL = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +105,44 @@ def _claim_frame(claims: list[Claim]) -> pl.DataFrame:
     )
 
 
-def fold_drive(drive_dir: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(one row per planned dispatch, the journal) of a drive folder."""
-    journal = read_journal(drive_dir)
-    return fold(read_planned(drive_dir), journal, read_claims(drive_dir)), journal
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some of the planned dispatches, folded, and the journal's rows about them."""
+
+    first: int
+    """Index in the plan of the first one."""
+    folded: pl.DataFrame
+    rows: pl.DataFrame
 
 
-def count(folded: pl.DataFrame, journal: pl.DataFrame) -> tuple[JournalCounts, TargetCounts]:
-    """The two sides of the conservation check, each from its own source."""
-    rows = journal.filter(pl.col("seq") >= 0)
+def fold_drive(drive_dir: Path) -> Iterator[Part]:
+    """The dispatches of a drive folder part by part, in plan order: a drive of a million is never held as a whole."""
+    planned, claims = read_header(drive_dir).planned, read_claims(drive_dir)
+    segments = [(path, *_reach(path)) for path in segment_paths(drive_dir)] if planned > _PART else None
+    after = -1
+    for first in range(0, planned, _PART):
+        part = read_planned_part(drive_dir, first, _PART)
+        if segments is None:
+            rows = read_journal(segment_paths(drive_dir)).filter(pl.col("seq") >= 0)
+        else:
+            # The last part gets whatever follows: rows that no dispatch is planned for must not vanish.
+            last = _ALL if first + _PART >= planned else int(part["seq"][-1])
+            about = pl.col("seq").is_between(after + 1, last)
+            rows = read_journal((path for path, low, high in segments if low <= last and high > after), about)
+            after = last
+        yield Part(first, fold(part, rows, claims), rows)
+
+
+def _reach(path: Path) -> tuple[int, int]:
+    """The lowest and highest sequence number of a segment."""
+    seqs = pl.read_ipc(path, columns=["seq"])["seq"]
+    known = seqs.filter(seqs >= 0)
+    return (known.min(), known.max()) if known.len() else (_ALL, -1)  # type: ignore[return-value]
+
+
+def count_part(part: Part) -> JournalCounts:
+    """What the journal says about some dispatches."""
+    folded, rows = part.folded, part.rows
     ends = Counter(rows.filter(pl.col("kind") == "end")["state"].to_list())
     unsent = Counter(rows.filter(pl.col("kind") == "unsent")["state"].to_list())
     states = Counter(folded["state"].to_list())
@@ -120,10 +153,31 @@ def count(folded: pl.DataFrame, journal: pl.DataFrame) -> tuple[JournalCounts, T
     terms["sent"] = int(folded["sent"].sum())
     told = Counter(folded["told"].drop_nulls().to_list())
     answered = {name: told[name] for name in ANSWERED} | {"accepted": int(folded["acked"].sum())}
-    tally: Counter[str] = Counter()
-    for text in journal.filter(pl.col("seq") < 0)["reason"].to_list():
-        tally.update(json.loads(text))
-    return (
-        JournalCounts({term: terms[term] for term in (*PLANNED_TERMS, *SENT_TERMS)}, answered, rows.height),
-        TargetCounts(tally["sent"], {name: tally[name] for name in ANSWERED}, tally["rows"]),
+    return JournalCounts({term: terms[term] for term in (*PLANNED_TERMS, *SENT_TERMS)}, answered, rows.height)
+
+
+def add_up(counts: Iterable[JournalCounts]) -> JournalCounts:
+    """The counts of all parts."""
+    terms, answered, rows = Counter[str](), Counter[str](), 0
+    for one in counts:
+        terms.update(one.terms)
+        answered.update(one.answered)
+        rows += one.rows
+    return JournalCounts(
+        {term: terms[term] for term in (*PLANNED_TERMS, *SENT_TERMS)}, {name: answered[name] for name in ANSWERED}, rows
     )
+
+
+def count_heard(drive_dir: Path) -> TargetCounts:
+    """What was counted where requests leave and answers are heard."""
+    tally: Counter[str] = Counter()
+    for path in segment_paths(drive_dir):
+        for text in read_journal([path], pl.col("seq") < 0)["reason"].to_list():
+            tally.update(json.loads(text))
+    return TargetCounts(tally["sent"], {name: tally[name] for name in ANSWERED}, tally["rows"])
+
+
+def latest(at_ns: pl.Series) -> int:
+    """The last of these times; 0 when none is known."""
+    last = at_ns.max()
+    return last if isinstance(last, int) else 0

@@ -1,11 +1,11 @@
-"""What to dispatch: a drive's plan as a folder with `plan.json` (how) and `plan.arrow` (one row per dispatch)."""
+"""What to dispatch: a drive's plan as a folder with `plan.json` (how) and `plan-*.arrow` (one row per dispatch)."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -27,6 +27,8 @@ PLAN_SCHEMA: Mapping[str, Any] = {
     "repeat": pl.Int64,
     "stage": pl.Int64,
 }
+_PART = 10_000
+"""Rows in one file: a plan of a million is never in memory as a whole."""
 Column: TypeAlias = Any
 """A sequence, an array, a polars Series, or one value for all rows."""
 
@@ -129,7 +131,7 @@ def planned_dispatches(
     repeat: Column = 0,
     stage: Column = 0,
 ) -> pl.DataFrame:
-    """The columns of `plan.arrow` from sequences, arrays or single values, which are repeated to the common length.
+    """The columns of the plan from sequences, arrays or single values, which are repeated to the common length.
 
     `seq` defaults to 0, 1, 2...; `due_ns` = nanoseconds after the epoch in ascending order, None = closed loop.
     `route` holds variant ids or route keys as text.
@@ -170,10 +172,12 @@ def write_drive(drive_dir: Path, plan: DrivePlan) -> None:
             write_durably(written, document)
         return
     drive_dir.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
     dispatches = plan.dispatches.select(list(PLAN_SCHEMA))
-    dispatches.with_columns(_dispatch_ids(plan.header.run_id, dispatches)).write_ipc(buffer)
-    write_durably(drive_dir / "plan.arrow", buffer.getvalue())
+    for first in range(0, dispatches.height, _PART):
+        part = dispatches.slice(first, _PART)
+        buffer = io.BytesIO()
+        part.with_columns(_dispatch_ids(plan.header.run_id, part)).write_ipc(buffer)
+        write_durably(_part_path(drive_dir, first // _PART), buffer.getvalue())
     write_durably(written, document)
 
 
@@ -188,9 +192,25 @@ def read_header(drive_dir: Path) -> DriveHeader:
         raise InputRefused("plan.json", str(path), f"a drive's plan ({error.error_count()} errors)") from error
 
 
+def _part_path(drive_dir: Path, number: int) -> Path:
+    return drive_dir / f"plan-{number:05d}.arrow"
+
+
 def read_planned(drive_dir: Path) -> pl.DataFrame:
-    """Read `plan.arrow`: the columns of PLAN_SCHEMA and `dispatch_id`, in sending order."""
-    return pl.read_ipc(drive_dir / "plan.arrow")
+    """The columns of PLAN_SCHEMA and `dispatch_id`, in sending order."""
+    return read_planned_part(drive_dir, 0, read_header(drive_dir).planned)
+
+
+def read_planned_part(drive_dir: Path, first: int, rows: int, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """At most `rows` rows of the plan from the `first` on, without reading the others."""
+    parts = []
+    for number in range(first // _PART, -(-(first + rows) // _PART)):
+        path = _part_path(drive_dir, number)
+        if not path.is_file():
+            break
+        # Not from the path: a file that is mapped counts as memory for longer than it is used.
+        parts.append(pl.read_ipc(path.read_bytes(), columns=None if columns is None else list(columns)))
+    return pl.concat(parts).slice(first % _PART, rows)
 
 
 def parse_route(text: str) -> VariantId | RouteKey:

@@ -1,29 +1,49 @@
-"""The plan in memory: rows by index, in sending order."""
+"""The plan in memory: rows by index, in sending order. A million of them take some tens of megabytes."""
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import polars as pl
 
 from pointsman.dispatch.board import Job
-from pointsman.dispatch.plan import DriveHeader, parse_route, variant_of
+from pointsman.dispatch.plan import DriveHeader, parse_route, read_planned_part, variant_of
 from pointsman.dispatch.protocol import DispatchTarget, Request
 from pointsman.ids import VariantId
 
+_PART = 50_000
+
 
 class Planned:
-    def __init__(self, header: DriveHeader, rows: pl.DataFrame, target: DispatchTarget) -> None:
+    """Numbers are kept in arrays, texts once each; of the dispatch ids only those of claimed dispatches are here."""
+
+    def __init__(self, header: DriveHeader, drive_dir: Path, target: DispatchTarget) -> None:
+        self._drive_dir = drive_dir
         self._target = target
-        self.seqs: list[int] = rows["seq"].to_list()
-        self._ids: list[str] = rows["dispatch_id"].to_list()
-        due: list[int | None] = rows["due_ns"].to_list()
-        self.due_ns: list[int] | None = None if due[0] is None else [at or 0 for at in due]
-        routes = {text: parse_route(text) for text in rows["route"].unique().to_list()}
-        self._routes = [routes[text] for text in rows["route"].to_list()]
-        self._variants = {route: variant_of(header, route) for route in routes.values()}
-        self._members = {name: entry.member(name) for name, entry in header.inputs.items()}
-        self._inputs: list[str] = rows["input_id"].to_list()
+        self.seqs = array("q")
+        self.stages = array("q")
+        due_ns = array("q")
+        route_of, routes = array("q"), _Words()
+        input_of, inputs = array("q"), _Words()
+        columns = ("seq", "due_ns", "route", "input_id", "stage")
+        for first in range(0, header.planned, _PART):
+            part = read_planned_part(drive_dir, first, _PART, columns)
+            _extend(self.seqs, part["seq"])
+            _extend(self.stages, part["stage"])
+            _extend(route_of, routes.numbers(part["route"]))
+            _extend(input_of, inputs.numbers(part["input_id"]))
+            if not part["due_ns"].null_count():
+                _extend(due_ns, part["due_ns"])
+        self.due_ns: array[int] | None = due_ns or None
+        self._route_of, self._input_of = route_of, input_of
+        self._routes = [parse_route(text) for text in routes.words]
+        self._providers = [route.provider if isinstance(route, VariantId) else None for route in self._routes]
+        self._variants = [variant_of(header, route) for route in self._routes]
+        self._members = [header.inputs[name].member(name) for name in inputs.words]
+        self._ids: dict[int, str] = {}
         self.shift_ns = 0
         """How much later than planned the schedule runs in this era."""
 
@@ -32,18 +52,65 @@ class Planned:
 
     def provider(self, index: int) -> str | None:
         """Who serves it, if the plan says so: the gateway chooses for routed dispatches."""
-        route = self._routes[index]
-        return route.provider if isinstance(route, VariantId) else None
+        return self._providers[self._route_of[index]]
+
+    @property
+    def providers(self) -> Sequence[str | None]:
+        """All that the plan names."""
+        return self._providers
 
     def index_after(self, seq: int) -> int:
         """The first index whose sequence number is greater."""
         return bisect_right(self.seqs, seq)
 
-    def job(self, index: int) -> Job:
-        planned_ns = None if self.due_ns is None else self.due_ns[index] + self.shift_ns
-        return Job(index, self.seqs[index], self._ids[index], self.provider(index), planned_ns)
+    def read_ids(self, first: int, rows: int) -> list[str]:
+        """Dispatch ids from the disk."""
+        found: list[str] = read_planned_part(self._drive_dir, first, rows, ("dispatch_id",))["dispatch_id"].to_list()
+        return found
 
-    def request(self, index: int) -> Request:
+    def keep_ids(self, first: int, ids: Sequence[str]) -> None:
+        """Have the ids of these dispatches at hand until each becomes a job."""
+        self._ids.update(enumerate(ids, first))
+
+    def load_ids(self, indexes: Iterable[int]) -> None:
+        """Read and keep the ids of scattered dispatches."""
+        wanted = sorted(indexes)
+        at = 0
+        while at < len(wanted):
+            first = wanted[at]
+            ids = self.read_ids(first, _PART)
+            while at < len(wanted) and wanted[at] < first + _PART:
+                self._ids[wanted[at]] = ids[wanted[at] - first]
+                at += 1
+
+    def job(self, index: int) -> Job:
+        """A claimed dispatch on its way, once."""
+        planned_ns = None if self.due_ns is None else self.due_ns[index] + self.shift_ns
+        return Job(index, self.seqs[index], self._ids.pop(index), self._providers[self._route_of[index]], planned_ns)
+
+    def skip(self, index: int) -> None:
+        """A claimed dispatch that will not be sent."""
+        self._ids.pop(index, None)
+
+    def request(self, job: Job) -> Request:
         """The submission. The same for every call, so that sending it again is sending it once."""
-        route = self._routes[index]
-        return self._target.submit(self._ids[index], route, self._variants[route], self._members[self._inputs[index]])
+        route = self._route_of[job.index]
+        return self._target.submit(
+            job.dispatch_id, self._routes[route], self._variants[route], self._members[self._input_of[job.index]]
+        )
+
+
+class _Words:
+    """Texts of which there are few, by number."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    def numbers(self, texts: pl.Series) -> pl.Series:
+        known = set(self.words)
+        self.words += sorted(text for text in texts.unique().to_list() if text not in known)
+        return texts.replace_strict(self.words, range(len(self.words)), return_dtype=pl.Int64)
+
+
+def _extend(numbers: array[int], values: pl.Series) -> None:
+    numbers.frombytes(values.to_numpy().tobytes())

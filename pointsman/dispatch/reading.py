@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from pointsman.dispatch.claims import read_eras
 from pointsman.dispatch.closing import ATTEMPTS, DISPATCHES, SUMMARY
-from pointsman.dispatch.ledger import JournalCounts, TargetCounts, count, fold_drive
+from pointsman.dispatch.ledger import JournalCounts, TargetCounts, add_up, count_heard, count_part, fold_drive
 from pointsman.dispatch.plan import read_header
 from pointsman.dispatch.status import DriveStatus, DriveSummary
 from pointsman.errors import NotFound
@@ -36,7 +36,7 @@ def read_dispatches(drive_dir: Path) -> pl.DataFrame:
 
 def scan_dispatches(drive_dir: Path) -> pl.LazyFrame:
     """The same rows, read when and as far as they are needed."""
-    return pl.scan_parquet(_closed(drive_dir) / DISPATCHES)
+    return pl.scan_parquet(_closed(drive_dir) / f"{DISPATCHES}-*.parquet")
 
 
 def read_attempts(drive_dir: Path) -> pl.DataFrame:
@@ -45,7 +45,7 @@ def read_attempts(drive_dir: Path) -> pl.DataFrame:
 
 
 def _read(drive_dir: Path, name: str) -> pl.DataFrame:
-    return pl.read_parquet(_closed(drive_dir) / name)
+    return pl.read_parquet(_closed(drive_dir) / f"{name}-*.parquet")
 
 
 def _closed(drive_dir: Path) -> Path:
@@ -56,8 +56,12 @@ def _closed(drive_dir: Path) -> Path:
 
 def read_counts(drive_dir: Path) -> tuple[int, JournalCounts, TargetCounts]:
     """The three sources that `check_conservation` compares: planned rows, journal rows, what was heard."""
-    folded, journal = fold_drive(drive_dir)
-    return (folded.height, *count(folded, journal))
+    planned = 0
+    counts = []
+    for part in fold_drive(drive_dir):
+        planned += part.folded.height
+        counts.append(count_part(part))
+    return planned, add_up(counts), count_heard(drive_dir)
 
 
 def read_live_status(drive_dir: Path) -> DriveStatus | None:

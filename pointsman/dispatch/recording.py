@@ -6,13 +6,16 @@ journal and in no second yet, so a crash loses of the feed only what the journal
 
 from __future__ import annotations
 
+import array
 import errno
 import json
 import os
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from pointsman.dispatch.durable import replace_file
@@ -21,17 +24,18 @@ from pointsman.dispatch.journal import segment_paths
 from pointsman.dispatch.seconds import METRICS, SECONDS, Second, read_seconds, to_line
 from pointsman.dispatch.status import TERMINAL_SENT
 
+Buffer: TypeAlias = "array.array[int] | npt.NDArray[np.int64]"
 _SECOND_NS = 1_000_000_000
 _LIKELY_LINE = 1 << 16
 
 
 class Recorder:
-    """One era's. `rows` are those of the plan; the seconds between two eras belong to none."""
+    """One era's; the seconds between two eras belong to none. `seqs` and `stages` of the plan are 64-bit integers."""
 
-    def __init__(self, drive_dir: Path, rows: pl.DataFrame, *, started_ns: int) -> None:
+    def __init__(self, drive_dir: Path, seqs: Buffer, stages: Buffer, *, started_ns: int) -> None:
         self._drive_dir = drive_dir
-        self._seqs = rows["seq"].to_numpy()
-        self._stages = rows["stage"].cast(pl.Int32).to_numpy()
+        self._seqs = np.frombuffer(seqs, dtype=np.int64)
+        self._stages = np.frombuffer(stages, dtype=np.int64)
         self._path = drive_dir / SECONDS
         last, self._segment = _end_of_feed(self._path)
         self.figures = read_figures(drive_dir)

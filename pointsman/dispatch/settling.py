@@ -34,13 +34,13 @@ def settle_locked(drive_dir: Path, outcome: Outcome, *, reason: str) -> DriveSum
     for name in ("journal", "claims", "eras"):
         (drive_dir / name).mkdir(exist_ok=True)
     planned = read_planned(drive_dir)
-    history = read_history(drive_dir, planned)
+    history = read_history(drive_dir)
     epoch = history.eras[0].epoch_wall_ns if history.eras else time.time_ns()
     at = max(history.last_ns, time.time_ns() - epoch)
     write_era(drive_dir, Era(len(history.eras), epoch, at))
     rows = Rows()
     maybe_sent = {left.index: left for left in history.unsettled}
-    ended = set(history.ended_indexes)
+    ended = set(history.ended_indexes.tolist())
     for index, seq in enumerate(planned["seq"].to_list()):
         if index in ended:
             continue
@@ -54,7 +54,7 @@ def settle_locked(drive_dir: Path, outcome: Outcome, *, reason: str) -> DriveSum
             rows.sent_from.append(left.planned_ns)
             rows.tally["sent"] += 1
         rows.add(seq, "end", at, state="cancelled_sent" if outcome == "cancelled" else "unknown", reason=reason)
-    recorder = Recorder(drive_dir, planned, started_ns=at)
+    recorder = Recorder(drive_dir, *(planned[name].to_numpy() for name in ("seq", "stage")), started_ns=at)
     if len(rows):
         path = segment_path(drive_dir, len(read_eras(drive_dir)) - 1, 0)
         frame = rows.frame(at)

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +25,8 @@ _LONGEST_CONNECT_S = 5.0
 _LONGEST_IDLE_S = 4.0
 """Servers close idle connections after five seconds or more; one that closes while a request is on its way loses it."""
 _LOOKS_PER_TIMEOUT = 10
+_MOST_HEADS = 64
+_NO_HEADERS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,10 @@ class Fetched:
 
 
 class Transport(Protocol):
+    def begin(self, request: Request, heard: Callable[[Response | NoAnswer], None]) -> None:
+        """Send without waiting; `heard` is called with what came back, from the event loop and never from here."""
+        ...
+
     async def send(self, request: Request) -> Response | NoAnswer: ...
 
     async def fetch(self, path: str, into: Path) -> Fetched | Response | NoAnswer:
@@ -68,44 +74,47 @@ class HttpTransport:
         self._prefix = origin.path.rstrip("/")
         head = f" HTTP/1.1\r\nHost: {origin.netloc}\r\nUser-Agent: pointsman\r\nAccept: */*\r\n"
         self._head = head + "".join(f"{name}: {value.reveal()}\r\n" for name, value in headers.items())
-        self._mask = mask
+        self.hide = mask.hide
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
         self._idle: list[_Connection] = []
-        self._busy: set[_Connection] = set()
+        self.busy: set[_Connection] = set()
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._heads: dict[tuple[str, str, int, int], tuple[Mapping[str, str], bytes]] = {}
+        """Most submissions differ in nothing but their body."""
         self._looking: asyncio.TimerHandle | None = None
 
+    def begin(self, request: Request, heard: Callable[[Response | NoAnswer], None]) -> None:
+        payload = self._payload(request)
+        connection = self._take_idle()
+        if connection is not None:
+            self._start(connection, payload, heard, None)
+            return
+        connecting = self._loop.create_task(self._begin_anew(payload, heard))
+        self._connecting.add(connecting)
+        connecting.add_done_callback(self._connecting.discard)
+
+    async def _begin_anew(self, payload: bytes, heard: Callable[[Response | NoAnswer], None]) -> None:
+        connection = await self._connect()
+        if isinstance(connection, NoAnswer):
+            heard(connection)
+        else:
+            self._start(connection, payload, heard, None)
+
     async def send(self, request: Request) -> Response | NoAnswer:
-        lines = self._head
-        for name, value in request.headers.items():
-            lines += f"{name}: {value}\r\n"
-        body = request.body
-        if body is not None:
-            lines += f"Content-Length: {len(body)}\r\n"
-        head = f"{request.method} {self._prefix}{request.path}{lines}\r\n".encode("ascii")
-        got = await self._exchange(head if body is None else head + body, AnswerReader())
-        if isinstance(got, NoAnswer):
-            return got
-        body = self._mask.hide(got.body)
-        if got.status < 400:
-            return Response(got.status, {}, body)
-        retry_after = got.header("retry-after")
-        return Response(got.status, {} if retry_after is None else {"retry-after": retry_after}, body)
+        return await self._exchange(self._payload(request), None)
 
     async def fetch(self, path: str, into: Path) -> Fetched | Response | NoAnswer:
         digest = hashlib.sha256()
-        head = f"GET {self._prefix}{path}{self._head}\r\n".encode("ascii")
         with into.open("wb") as file:
 
             def keep(piece: bytes) -> None:
                 digest.update(piece)
                 file.write(piece)
 
-            got = await self._exchange(head, AnswerReader(keep))
-            if isinstance(got, NoAnswer):
+            got = await self._exchange(self._payload(Request("GET", path, ())), keep)
+            if isinstance(got, NoAnswer) or got.status != 200:
                 return got
-            if got.status != 200:
-                return Response(got.status, {}, b"")
             file.flush()
             await asyncio.to_thread(os.fsync, file.fileno())
             return Fetched(digest.hexdigest(), file.tell())
@@ -113,39 +122,62 @@ class HttpTransport:
     async def close(self) -> None:
         if self._looking is not None:
             self._looking.cancel()
-        for connection in (*self._idle, *self._busy):
+        for connecting in self._connecting:
+            connecting.cancel()
+        for connection in (*self._idle, *self.busy):
             connection.transport.abort()
         await asyncio.sleep(0)
 
-    async def _exchange(self, payload: bytes, reader: AnswerReader) -> AnswerReader | NoAnswer:
-        connection = self._take_idle()
-        if connection is None:
-            try:
-                async with asyncio.timeout(min(self._timeout_s, _LONGEST_CONNECT_S)):
-                    _, connection = await self._loop.create_connection(
-                        lambda: _Connection(self._loop), self._host, self._port, ssl=self._tls
-                    )
-            except (OSError, TimeoutError):
-                return _UNREACHABLE
-        waiter: asyncio.Future[AnswerReader | NoAnswer] = self._loop.create_future()
-        connection.begin(waiter, reader, self._loop.time() + self._timeout_s, self._timeout_s)
-        self._busy.add(connection)
-        if self._looking is None:
-            self._look_again()
-        connection.transport.write(payload)
+    def _payload(self, request: Request) -> bytes:
+        body = request.body
+        key = (request.method, request.path, id(request.headers), -1 if body is None else len(body))
+        head = self._heads.get(key)
+        if head is None or head[0] is not request.headers:
+            lines = self._head
+            for name, value in request.headers.items():
+                lines += f"{name}: {value}\r\n"
+            if body is not None:
+                lines += f"Content-Length: {len(body)}\r\n"
+            head = request.headers, f"{request.method} {self._prefix}{request.path}{lines}\r\n".encode("ascii")
+            if len(self._heads) >= _MOST_HEADS:
+                self._heads.clear()
+            self._heads[key] = head
+        return head[1] if body is None else head[1] + body
+
+    async def _exchange(self, payload: bytes, sink: Callable[[bytes], object] | None) -> Response | NoAnswer:
+        connection = self._take_idle() or await self._connect()
+        if isinstance(connection, NoAnswer):
+            return connection
+        waiter: asyncio.Future[Response | NoAnswer] = self._loop.create_future()
+        self._start(connection, payload, lambda got: None if waiter.done() else waiter.set_result(got), sink)
         try:
-            got = await waiter
+            return await waiter
         except asyncio.CancelledError:
             connection.transport.abort()  # its answer must not meet another request
             raise
-        finally:
-            self._busy.discard(connection)
-        if not isinstance(got, NoAnswer) and reader.keeps_open:
-            connection.idle_since = self._loop.time()
-            self._idle.append(connection)
-        else:
-            connection.transport.abort()
-        return got
+
+    async def _connect(self) -> _Connection | NoAnswer:
+        try:
+            async with asyncio.timeout(min(self._timeout_s, _LONGEST_CONNECT_S)):
+                _, connection = await self._loop.create_connection(
+                    lambda: _Connection(self), self._host, self._port, ssl=self._tls
+                )
+        except (OSError, TimeoutError):
+            return _UNREACHABLE
+        return connection
+
+    def _start(
+        self,
+        connection: _Connection,
+        payload: bytes,
+        heard: Callable[[Response | NoAnswer], None],
+        sink: Callable[[bytes], object] | None,
+    ) -> None:
+        connection.begin(heard, sink, self._loop.time() + self._timeout_s, self._timeout_s)
+        self.busy.add(connection)
+        if self._looking is None:
+            self._look_again()
+        connection.transport.write(payload)
 
     def _take_idle(self) -> _Connection | None:
         while self._idle:
@@ -156,16 +188,25 @@ class HttpTransport:
             connection.transport.abort()
         return None
 
+    def released(self, connection: _Connection, *, usable: bool) -> None:
+        """Its exchange is over."""
+        self.busy.discard(connection)
+        if usable:
+            connection.idle_since = self._loop.time()
+            self._idle.append(connection)
+        else:
+            connection.transport.abort()
+
     def _look_again(self) -> None:
         self._looking = self._loop.call_later(self._timeout_s / _LOOKS_PER_TIMEOUT, self._look)
 
     def _look(self) -> None:
         """End exchanges that have had their time. One look at all of them costs less than a timer for each."""
         now = self._loop.time()
-        for connection in [connection for connection in self._busy if connection.deadline <= now]:
+        for connection in [connection for connection in self.busy if connection.deadline <= now]:
             connection.end(_TIMEOUT)
         self._looking = None
-        if self._busy:
+        if self.busy:
             self._look_again()
 
 
@@ -174,42 +215,57 @@ class _Connection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self, pool: HttpTransport) -> None:
+        self._pool = pool
         self.idle_since = 0.0
         self.deadline = 0.0
         self._patience_s = 0.0
-        self._waiter: asyncio.Future[AnswerReader | NoAnswer] | None = None
+        self._heard: Callable[[Response | NoAnswer], None] | None = None
         self._reader = AnswerReader()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
 
     def begin(
-        self, waiter: asyncio.Future[AnswerReader | NoAnswer], reader: AnswerReader, deadline: float, patience_s: float
+        self,
+        heard: Callable[[Response | NoAnswer], None],
+        sink: Callable[[bytes], object] | None,
+        deadline: float,
+        patience_s: float,
     ) -> None:
-        self._waiter = waiter
-        self._reader = reader
+        self._heard = heard
+        self._reader = AnswerReader(sink)
         self.deadline = deadline
         self._patience_s = patience_s
 
     def data_received(self, data: bytes) -> None:
-        if self._waiter is None:
+        if self._heard is None:
             self.transport.abort()  # nobody asked
             return
         progress = self._reader.feed(data)
         if progress == "done":
-            self.end(self._reader)
+            self._answered()
         elif progress == "bad":
             self.end(_LOST)
         elif self._reader.streams:
             # A large output may take longer than one answer: what is limited is the wait for each piece of it.
-            self.deadline = self._loop.time() + self._patience_s
+            self.deadline = asyncio.get_running_loop().time() + self._patience_s
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.end(self._reader if error is None and self._reader.close() == "done" else _LOST)
+        if error is None and self._reader.close() == "done":
+            self._answered()
+        else:
+            self.end(_LOST)
 
-    def end(self, got: AnswerReader | NoAnswer) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(got)
+    def _answered(self) -> None:
+        reader = self._reader
+        retry_after = reader.header("retry-after") if reader.status >= 400 else None
+        headers = _NO_HEADERS if retry_after is None else {"retry-after": retry_after}
+        self.end(Response(reader.status, headers, self._pool.hide(reader.body)), usable=reader.keeps_open)
+
+    def end(self, got: Response | NoAnswer, *, usable: bool = False) -> None:
+        """The exchange is over. The connection is free before that is told, for what is told may use it again."""
+        heard, self._heard = self._heard, None
+        if heard is not None:
+            self._pool.released(self, usable=usable)
+            heard(got)

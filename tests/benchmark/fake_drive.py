@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from pointsman.dispatch import DriveStatus, DriveSummary
-from pointsman.dispatch.closing import ATTEMPTS_SCHEMA
+from pointsman.dispatch.attempts import ATTEMPTS_SCHEMA
 from pointsman.dispatch.plan import DriveHeader, read_header, read_planned
 from pointsman.dispatch.status import PLANNED_TERMS, SENT_TERMS, Percentiles
 from pointsman.ids import VariantId, dispatch_id

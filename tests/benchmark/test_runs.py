@@ -242,7 +242,7 @@ def test_a_round_is_a_bounded_closed_loop_drive_of_its_cells(
     }
     assert driver.orders == [[6, 7, 8, 9, 10, 11]]
     assert driver.secrets == [Secret("word")]
-    assert (ws.results.root / "lab/benchmarks/bm_test/rounds/1/lab/plan.arrow").is_file()
+    assert (ws.results.root / "lab/benchmarks/bm_test/rounds/1/lab/plan-00000.arrow").is_file()
     assert rounds(ws, BM) == [0, 2, 3]
 
 

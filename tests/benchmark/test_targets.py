@@ -78,7 +78,7 @@ def test_every_target_gets_its_own_variants_at_the_same_time(
     by_name = {header.target.name: header for header in driver.headers}
     assert {name: len(header.variants) for name, header in by_name.items()} == {"lab": 2, "cloud": 1}
     assert (by_name["lab"].limits.max_in_flight, by_name["cloud"].limits.max_in_flight) == (4, 2)
-    folders = sorted(path.parent.relative_to(ws.results.root) for path in ws.results.root.rglob("plan.arrow"))
+    folders = sorted(path.parent.relative_to(ws.results.root) for path in ws.results.root.rglob("plan-00000.arrow"))
     assert folders == [Path(f"lab/benchmarks/bm_two/rounds/0/{name}") for name in ("cloud", "lab")]
 
 

@@ -38,9 +38,9 @@ def plan(dispatches: pl.DataFrame | None = None, **other: Any) -> DrivePlan:
 
 def test_the_same_plan_again_is_a_no_op_and_another_one_is_refused(tmp_path: Path) -> None:
     write_drive(tmp_path, plan())
-    before = (tmp_path / "plan.arrow").stat().st_mtime_ns
+    before = (tmp_path / "plan-00000.arrow").stat().st_mtime_ns
     write_drive(tmp_path, plan())
-    assert (tmp_path / "plan.arrow").stat().st_mtime_ns == before
+    assert (tmp_path / "plan-00000.arrow").stat().st_mtime_ns == before
     for other in (
         plan(limits=Limits(max_in_flight=7)),
         plan(planned_dispatches(route=VARIANT, input_id="i")),
@@ -61,7 +61,7 @@ def test_a_target_that_moved_does_not_make_another_plan(tmp_path: Path) -> None:
 def test_a_plan_whose_writing_was_cut_short_is_written_again(tmp_path: Path) -> None:
     write_drive(tmp_path, plan())
     (tmp_path / "plan.json").unlink()
-    (tmp_path / "plan.arrow").write_bytes(b"half")
+    (tmp_path / "plan-00000.arrow").write_bytes(b"half")
     write_drive(tmp_path, plan())
     assert read_planned(tmp_path)["route"].to_list() == [VARIANT, ROUTE]
 

@@ -133,7 +133,9 @@ def test_figures_that_do_not_fit_the_feed_are_made_again_from_it(drive_dir: Path
     (drive_dir / FIGURES).unlink()
     if content is not None:
         (drive_dir / FIGURES).write_bytes(content)
-    assert Recorder(drive_dir, read_planned(drive_dir), started_ns=0).figures == expected
+    planned = read_planned(drive_dir)
+    again = Recorder(drive_dir, planned["seq"].to_numpy(), planned["stage"].to_numpy(), started_ns=0)
+    assert again.figures == expected
 
 
 def test_a_full_disk_gets_whole_lines_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ nothing happens after that, neither a write nor a request.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import selectors
@@ -209,9 +210,23 @@ class Transport:
     def __init__(self, world: World, service: Service) -> None:
         self._world = world
         self._service = service
+        self._answering: set[asyncio.Task[None]] = set()
+
+    def begin(self, request: Request, heard: Callable[[Response | NoAnswer], None]) -> None:
+        self._world.step()
+        task = asyncio.get_running_loop().create_task(self._answer(request, heard))
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+
+    async def _answer(self, request: Request, heard: Callable[[Response | NoAnswer], None]) -> None:
+        with contextlib.suppress(Crash):  # after which the driver is not there either
+            heard(await self._exchange(request))
 
     async def send(self, request: Request) -> Response | NoAnswer:
         self._world.step()
+        return await self._exchange(request)
+
+    async def _exchange(self, request: Request) -> Response | NoAnswer:
         await asyncio.sleep(0.002)
         answer = self._service.handle(request)
         self._world.step()

@@ -122,8 +122,8 @@ class Journey:
             paths = self.rows("select results_path from load_test_runs where parent_run_id = ?", self.run_id)
             return [results / path for (path,) in paths]
         if step == "benchmark":
-            return [path.parent for path in (results / "lab" / "benchmarks" / self.benchmark_id).rglob("plan.arrow")]
-        return [path.parent for path in (results / "routing" / derive("probe", self.run_id)).rglob("plan.arrow")]
+            return [path.parent for path in (results / "lab" / "benchmarks" / self.benchmark_id).rglob("plan.json")]
+        return [path.parent for path in (results / "routing" / derive("probe", self.run_id)).rglob("plan.json")]
 
     def _judged(self) -> int:
         wanted = "select count(*) from quality_evaluations where benchmark_id = ?"

@@ -182,7 +182,7 @@ class FakeEngine:
 
     def _journal(self, drive_dir: Path) -> Journal:
         if drive_dir not in self.journals:
-            self.journals[drive_dir] = Journal(pl.read_ipc(drive_dir / "plan.arrow"))
+            self.journals[drive_dir] = Journal(pl.read_ipc(drive_dir / "plan-00000.arrow"))
         return self.journals[drive_dir]
 
     def _close(self, journal: Journal, outcome: str) -> None:

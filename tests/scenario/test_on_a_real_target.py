@@ -152,7 +152,7 @@ def test_giving_up_a_real_drive_closes_its_books(real: Workspace) -> None:
 
 def test_a_row_lost_from_a_real_plan_breaks_conservation(real: Workspace) -> None:
     plan_on(real, 9, load(rate=20, seconds=1))
-    file = real.results.path(read_run(real, "run1").results_path) / "plan.arrow"
+    file = real.results.path(read_run(real, "run1").results_path) / "plan-00000.arrow"
     rows = pl.read_ipc(file)
     rows.filter(pl.col("seq") != 7).write_ipc(file)
     ended = give_up_run(real, "run1")

@@ -20,7 +20,7 @@ from tests.scenario.fake_engine import PLANNED, SCENARIO, VARIANT, plan
 
 
 def planned(ws: Workspace, run_id: str) -> pl.DataFrame:
-    return pl.read_ipc(run_folder(ws, read_run(ws, run_id)) / "plan.arrow")
+    return pl.read_ipc(run_folder(ws, read_run(ws, run_id)) / "plan-00000.arrow")
 
 
 def test_a_planned_run_is_created_at_the_path_that_contracts_name(ws: Workspace) -> None:
