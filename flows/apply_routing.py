@@ -9,7 +9,8 @@ from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pointsman.errors import RunFailed
-from tasks.routing import Moved, apply_binding, plan_change, probe, report_routing, roll_back
+from pointsman.routing import HEADROOM
+from tasks.routing import Moved, apply_binding, check_capacity, plan_change, probe, report_routing, roll_back
 
 
 class ApplyRoutingRequest(BaseModel):
@@ -30,6 +31,17 @@ class ApplyRoutingRequest(BaseModel):
     probe_jobs: int = Field(
         6, title="Probe jobs", description="Routed jobs that must meet the new binding.", ge=1, le=1000
     )
+    peak_per_s: float | None = Field(
+        None,
+        title="Peak per second",
+        description="The most arrivals per second that the route gets. With it, a variant whose capacity was not shown "
+        "to cover the peak times the headroom is refused.",
+        gt=0,
+        le=1_000_000,
+    )
+    headroom: float = Field(
+        float(HEADROOM), title="Headroom", description="How many times the peak the capacity must be.", ge=1, le=100
+    )
     run_id: str | None = Field(
         None,
         title="Run id",
@@ -49,6 +61,8 @@ def apply_routing(request: ApplyRoutingRequest) -> Moved:
     """Returns the binding before and after, and what the probe saw. Raises `RunFailed` after a failed probe."""
     run_id = request.run_id or flow_run.id
     planned = plan_change(request.route_key, request.verdict_id, request.variant, request.expected_generation)
+    if request.peak_per_s is not None:
+        check_capacity(planned, request.peak_per_s, request.headroom)
     if request.dry_run:
         report_routing(planned)
         return planned

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from prefect import task
 from pydantic import BaseModel, ConfigDict
 
 from pointsman import routing
 from pointsman.benchmark import input_set, variant
 from pointsman.errors import Conflict, NotFound
-from pointsman.ids import RouteKey, derive
+from pointsman.ids import RouteKey, VariantId, derive
 from pointsman.model import Binding
 from pointsman.routing import ProposedBinding, binding_for_verdict
 from pointsman.workspace import Workspace
 from tasks.bridging import cancelled
 from tasks.opening import executor_secret, open_gateway, open_target, open_workspace
-from tasks.policies import CHANGE, DRIVE, RECORD
+from tasks.policies import CHANGE, DRIVE, ONCE, RECORD
 from tasks.recording import record_report
 
 
@@ -78,6 +80,14 @@ def plan_change(route_key: str, verdict_id: str | None, variant_id: str | None, 
         cause=proposed.cause,
         verdict_id=verdict_id,
     )
+
+
+@task(name="check-capacity", **ONCE)
+def check_capacity(planned: Moved, peak_per_s: float, headroom: float) -> None:
+    """Refuse a change to a variant that was not shown to sustain its share of the peak."""
+    weights = {VariantId.parse(one): weight for one, weight in planned.after.items()}
+    peak, factor = Decimal(str(peak_per_s)), Decimal(str(headroom))
+    routing.ensure_capacity(open_workspace(), weights, peak=peak, headroom=factor)
 
 
 @task(name="apply-binding", **CHANGE)

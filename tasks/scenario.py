@@ -7,10 +7,14 @@ from prefect import task
 from pointsman.benchmark import input_set, variant
 from pointsman.errors import Cancelled, RunFailed
 from pointsman.scenario import (
+    CapacityRun,
+    CapacitySearch,
     RunOutcome,
     Scenario,
+    capacity_report,
     execute_run,
     give_up_run,
+    next_capacity_run,
     plan_run,
     publish_report,
 )
@@ -72,3 +76,15 @@ def give_up_scenario(run_id: str) -> None:
 def report_scenario(run_id: str) -> None:
     """Write the report's files beside the ledger, and the artifact."""
     record_report("scenario-report", publish_report(open_workspace(), run_id).report)
+
+
+@task(name="next-capacity-step", **RECORD)
+def next_capacity_step(search_id: str, variant_id: str, search: CapacitySearch, seed: int) -> CapacityRun | None:
+    """Judge the steps that have completed; the next one, or None when the search has ended."""
+    variant(open_workspace(), variant_id)
+    return next_capacity_run(open_workspace(), search_id, variant_id=variant_id, search=search, seed=seed)
+
+
+@task(name="report-capacity", **RECORD)
+def report_capacity(search_id: str) -> None:
+    record_report("capacity-report", capacity_report(open_workspace(), search_id))

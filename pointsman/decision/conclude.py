@@ -23,7 +23,7 @@ from pointsman.economics import PriceBook, experiment_cost, measurements, price_
 from pointsman.errors import Conflict, NotFound
 from pointsman.ids import derive
 from pointsman.model import Json, Measurement, Missing
-from pointsman.scenario import p95_under_load
+from pointsman.scenario import latest_capacities, p95_under_load
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
 
@@ -68,6 +68,7 @@ def conclude(
         minimum_detectable_saving=minimum_detectable_saving(plan, data),
         measure_again=f"pointsman benchmark run --again {benchmark_id}",
         load_p95_ms=p95_under_load(ws, load_runs),
+        capacities=latest_capacities(ws, plan.variants),
         waterfalls=waterfalls(cells),
         price_per_view_usd=price_per_view_usd,
     )

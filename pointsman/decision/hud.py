@@ -19,6 +19,7 @@ from pointsman.decision.recommend import recommend
 from pointsman.economics import ExperimentCost, Waterfall, margin, per_delivered_view
 from pointsman.ids import VariantId
 from pointsman.model import Gate, Measurement, Missing, Number, Verdict
+from pointsman.scenario import Capacity
 
 _DECIMALS = 12
 
@@ -39,6 +40,7 @@ class HudContext:
     minimum_detectable_saving: Number
     measure_again: str
     load_p95_ms: Mapping[VariantId, Number] = field(default_factory=dict)
+    capacities: Mapping[VariantId, Capacity] = field(default_factory=dict)
     price_per_view_usd: Decimal | None = None
 
 
@@ -126,11 +128,22 @@ def _row(
         "saving_interval": [number_to_json(end) for end in one.saving_interval],
         "p95_total_ms": number_to_json(one.p95_ms),
         "p95_total_ms_under_load": number_to_json(context.load_p95_ms.get(one.variant, Missing("no load run"))),
+        **_capacity(context.capacities.get(one.variant)),
         "gates": {gate.name: _answer(gate) for gate in verdict.gates if gate.challenger == one.variant},
     }
     if context.price_per_view_usd is not None:
         row["margin"] = number_to_json(margin(context.price_per_view_usd, per_view))
     return row
+
+
+def _capacity(found: Capacity | None) -> dict[str, Any]:
+    """The highest rate that was seen to hold; the limit lies between the ends of the interval."""
+    unknown = Missing("no capacity search")
+    low, high = (unknown, unknown) if found is None else (found.per_s, found.high)
+    return {
+        "capacity_per_s": number_to_json(low),
+        "capacity_interval": [number_to_json(low), number_to_json(high)],
+    }
 
 
 def _role(plan: VerdictPlan, verdict: Verdict, variant: VariantId) -> str:

@@ -22,7 +22,10 @@ from pointsman.reporting import (
 )
 
 _DECIDING = ("variant", "role", "quality", "USD per success", "saving (95 %)", "gates")
-_FURTHER = ("variant", "success", "attempts", "p95 ms", "p95 ms under load", "USD per view", "margin", "frontier")
+_FURTHER = (
+    *("variant", "success", "attempts", "p95 ms", "p95 ms under load", "capacity per s"),
+    *("USD per view", "margin", "frontier"),
+)
 
 
 def hud_table(hud: Mapping[str, Any]) -> Table:
@@ -30,7 +33,14 @@ def hud_table(hud: Mapping[str, Any]) -> Table:
     rows = sorted(hud["rows"], key=_order)
     with_margin = any("margin" in row for row in rows)
     columns = ["variant", "role", "success", "quality", "USD per success", "saving (95 %)", "USD per view"]
-    columns += ["margin"] * with_margin + ["p95 ms", "p95 ms under load", "attempts", "frontier", "gates"]
+    columns += ["margin"] * with_margin + [
+        "p95 ms",
+        "p95 ms under load",
+        "capacity per s",
+        "attempts",
+        "frontier",
+        "gates",
+    ]
     return Table(columns, [list(_cells(row, with_margin)) for row in rows], "Variants")
 
 
@@ -106,6 +116,7 @@ def _cells(row: Mapping[str, Any], with_margin: bool) -> Iterator[Cell]:
         yield _percent(row["margin"])
     yield _whole(row["p95_total_ms"])
     yield _whole(row["p95_total_ms_under_load"])
+    yield _capacity(row)
     yield Missing("no waterfall") if row["attempts"] is None else row["attempts"]
     yield "yes" if row["on_frontier"] else ""
     yield _gates(row["gates"])
@@ -114,6 +125,12 @@ def _cells(row: Mapping[str, Any], with_margin: bool) -> Iterator[Cell]:
 def _gates(answers: Mapping[str, str]) -> str:
     failed = [name for name, answer in answers.items() if answer == "failed"]
     return f"{failed[0]} failed" if failed else "all passed" if answers else ""
+
+
+def _capacity(row: Mapping[str, Any]) -> Cell:
+    """Also of documents that are older than capacities."""
+    low, high = (number_from_json(end) for end in row.get("capacity_interval", [{"missing": "no capacity search"}] * 2))
+    return low if isinstance(low, Missing) else f"{low:g} to {high:g}" if not isinstance(high, Missing) else f"{low:g}"
 
 
 def _whole(value: Any) -> Cell:

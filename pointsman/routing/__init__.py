@@ -2,6 +2,7 @@
 
 from pointsman.routing.apply import apply_binding, rollback
 from pointsman.routing.bindings import BindingRecord, current, history, resolve, routes
+from pointsman.routing.capacity_gate import HEADROOM, capacity_gate, ensure_capacity
 from pointsman.routing.drift import Drift, drift
 from pointsman.routing.gateways import FlagdFileGateway, Gateway, GatewaySpec
 from pointsman.routing.probe import ProbeResult, judge_probe, probe_plan, run_probe
@@ -9,6 +10,7 @@ from pointsman.routing.report import ProbeSeen, in_words, routing_report
 from pointsman.routing.verdicts import ProposedBinding, binding_for_verdict
 
 __all__ = [
+    "HEADROOM",
     "BindingRecord",
     "Drift",
     "FlagdFileGateway",
@@ -19,8 +21,10 @@ __all__ = [
     "ProposedBinding",
     "apply_binding",
     "binding_for_verdict",
+    "capacity_gate",
     "current",
     "drift",
+    "ensure_capacity",
     "history",
     "in_words",
     "judge_probe",

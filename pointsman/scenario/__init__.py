@@ -2,6 +2,16 @@
 
 from pointsman.scenario.admission import Admission, admit_run, awaits_admission, planned_dispatches
 from pointsman.scenario.arrivals import ShardSchedule, plan_arrivals, schedule, shard_of, shard_schedule
+from pointsman.scenario.capacity import (
+    Capacity,
+    CapacityRun,
+    CapacitySearch,
+    check_search,
+    latest_capacities,
+    next_capacity_run,
+    read_capacity,
+)
+from pointsman.scenario.capacity_report import capacity_report
 from pointsman.scenario.execution import cancel_run, execute_run, give_up_run
 from pointsman.scenario.judging import unjudged_conditions
 from pointsman.scenario.load import LoadFigures, load_figures, p95_under_load
@@ -19,6 +29,9 @@ from pointsman.scenario.status import run_status
 __all__ = [
     "NOT_PRICED",
     "Admission",
+    "Capacity",
+    "CapacityRun",
+    "CapacitySearch",
     "LoadFigures",
     "Published",
     "RunOutcome",
@@ -33,17 +46,22 @@ __all__ = [
     "awaits_admission",
     "aws_sources",
     "cancel_run",
+    "capacity_report",
+    "check_search",
     "execute_run",
     "give_up_run",
+    "latest_capacities",
     "list_runs",
     "load_figures",
     "load_scenario",
+    "next_capacity_run",
     "p95_under_load",
     "parse_scenario",
     "plan_arrivals",
     "plan_run",
     "planned_dispatches",
     "publish_report",
+    "read_capacity",
     "read_run",
     "run_folder",
     "run_status",

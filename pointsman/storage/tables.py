@@ -111,6 +111,18 @@ load_test_runs = _table(
     sa.Column("started_at", UtcDateTime),
     sa.Column("ended_at", UtcDateTime),
 )
+capacities = _table(
+    "capacities",
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("variant_id", _ID, nullable=False, index=True),
+    sa.Column("settings", sa.JSON, nullable=False),
+    sa.Column("steps", sa.JSON, nullable=False),
+    sa.Column("per_s", ExactDecimal),
+    sa.Column("high_per_s", ExactDecimal),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("ended_at", UtcDateTime),
+)
 variants = _table(
     "variants",
     sa.Column("id", _ID, primary_key=True),

@@ -12,15 +12,18 @@ from pointsman.model import Missing
 from pointsman.reporting import show
 from service.cli.output import console, table
 
-_LOADED = "p95 ms under load"
-_COLUMNS = ("variant", "quality", "USD per success", "saving (95 %)", "p95 ms", _LOADED, "gates")
+_OF_LOAD = ("p95 ms under load", "capacity per s")
+"""Shown when it is known of any variant."""
+_COLUMNS = ("variant", "quality", "USD per success", "saving (95 %)", "p95 ms", *_OF_LOAD, "gates")
 
 
 def show_hud(hud: Mapping[str, Any], *, moved: bool = False) -> None:
     """The table per variant, the verdict with its reason, and what is left to do when the route has `moved` already."""
     full = hud_table(hud)
-    loaded = any(not isinstance(row[full.columns.index(_LOADED)], Missing) for row in full.rows)
-    columns = [column for column in _COLUMNS if loaded or column != _LOADED]
+    unknown = {
+        column for column in _OF_LOAD if all(isinstance(row[full.columns.index(column)], Missing) for row in full.rows)
+    }
+    columns = [column for column in _COLUMNS if column not in unknown]
     kept = [full.columns.index(column) for column in columns]
     role = full.columns.index("role")
     rows = [

@@ -9,7 +9,7 @@ import typer
 from pointsman.benchmark import input_set as known_inputs
 from pointsman.errors import InputRefused, NotFound
 from pointsman.ids import RouteKey
-from pointsman.routing import BindingRecord, binding_for_verdict, current, history, routes
+from pointsman.routing import HEADROOM, BindingRecord, binding_for_verdict, current, history, routes
 from pointsman.workspace import Workspace
 from service.cli.hud_view import show_move
 from service.cli.lab_setup import INPUT_SET
@@ -86,6 +86,10 @@ def apply_command(
     route: Annotated[str | None, typer.Option(help="The route; a verdict or variant knows its own.")] = None,
     input_set: InputsOption = INPUT_SET,
     target: Annotated[str, typer.Option(help="Target that serves the route.")] = "lab",
+    peak: Annotated[
+        float | None, typer.Option(help="Most arrivals per second; refuse what was not shown to sustain them.")
+    ] = None,
+    headroom: Annotated[float, typer.Option(help="How many times the peak must be sustained.")] = float(HEADROOM),
     yes: YesFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -116,6 +120,8 @@ def apply_command(
         expected_generation=binding.generation if binding else None,
         input_set=input_set,
         target=target,
+        peak_per_s=peak,
+        headroom=headroom,
     )
     agree(yes, key, f"Move {key} to {verdict or variant} (now at generation {asked.expected_generation}).")
     moved = run_flow(load, asked.model_copy(update={"dry_run": False})).model_dump(mode="json")

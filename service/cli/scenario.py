@@ -11,16 +11,20 @@ import typer
 from pointsman.benchmark import input_set as known_inputs
 from pointsman.ids import VariantId
 from pointsman.scenario import (
+    CapacitySearch,
     aws_sources,
     cancel_run,
+    check_search,
     list_runs,
     load_scenario,
+    read_capacity,
     run_status,
     schedule,
     unjudged_conditions,
 )
 from pointsman.settings import load_settings
 from service.cli.approving import once_approved
+from service.cli.capacity_view import show_capacity
 from service.cli.continuing import run_to_continue
 from service.cli.lab_setup import INPUT_SET
 from service.cli.naming import one_variant
@@ -86,6 +90,46 @@ def run(
         asked_for = request(RunScenarioRequest, scenario=scenario, run_id=named, **fields)
         ended = once_approved(ws, lambda: run_flow(load, asked_for))
     _present(ended, as_json)
+
+
+@app.command()
+def capacity(
+    variant: Annotated[str, typer.Option(help="WORKFLOW@PROVIDER or id of the variant to search the limit of.")],
+    slo: Annotated[
+        list[str] | None, typer.Option(help='What must hold, as in "p95 total_ms < 5000"; repeat for several.')
+    ] = None,
+    input_set: Annotated[str, typer.Option(help="Input set that the jobs take turns with.")] = INPUT_SET,
+    start: Annotated[float, typer.Option(help="First rate, per second; it doubles from there.")] = 1.0,
+    lowest: Annotated[float, typer.Option(help="Below this rate the search ends.")] = 0.01,
+    highest: Annotated[float, typer.Option(help="Above this rate nothing is tried.")] = 1000.0,
+    step_s: Annotated[float, typer.Option(help="How long each step counts, in seconds.")] = 30.0,
+    precision: Annotated[float, typer.Option(help="How wide the interval may be, as a share.")] = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="Fixes the order of inputs.")] = 1,
+    run_id: Annotated[str | None, typer.Option(help="Name the search, or continue the one of this name.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Find the highest rate that a variant sustains within its SLOs; a queue that grows is not sustained."""
+    ws = open_workspace()
+    chosen = one_variant(ws, "--variant", variant)
+    known_inputs(ws, input_set)
+    limits = {"start_per_s": start, "lowest_per_s": lowest, "highest_per_s": highest}
+    slos = {"slos": tuple(slo)} if slo else {}
+    search = request(CapacitySearch, **slos, **limits, step_s=step_s, precision=precision)
+    check_search(search)
+    connect()
+
+    def load() -> Any:
+        from flows.find_capacity import find_capacity
+
+        return find_capacity
+
+    from flows.find_capacity import FindCapacityRequest
+
+    fields = {"variant": str(chosen.id), "input_set": input_set, "seed": seed}
+    asked = {"search": search.model_dump(mode="json"), **fields}
+    with run_to_continue(load_settings().home, "capacity", asked, given=run_id) as named:
+        found = run_flow(load, request(FindCapacityRequest, search=search, run_id=named, **fields))
+    show_capacity(read_capacity(open_workspace(), found), as_json)
 
 
 @app.command()

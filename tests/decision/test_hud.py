@@ -17,6 +17,7 @@ from pointsman.decision.hud_report import hud_report, hud_table
 from pointsman.economics import ExperimentCost, Waterfall
 from pointsman.model import Measurement, Missing, Verdict
 from pointsman.reporting import to_html, to_markdown
+from pointsman.scenario import Capacity
 from tests.decision.comparisons import Cell, measured, plan, variant, wobble
 
 AGAIN = "pointsman benchmark run --again bm_1"
@@ -299,3 +300,21 @@ def test_an_empty_waterfall_and_unknown_attempts_are_said_to_be_so():
 @given(st.one_of(st.decimals(min_value=-(10**9), max_value=10**9, places=12), st.text().map(Missing)))
 def test_a_number_survives_the_document(number):
     assert number_from_json(json.loads(json.dumps(number_to_json(number)))) == number
+
+
+def test_a_capacity_is_shown_with_its_interval_or_why_there_is_none():
+    planned = plan()
+    searched = Capacity("cap1", variant(1), Decimal("4.85"), Decimal("5.25"), ("p95 total_ms < 5000",), (), "", None)
+    open_ended = replace(searched, variant=variant(2), high=Missing("the highest rate of the search is sustained"))
+    hud = hud_of(planned, measured(planned), capacities={variant(1): searched, variant(2): open_ended})
+    assert row(hud, 0)["capacity_per_s"] == {"missing": "no capacity search"}
+    assert row(hud, 1)["capacity_per_s"] == "4.85"
+    assert row(hud, 1)["capacity_interval"] == ["4.85", "5.25"]
+    assert row(hud, 2)["capacity_interval"][1] == {"missing": "the highest rate of the search is sustained"}
+    table = hud_table(hud)
+    column = table.columns.index("capacity per s")
+    shown = {str(cells[0]): cells[column] for cells in table.rows}
+    assert sorted(str(cell) for cell in shown.values()) == ["4.85", "4.85 to 5.25", "not measured (no capacity search)"]
+    for old in hud["rows"]:
+        del old["capacity_interval"]
+    assert hud_table(hud).rows[0][column] == Missing("no capacity search")

@@ -20,6 +20,7 @@ ENTRYPOINTS = sorted(deployment["entrypoint"] for deployment in DEPLOYMENTS)
 NAMES = {
     "choose-route",
     "run-scenario",
+    "find-capacity",
     "benchmark-matrix",
     "evaluate-quality",
     "money-hud",
@@ -35,6 +36,7 @@ VALID: dict[str, dict[str, Any]] = {
         "variant": variant("x264-medium-crf26"),
         "input_set": "photographs",
     },
+    "find-capacity": {"variant": variant("x264-medium-crf26"), "input_set": "photographs"},
     "benchmark-matrix": {"variants": [variant("x264-medium-crf26")], "input_set": "photographs"},
     "evaluate-quality": {"benchmark_id": "bm_1"},
     "money-hud": {"benchmark_id": "bm_1", "evaluation_set_id": "set", "incumbent": variant("x264-medium-crf26")},

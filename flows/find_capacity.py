@@ -1,0 +1,61 @@
+"""find-capacity: the highest rate that a variant sustains within its SLOs, by load tests at constant rates."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.runtime import flow_run
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows.run_scenario import RunScenarioRequest, run_scenario
+from pointsman.scenario import CapacitySearch
+from tasks.scenario import next_capacity_step, report_capacity
+
+
+class FindCapacityRequest(BaseModel):
+    """One search."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    variant: str = Field(
+        title="Variant",
+        description="Id of a registered variant: er:..:wf:..:env:..:stage:..:provider:..:exp:..",
+        json_schema_extra={"position": 0},
+    )
+    input_set: str = Field(title="Input set", description="Id of a registered input set.", max_length=64)
+    search: CapacitySearch = Field(
+        default=CapacitySearch(), title="What to search for", description="SLOs, bounds, precision and steps."
+    )
+    seed: int = Field(1, title="Seed", description="Fixes the order of inputs in every step.", ge=0, lt=2**31 - 100)
+    run_id: str | None = Field(
+        None,
+        title="Run id",
+        description="Names the search. The same id again continues it; empty: the flow run's own id.",
+        pattern=r"^[A-Za-z0-9._-]{1,60}$",
+    )
+
+
+def _name() -> str:
+    request = flow_run.parameters["request"]
+    return f"capacity-{request['variant']}" if isinstance(request, dict) else flow_run.id
+
+
+@flow(name="find-capacity", flow_run_name=_name)
+def find_capacity(request: FindCapacityRequest) -> str:
+    """Returns the id of the search. Each step is a load test of its own, with the search as its parent."""
+    search_id = request.run_id or flow_run.id
+    while True:
+        step = next_capacity_step(search_id, request.variant, request.search, request.seed)
+        if step is None:
+            break
+        run_scenario.fn(
+            RunScenarioRequest(
+                scenario=step.scenario,
+                variant=request.variant,
+                input_set=request.input_set,
+                seed=step.seed,
+                run_id=step.run_id,
+                parent_run_id=search_id,
+            )
+        )
+    report_capacity(search_id)
+    return search_id
