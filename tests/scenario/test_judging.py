@@ -27,8 +27,10 @@ STEADY = Load(planned=[10] * 1200, warm_up=frozenset(), counted_from_s=0)
 Tell = Callable[[int], Second]
 
 
-def second(at: int, *, stage: int = 0, sent: int = 10, completed: int = 10, failed: int = 0, ms: float = 100) -> Second:
-    counts = {"sent": sent, "completed": completed, "failed": failed}
+def second(
+    at: int, *, stage: int = 0, sent: int = 10, completed: int = 10, failed: int = 0, refused: int = 0, ms: float = 100
+) -> Second:
+    counts = {"sent": sent, "completed": completed, "failed": failed + refused, "refused": refused}
     times = Sketch([ms] * completed)
     return Second(at, stage, counts, 0, 0, times, times, times, Sketch([1.0] * sent))
 
@@ -166,7 +168,7 @@ def test_an_achieved_rate_is_held_against_the_schedule_also_at_its_edges() -> No
 
 def test_money_spent_on_failures_counts_from_the_first_dispatch() -> None:
     watcher = conditions("failed_spend > 5 USD", usd_per_dispatch=Decimal("0.5"))
-    stopped_s, stop, _ = run(watcher, lambda at: second(at, failed=2), until_s=60)
+    stopped_s, stop, _ = run(watcher, lambda at: second(at, failed=2, refused=3), until_s=60)
     assert stopped_s == 5 + 2.5
     assert stop.message.startswith("6 USD over the run so far")
 
