@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": "Judge a benchmark's outputs and decide.",
     "hud": "What a benchmark came to, and whether its verdict can be recomputed.",
     "route": "Where a route's traffic goes, moving it, and putting it back.",
+    "acceptance": "Look at an environment, and keep what it consists of.",
     "approve": "Agree to what a run may cost, or reject it; without an id, what waits.",
     "token": "Who may do what: make, list and revoke tokens.",
     "logs": "What happened, newest first, and what to do about it.",

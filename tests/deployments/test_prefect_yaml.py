@@ -19,6 +19,7 @@ CONTRACT = {  # flows of CONTRACTS, "Prefect names", that exist so far
     "money-hud",
     "apply-routing",
     "rollback-routing",
+    "capture-baseline",
 }
 LOCAL = "{{ $POINTSMAN_PREFECT_PREFIX }}local"
 DEPLOYMENTS = yaml.safe_load((CHECKOUT / "prefect.yaml").read_text())["deployments"]

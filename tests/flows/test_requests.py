@@ -26,6 +26,7 @@ NAMES = {
     "money-hud",
     "apply-routing",
     "rollback-routing",
+    "capture-baseline",
 }
 ROUTE = "er:postcard-1:env:lab:stage:demo"
 STAGE = {"name": "steady", "kind": "constant", "rate": 1.0, "duration_s": 1.0}
@@ -41,6 +42,7 @@ VALID: dict[str, dict[str, Any]] = {
     "evaluate-quality": {"benchmark_id": "bm_1"},
     "money-hud": {"benchmark_id": "bm_1", "evaluation_set_id": "set", "incumbent": variant("x264-medium-crf26")},
     "apply-routing": {"route_key": ROUTE, "variant": variant("x264-medium-crf26"), "input_set": "photographs"},
+    "capture-baseline": {"environment": "staging"},
     "rollback-routing": {"route_key": ROUTE, "expected_generation": 2, "input_set": "photographs"},
 }
 
@@ -140,6 +142,9 @@ def test_a_mutation_asked_for_by_hand_only_says_what_it_would_do(name: str) -> N
         ("apply-routing", "expected_generation", 0),
         ("apply-routing", "variant", None),
         ("apply-routing", "verdict_id", "vd_1"),
+        ("capture-baseline", "environment", "../elsewhere"),
+        ("capture-baseline", "region", "http://127.0.0.1"),
+        ("capture-baseline", "run_id", "x" * 65),
         ("rollback-routing", "expected_generation", 0),
         ("rollback-routing", "reason", "x" * 501),
     ],
