@@ -25,6 +25,7 @@ from pointsman.dispatch.masking import Mask
 from pointsman.dispatch.plan import read_header
 from pointsman.dispatch.targets import AsyncJobTarget
 from pointsman.dispatch.targets.credentials import secret_variables, target_headers
+from pointsman.dispatch.transcript import Transcript
 from pointsman.dispatch.transport import HttpTransport
 from pointsman.dispatch.waiting import ExactSelector
 from pointsman.errors import DependencyDown, PointsmanError
@@ -84,7 +85,7 @@ async def _drive(drive_dir: Path) -> Ending:
     driver = Driver(
         drive_dir,
         target=target,
-        transport=transport,
+        transport=Transcript(transport, drive_dir) if header.keep_answers else transport,
         downloads=downloads,
         disk=ThreadDisk(),
         ticks=MachineTicks(),

@@ -80,6 +80,8 @@ class DriveHeader(BaseModel):
     variants: dict[str, dict[str, JsonValue]]
     inputs: dict[str, DriveInput]
     limits: Limits = Limits()
+    keep_answers: bool = False
+    """Keep what the target answers word for word, for trying out a preset."""
     planned: int
     dispatches_sha256: str
 
@@ -103,6 +105,7 @@ class DrivePlan:
         inputs: Mapping[str, DriveInput],
         dispatches: pl.DataFrame,
         limits: Limits | None = None,
+        keep_answers: bool = False,
     ) -> None:
         check_id("run id", run_id)
         _check_dispatches(dispatches, variants, inputs)
@@ -114,6 +117,7 @@ class DrivePlan:
                 variants={name: dict(params) for name, params in variants.items()},
                 inputs=dict(inputs),
                 limits=limits or Limits(),
+                keep_answers=keep_answers,
                 planned=dispatches.height,
                 dispatches_sha256=_fingerprint(dispatches),
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
@@ -84,7 +85,7 @@ def check(
     input_file: Annotated[Path, typer.Option("--input", help="A small clip.")],
     as_json: JsonFlag = False,
 ) -> None:
-    """Send one job to a target and say what came back, mapping by mapping."""
+    """Send one job to a target and say what was understood, and what in the preset does not fit its answers."""
     ws = open_workspace()
     chosen = one_variant(ws, "--variant", variant_name)
     connect()
@@ -93,18 +94,29 @@ def check(
     target = open_target(name)
     files = import_inputs(inputs_root(load_settings().home), [input_file])
     member = register_input_set(ws, f"check-{files[0].path.stem[:16]}", files).members[0]
-    found = check_target(
+    checked = check_target(
         ws.results.path(f"targets/{name}/{uuid4()}"),
         target,
         chosen,
         member,
         secret=load_settings().executor_secret,
     )
-    document = {name: str(value) if value is not None else None for name, value in found.items()}
-    emit(as_json, document, lambda: table(f"One job at {name}", ("what", "found"), document.items()))
-    if found["state"] != "completed":
+    shown = {name: str(value) if value is not None else None for name, value in checked.found.items()}
+    findings = [asdict(one) for one in checked.findings]
+
+    def render() -> None:
+        table(f"One job at {name}", ("what", "found"), shown.items())
+        if findings:
+            columns = ("where", "expression", "saw", "advice")
+            rows = [[one[column] for column in columns] for one in findings]
+            table(f"What does not fit in {target.preset}", ("in the preset", "expression", "the answer", "do"), rows)
+
+    emit(as_json, {**shown, "findings": findings}, render)
+    first = next((one for one in checked.findings if one.blocks), None)
+    if checked.found["state"] != "completed" or first is not None:
+        what = f"{first.where} ({first.expression}) does not fit: {first.saw}" if first else checked.found["reason"]
         raise RunFailed(
-            f"The job ended {found['state']}: {found['reason']}.",
-            instruction="Correct the preset's mappings, then run the same command again.",
+            f"The job ended {checked.found['state']}: {what}.",
+            instruction=f"{first.advice if first else 'Correct the preset.'} Then run the same command again.",
             code="target_check_failed",
         )

@@ -188,7 +188,8 @@ def test_a_target_is_checked_with_one_job_of_which_every_mapping_is_shown(tmp_pa
     member = InputMember("i", "/clip", "0" * 64, 1, "c")
     with listening(complete) as server:
         target = TargetSpec(name="t", preset="lab", base_url=server.url)
-        found = check_target(tmp_path / "check", target, variant, member, secret=SECRET)
+        checked = check_target(tmp_path / "check", target, variant, member, secret=SECRET)
+    found = checked.found
     assert (found["state"], found["queue_ms"], found["output_bytes"]) == ("completed", 3.0, 7)
     assert found["run_ms"] is None
     assert (found["attempts"], found["usage"]) == (1, None)

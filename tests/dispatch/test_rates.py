@@ -7,7 +7,7 @@ from collections import deque
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pointsman.dispatch import read_dispatches
@@ -29,6 +29,7 @@ def most_in_a_second(times_s: list[float]) -> int:
     return most
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     per_s=st.floats(0.5, 50.0),
     gaps=st.lists(st.floats(0.0, 3.0), min_size=1, max_size=60),

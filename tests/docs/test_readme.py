@@ -27,10 +27,11 @@ README = (CHECKOUT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line.split("  #")[0].strip() for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
 ACME_AT = ":9000"
+ACME_KEY = "key-of-acme-that-is-shown-nowhere"
 
 
 class _Acme(BaseHTTPRequestHandler):
-    """A provider as the README's preset describes one: a job is done at the first look."""
+    """A provider as the README's preset describes one: a job is done at the first look. It repeats its key."""
 
     def _answer(self, body: bytes) -> None:
         self.send_response(200)
@@ -43,7 +44,9 @@ class _Acme(BaseHTTPRequestHandler):
         self._answer(json.dumps({"id": "p1", "status": "starting"}).encode())
 
     def do_GET(self) -> None:
-        done = json.dumps({"id": "p1", "status": "succeeded", "error": None, "output": ["/files/p1.mp4"]}).encode()
+        assert self.headers["Authorization"] == f"Bearer {ACME_KEY}"
+        shown = {"id": "p1", "status": "succeeded", "error": ACME_KEY, "output": ["/files/p1.mp4"]}
+        done = json.dumps(shown).encode()
         self._answer(b"frames" if self.path == "/files/p1.mp4" else done)
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -73,10 +76,14 @@ def _filled_in(command: str, lab_world: LabWorld, acme: int) -> str:
 
 
 def test_each_command_of_the_readme_does_what_it_says(
-    lab_world: LabWorld, acme: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lab_world: LabWorld,
+    acme: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ACME_API_KEY", "a-key")
+    monkeypatch.setenv("ACME_API_KEY", ACME_KEY)
     clip = [
         imageio_ffmpeg.get_ffmpeg_exe(),
         "-v",
@@ -98,6 +105,10 @@ def test_each_command_of_the_readme_does_what_it_says(
         for one in (command for command in ours if "variants add" in command):
             set_enabled(lab_world.workspace(), shlex.split(one)[3], False)
     assert codes == dict.fromkeys(ours, 0)
+    said = capsys.readouterr()
+    assert ACME_KEY not in said.out + said.err
+    home = lab_world.home
+    assert [one for one in home.rglob("*") if one.is_file() and ACME_KEY.encode() in one.read_bytes()] == []
 
 
 def test_ones_own_provider_takes_less_than_thirty_lines() -> None:
