@@ -12,6 +12,8 @@ from pointsman.scenario.capacity import (
     read_capacity,
 )
 from pointsman.scenario.capacity_report import capacity_report
+from pointsman.scenario.comparison import Comparison, compare_runs
+from pointsman.scenario.comparison_report import comparison_document, comparison_report
 from pointsman.scenario.execution import cancel_run, execute_run, give_up_run
 from pointsman.scenario.judging import unjudged_conditions
 from pointsman.scenario.load import LoadFigures, load_figures, p95_under_load
@@ -32,6 +34,7 @@ __all__ = [
     "Capacity",
     "CapacityRun",
     "CapacitySearch",
+    "Comparison",
     "LoadFigures",
     "Published",
     "RunOutcome",
@@ -48,6 +51,9 @@ __all__ = [
     "cancel_run",
     "capacity_report",
     "check_search",
+    "compare_runs",
+    "comparison_document",
+    "comparison_report",
     "execute_run",
     "give_up_run",
     "latest_capacities",

@@ -1,5 +1,6 @@
-"""Pure statistics: sketches, label swaps, intervals, power."""
+"""Pure statistics: batches, sketches, label swaps, intervals, power."""
 
+from pointsman.statistics.batches import BATCHES, Interval, paired_interval
 from pointsman.statistics.intervals import cluster_weights, ratio_intervals, wilson_interval
 from pointsman.statistics.label_swaps import (
     Floats,
@@ -14,7 +15,9 @@ from pointsman.statistics.sketch import Sketch
 from pointsman.statistics.student import t_reach
 
 __all__ = [
+    "BATCHES",
     "Floats",
+    "Interval",
     "LabelSwaps",
     "Sketch",
     "cluster_weights",
@@ -22,6 +25,7 @@ __all__ = [
     "critical_value",
     "fewest_by_chance",
     "most_by_chance",
+    "paired_interval",
     "ratio_intervals",
     "step_down_p_values",
     "t_reach",

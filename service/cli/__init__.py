@@ -22,7 +22,7 @@ COMMANDS = {
     "targets": "Where jobs are dispatched to, and whether one understands us.",
     "variants": "The registered ways to produce an effect.",
     "prices": "The price book that applies.",
-    "scenario": "Plan, run, watch and cancel a load test.",
+    "scenario": "Plan, run, watch and cancel a load test; report it, compare two.",
     "benchmark": "Run a matrix of variants and inputs, continue one, look at one.",
     "evaluate": "Judge a benchmark's outputs and decide.",
     "hud": "What a benchmark came to, and whether its verdict can be recomputed.",

@@ -1,4 +1,4 @@
-"""`pointsman scenario`: plan, run, watch and cancel a load test."""
+"""`pointsman scenario`: plan, run, watch, cancel, report and compare load tests."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ from typing import Annotated, Any
 import typer
 
 from pointsman.benchmark import input_set as known_inputs
+from pointsman.errors import RunFailed
 from pointsman.ids import VariantId
+from pointsman.reporting import Table, show, to_html
 from pointsman.scenario import (
     CapacitySearch,
     aws_sources,
     cancel_run,
     check_search,
+    compare_runs,
+    comparison_document,
+    comparison_report,
     list_runs,
     load_scenario,
+    publish_report,
     read_capacity,
     run_status,
     schedule,
@@ -31,7 +37,7 @@ from service.cli.naming import one_variant
 from service.cli.output import JsonFlag, console, emit, open_workspace, table
 from service.cli.running import connect, request, run_flow
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Plan, run, watch and cancel a load test.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Plan, run, watch, cancel, report, compare.")
 _ALWAYS = ("planned", "sent", "completed", "failed", "unknown")
 """Terms that are shown also when they are zero."""
 _LISTED = 50
@@ -158,6 +164,42 @@ def cancel(
 def _say_unjudged(unjudged: Mapping[str, str]) -> None:
     for condition, why in unjudged.items():
         console.print(f"Not judged in this run: {condition} ({why}).", markup=False, soft_wrap=True)
+
+
+@app.command()
+def report(
+    run_id: Annotated[str, typer.Argument(help="Id of a run, as `scenario status` lists it.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a run's report: a page for people, a summary as k6 writes it, JUnit XML for CI."""
+    published = publish_report(open_workspace(), run_id)
+    document = {"run_id": run_id, "files": {name: file.uri for name, file in published.files.items()}}
+    files = list(document["files"].items())
+    emit(as_json, document, lambda: table(published.report.title, ("file", "where"), files))
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="Id of the run to compare with.")],
+    second: Annotated[str, typer.Argument(help="Id of the run that may have become worse.")],
+    page: Annotated[Path | None, typer.Option(help="Also write the comparison to this file, as HTML.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say whether the second run is slower, fails more or sends less. Exits 1 for a regression that is significant."""
+    found = compare_runs(open_workspace(), first, second)
+    document, shown = comparison_document(found), comparison_report(found)
+    if page is not None:
+        page.write_text(to_html([shown], shown.title))
+
+    def render() -> None:
+        figures = next(section for section in shown.sections if isinstance(section, Table))
+        table(document["verdict"], figures.columns, [[show(cell) for cell in row] for row in figures.rows])
+        for line in found.differs:
+            console.print(f"differs: {line}", markup=False, soft_wrap=True)
+
+    emit(as_json, document, render)
+    if found.regressed:
+        raise RunFailed(document["verdict"], instruction=f"pointsman scenario report {second}", code="regression")
 
 
 def _present(run_id: str, as_json: bool) -> None:
