@@ -124,6 +124,7 @@ class DrivePlan:
         except ValidationError as error:
             first = error.errors()[0]
             raise InputRefused("drive " + ".".join(map(str, first["loc"])), first.get("input"), first["msg"]) from error
+        _check_requests(self.header)
 
 
 def planned_dispatches(
@@ -251,6 +252,15 @@ def _check_dispatches(dispatches: pl.DataFrame, variants: Mapping[str, Any], inp
     for input_id in dispatches["input_id"].unique().to_list():
         if input_id not in inputs:
             raise NotFound("planned input", input_id, ", ".join(sorted(inputs)) or "none: the drive has no inputs")
+
+
+def _check_requests(header: DriveHeader) -> None:
+    """Make the request of each variant once: what its parameters lack is refused before anything is sent."""
+    target = header.target.build()
+    name, entry = next(iter(header.inputs.items()))
+    for route in header.variants:
+        variant_id = VariantId.parse(route)
+        target.submit("check", variant_id, variant_of(header, variant_id), entry.member(name))
 
 
 def _dispatch_ids(run_id: str, dispatches: pl.DataFrame) -> pl.Series:

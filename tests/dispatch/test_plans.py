@@ -147,3 +147,9 @@ def test_an_open_drive_has_a_status_but_no_dispatches_yet(tmp_path: Path) -> Non
     assert status.counts["planned"] == status.counts["still_planned"] == 2
     with pytest.raises(NotFound, match="closed drive"):
         read_dispatches(tmp_path)
+
+
+def test_a_variant_that_lacks_what_the_preset_needs_is_refused_before_anything_is_written() -> None:
+    target = TargetSpec(name="t", preset="fal", base_url="https://queue.fal.run")
+    with pytest.raises(InputRefused, match="variant parameter endpoint"):
+        plan(target=target, variants={VARIANT: {"input": {}}})
