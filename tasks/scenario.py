@@ -18,7 +18,7 @@ from pointsman.scenario import (
     plan_run,
     publish_report,
 )
-from tasks.bridging import cancelled, ignore
+from tasks.bridging import cancelled
 from tasks.opening import executor_secret, open_target, open_workspace
 from tasks.policies import DRIVE, RECORD
 from tasks.recording import record_report
@@ -53,7 +53,7 @@ def plan_scenario(
 @task(name="drive-scenario", **DRIVE)
 def drive_scenario(run_id: str) -> RunOutcome:
     """Drive the run in a child process until every dispatch is settled; a run that did not complete is an error."""
-    outcome = execute_run(open_workspace(), run_id, secret=executor_secret(), cancelled=cancelled, on_status=ignore)
+    outcome = execute_run(open_workspace(), run_id, secret=executor_secret(), cancelled=cancelled)
     if outcome.status == "cancelled":
         raise Cancelled(f"The run {run_id} was cancelled.", instruction=f"pointsman scenario status {run_id}")
     if outcome.status != "completed":

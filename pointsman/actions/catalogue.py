@@ -54,6 +54,12 @@ _EVENTS = (
         "Somebody asked a load-test run to stop.",
     ),
     EventType(
+        "load_test_shard_lost",
+        "critical",
+        "pointsman scenario status {run_id}",
+        "A process that drove a run died or hung; another took over, and what was due in between was dropped.",
+    ),
+    EventType(
         "approval_requested",
         "warn",
         "pointsman approve {approval_id}",

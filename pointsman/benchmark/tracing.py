@@ -10,8 +10,8 @@ from typing import Any
 import polars as pl
 import sqlalchemy as sa
 
-from pointsman.dispatch import read_attempts, read_dispatches, read_summary
 from pointsman.errors import NotFound
+from pointsman.scenario import RunRecord, run_attempts, run_dispatches
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
 
@@ -72,14 +72,14 @@ def _of_load_test(ws: Workspace, connection: sa.Connection, dispatch_id: str) ->
     run = connection.execute(sa.select(runs).where(runs.c.id == run_id)).mappings().one_or_none()
     if run is None or len(rest) != 2 or not dispatch_id.startswith(_PREFIX):
         return {}
-    drive_dir = ws.results.path(run["results_path"])
-    if read_summary(drive_dir) is None:
-        return {"run": dict(run)}
+    record = RunRecord(**run)
     mine = pl.col("dispatch_id") == dispatch_id
-    rows = read_dispatches(drive_dir).filter(mine).to_dicts()
-    if not rows:
-        return {}
-    return {"run": dict(run), "under_load": rows[0], "attempts": read_attempts(drive_dir).filter(mine).to_dicts()}
+    try:
+        rows = run_dispatches(ws, record).filter(mine).to_dicts()
+        attempts = run_attempts(ws, record).filter(mine).to_dicts()
+    except NotFound:
+        return {"run": dict(run)}  # it has not ended
+    return {"run": dict(run), "under_load": rows[0], "attempts": attempts} if rows else {}
 
 
 def _plain(value: Any) -> Any:

@@ -4,8 +4,10 @@ from pointsman.dispatch.checking import check_target
 from pointsman.dispatch.conservation import check_conservation
 from pointsman.dispatch.figures import Figures, StageFigures, read_figures
 from pointsman.dispatch.ledger import JournalCounts, TargetCounts
+from pointsman.dispatch.orders import Start, next_due_ns, order_cancel, order_start, read_start, withdraw_start
 from pointsman.dispatch.parent import drive
 from pointsman.dispatch.plan import DriveInput, DrivePlan, Limits, planned_dispatches, write_drive
+from pointsman.dispatch.process import DriveProcess
 from pointsman.dispatch.protocol import (
     AttemptReport,
     Capabilities,
@@ -25,7 +27,7 @@ from pointsman.dispatch.reading import (
     scan_dispatches,
 )
 from pointsman.dispatch.seconds import RunSeconds, Second, read_seconds
-from pointsman.dispatch.settling import settle
+from pointsman.dispatch.settling import settle, settle_cancelled
 from pointsman.dispatch.status import (
     PLANNED_TERMS,
     SENT_TERMS,
@@ -45,6 +47,7 @@ __all__ = [
     "DispatchTarget",
     "DriveInput",
     "DrivePlan",
+    "DriveProcess",
     "DriveStatus",
     "DriveSummary",
     "Figures",
@@ -57,6 +60,7 @@ __all__ = [
     "RunSeconds",
     "Second",
     "StageFigures",
+    "Start",
     "TargetCounts",
     "TargetSpec",
     "Update",
@@ -64,6 +68,9 @@ __all__ = [
     "check_conservation",
     "check_target",
     "drive",
+    "next_due_ns",
+    "order_cancel",
+    "order_start",
     "planned_dispatches",
     "read_attempts",
     "read_counts",
@@ -71,9 +78,12 @@ __all__ = [
     "read_epoch",
     "read_figures",
     "read_seconds",
+    "read_start",
     "read_status",
     "read_summary",
     "scan_dispatches",
     "settle",
+    "settle_cancelled",
+    "withdraw_start",
     "write_drive",
 ]

@@ -1,7 +1,8 @@
 """The driver's process: `python -m pointsman.dispatch.child DRIVE_DIR`, started by `drive`.
 
-SIGTERM cancels the drive. The end of standard input means that the parent is gone: the process stops within a second
-and leaves the drive to be continued. Secrets come in the environment. The exit code says how it ended.
+SIGTERM cancels the drive, and so does an order in its folder. The end of standard input means that the parent is gone:
+the process stops within a second and leaves the drive to be continued. Secrets come in the environment. The exit code
+says how it ended.
 """
 
 from __future__ import annotations
@@ -11,18 +12,23 @@ import gc
 import json
 import os
 import resource
+import select
 import signal
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pointsman.clock import SystemClock
 from pointsman.dispatch.closing import SUMMARY, close_drive
 from pointsman.dispatch.downloads import Downloads
 from pointsman.dispatch.driver import Driver, Ending
-from pointsman.dispatch.durable import sole_process
+from pointsman.dispatch.durable import replace_file, sole_process
 from pointsman.dispatch.edges import MachineTicks, ThreadDisk
 from pointsman.dispatch.masking import Mask
+from pointsman.dispatch.orders import Start, cancel_ordered, read_start
 from pointsman.dispatch.plan import read_header
+from pointsman.dispatch.reading import STATUS, read_status
+from pointsman.dispatch.status import Phase
 from pointsman.dispatch.targets import AsyncJobTarget
 from pointsman.dispatch.targets.credentials import secret_variables, target_headers
 from pointsman.dispatch.transcript import Transcript
@@ -37,6 +43,8 @@ REFUSED = 70
 _ORPHAN_WAIT_S = 10.0
 _SWITCH_EVERY_S = 0.0005
 """The disk thread must give the interpreter back sooner than the lateness that is allowed."""
+_LOOK_EVERY_S = 0.1
+"""For orders."""
 _COLLECT_AFTER = 400_000
 """Objects made since the last collection; one of this size takes some milliseconds."""
 
@@ -49,9 +57,15 @@ def main(drive_dir: Path) -> int:
             sys.setswitchinterval(_SWITCH_EVERY_S)
             _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # every request in flight is a connection
+            start = None
+            if read_header(drive_dir).shared_start:
+                start = _await_start(drive_dir)
+                if start is None and not cancel_ordered(drive_dir):
+                    return EXIT_CODES["interrupted"]
             with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(ExactSelector())) as runner:
-                ending = runner.run(_drive(drive_dir))
+                ending = runner.run(_drive(drive_dir, start))
             if ending in ("completed", "cancelled"):
+                _say(drive_dir, "closing")
                 close_drive(drive_dir, "completed" if ending == "completed" else "cancelled")
             return EXIT_CODES[ending]
     except OSError as error:
@@ -68,12 +82,30 @@ def main(drive_dir: Path) -> int:
         return REFUSED
 
 
+def _await_start(drive_dir: Path) -> Start | None:
+    """The order to start; None when the drive is cancelled before, or nobody is left to give it."""
+    while not cancel_ordered(drive_dir):
+        start = read_start(drive_dir)
+        if start is not None:
+            return start
+        _say(drive_dir, "waiting")
+        if select.select([0], [], [], _LOOK_EVERY_S)[0] and not os.read(0, 4096):
+            return None
+    return None
+
+
+def _say(drive_dir: Path, phase: Phase) -> None:
+    """A word from outside of the driver: that this process is there, and what it is at."""
+    told = read_status(drive_dir).model_copy(update={"phase": phase, "at": datetime.now(UTC)})
+    replace_file(drive_dir / STATUS, told.model_dump_json().encode())
+
+
 def _tell(error: PointsmanError) -> None:
     """Standard error is how the parent hears of it."""
     print(json.dumps({"kind": type(error).__name__, **error.as_failure()}), file=sys.stderr)  # noqa: T201
 
 
-async def _drive(drive_dir: Path) -> Ending:
+async def _drive(drive_dir: Path, start: Start | None) -> Ending:
     header = read_header(drive_dir)
     preset = header.target.open_preset()
     target = AsyncJobTarget(preset)
@@ -89,7 +121,10 @@ async def _drive(drive_dir: Path) -> Ending:
         downloads=downloads,
         disk=ThreadDisk(),
         ticks=MachineTicks(),
+        start=start,
     )
+    if cancel_ordered(drive_dir):
+        driver.stop("cancelled")
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, driver.stop, "cancelled")
 
@@ -103,13 +138,21 @@ async def _drive(drive_dir: Path) -> Ending:
     gc.collect()
     gc.freeze()
     gc.disable()
-    collecting = asyncio.create_task(_collect_garbage())
+    beside = [asyncio.create_task(_collect_garbage()), asyncio.create_task(_obey(drive_dir, driver))]
     try:
         return await driver.run()
     finally:
-        collecting.cancel()
+        for task in beside:
+            task.cancel()
         loop.remove_reader(0)
         await transport.close()
+
+
+async def _obey(drive_dir: Path, driver: Driver) -> None:
+    """Cancel the drive when that is ordered."""
+    while not cancel_ordered(drive_dir):
+        await asyncio.sleep(_LOOK_EVERY_S)
+    driver.stop("cancelled")
 
 
 async def _collect_garbage() -> None:

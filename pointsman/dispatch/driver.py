@@ -8,7 +8,8 @@ gone) and `target_lost`, after which the same drive continues later.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from pointsman.dispatch.gate import Gate
 from pointsman.dispatch.hearing import Hearing
 from pointsman.dispatch.history import History, read_history
 from pointsman.dispatch.journal import segment_path, write_segment
+from pointsman.dispatch.orders import Start
 from pointsman.dispatch.outputs import AT_ONCE, Elsewhere, Fetcher
 from pointsman.dispatch.plan import read_header
 from pointsman.dispatch.planned import Planned
@@ -39,6 +41,8 @@ from pointsman.dispatch.transport import Transport
 Ending = Literal["completed", "cancelled", "interrupted", "target_lost"]
 _LEAD_NS = 100_000_000
 """From the start of sending to the first dispatch: time for the first claim."""
+_JOIN_NS = 1_000_000_000
+"""A shard that joins late sends at once what should have left since so long, and drops what is older."""
 _FLUSH_EVERY_S = 0.5
 _WATCH_EVERY_S = 0.1
 _STEP_S = 0.02
@@ -62,7 +66,9 @@ class Driver:
         downloads: Elsewhere,
         disk: Disk,
         ticks: Ticks,
+        start: Start | None = None,
     ) -> None:
+        self._start = start
         self._drive_dir = drive_dir
         header = read_header(drive_dir)
         self._limits = limits = header.limits
@@ -72,7 +78,8 @@ class Driver:
         self._planned = Planned(header, drive_dir, target)
         wall, mono = ticks.wall_ns(), ticks.monotonic_ns()
         open_loop = self._planned.due_ns is not None
-        self._epoch_wall_ns = history.eras[0].epoch_wall_ns if history.eras else wall + (_LEAD_NS if open_loop else 0)
+        first_epoch = start.epoch_wall_ns if start is not None else wall + (_LEAD_NS if open_loop else 0)
+        self._epoch_wall_ns = history.eras[0].epoch_wall_ns if history.eras else first_epoch
         # A wall clock that was set back between eras must not make the journal run backwards.
         zero_ns = mono - max(wall - self._epoch_wall_ns, history.last_ns if history.eras else -(10**18))
         monotonic_ns = ticks.monotonic_ns
@@ -200,6 +207,8 @@ class Driver:
         while any(job.doubt is not None for job in self.board.live.values()) and self.now_ns() < deadline:
             if await self._halted_within(_STEP_S):
                 return self._halt.result()
+        if self._halt.done():
+            return self._halt.result()
         self.phase = "sending"
         self._since_ns = self.now_ns()
         sending = asyncio.create_task(self._send())
@@ -235,11 +244,23 @@ class Driver:
             self._planned.shift_ns = earlier[-1].shift_ns
             await loop.resume(self._history.unsent)
         first = self._claimer.claimed
-        if first < len(self._planned) and self._history.eras:
+        if self._start is not None:
+            self._join(self._start, self._planned.due_ns)
+        elif first < len(self._planned) and self._history.eras:
             # The schedule goes on from here, as if the gap had not been; the gap is reported beside it.
             late = self.now_ns() + _LEAD_NS - self._planned.due_ns[first]
             self._planned.shift_ns = max(self._planned.shift_ns, late)
         await loop.run()
+
+    def _join(self, start: Start, due_ns: Sequence[int]) -> None:
+        """Go on where the run's schedule is by now: other shards have not waited for this one."""
+        shift_ns = self._planned.shift_ns = max(self._planned.shift_ns, start.shift_ns)
+        claimed = self._claimer.claimed
+        first = bisect_left(due_ns, self.now_ns() - _JOIN_NS - shift_ns, lo=claimed)
+        for index in range(claimed, first):
+            if not self.board.touched[index]:
+                self.board.never_sent(index, "dropped", "shard_lost")
+        self._claimer.claimed = first
 
     def _restore(self, history: History) -> None:
         for state, number in history.ended.items():

@@ -10,20 +10,18 @@ from pathlib import Path
 
 import pointsman
 from pointsman.clock import Clock, SystemClock
-from pointsman.dispatch.durable import sole_process
 from pointsman.dispatch.plan import DriveHeader, read_header, read_planned, schedule_length_s
 from pointsman.dispatch.reading import STATUS, read_live_status, read_summary
-from pointsman.dispatch.settling import settle_locked
+from pointsman.dispatch.settling import settle_cancelled
 from pointsman.dispatch.status import DriveStatus, DriveSummary
 from pointsman.dispatch.targets.credentials import EXECUTOR_VARIABLE, secret_variables
-from pointsman.errors import Conflict, DataCheckFailed, DependencyDown, InputRefused, RunFailed
+from pointsman.errors import Conflict, DataCheckFailed, DependencyDown, InputRefused, PointsmanError, RunFailed
 from pointsman.processes import ChildResult, supervise
 from pointsman.settings import Secret, load_credential
 
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _TARGET_LOST, _INTERRUPTED, _REFUSED = 75, 76, 70
 _MARGIN_S = 60.0
-_ORPHAN_WAIT_S = 10.0
 _DEAF_LIMIT_S = 15.0
 _AGAIN = "Run the same command again: it continues where this one stopped."
 
@@ -66,9 +64,9 @@ def drive(
         return cancelled() and (last is not None or clock.monotonic() - began > _DEAF_LIMIT_S)
 
     result = supervise(
-        [sys.executable, "-m", "pointsman.dispatch.child", str(drive_dir.absolute())],
-        env=_environment(header, secret),
-        deadline_s=_deadline_s(drive_dir, header),
+        argv(drive_dir),
+        env=environment(header, secret),
+        deadline_s=deadline_s(drive_dir, header),
         cancelled=cancelled_and_heard,
         on_tick=tick,
         clock=clock,
@@ -78,12 +76,16 @@ def drive(
         return summary
     if result.ended == "cancelled":
         # It was killed before it could say good-bye to the target.
-        with sole_process(drive_dir, wait_s=_ORPHAN_WAIT_S, clock=clock):
-            return settle_locked(drive_dir, "cancelled", reason="not confirmed by the target")
-    raise _error(header, result)
+        return settle_cancelled(drive_dir, clock=clock)
+    raise error_of(header, result)
 
 
-def _environment(header: DriveHeader, secret: Secret | None) -> Mapping[str, str]:
+def argv(drive_dir: Path) -> list[str]:
+    """The command of a drive's child."""
+    return [sys.executable, "-m", "pointsman.dispatch.child", str(drive_dir.absolute())]
+
+
+def environment(header: DriveHeader, secret: Secret | None) -> Mapping[str, str]:
     """What the child may know: where Python is, and the secrets that the target's preset asks for."""
     environment = {
         name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith(("PYTHON", "COV_"))
@@ -108,7 +110,7 @@ def _environment(header: DriveHeader, secret: Secret | None) -> Mapping[str, str
     return environment
 
 
-def _deadline_s(drive_dir: Path, header: DriveHeader) -> float | None:
+def deadline_s(drive_dir: Path, header: DriveHeader) -> float | None:
     """When the child must have ended, whatever happens; None for a closed loop, which its own stall rule bounds."""
     length = schedule_length_s(read_planned(drive_dir))
     limits = header.limits
@@ -117,7 +119,8 @@ def _deadline_s(drive_dir: Path, header: DriveHeader) -> float | None:
     return length + 2 * limits.drain_limit_s + 2 * limits.request_timeout_s + limits.target_patience_s + _MARGIN_S
 
 
-def _error(header: DriveHeader, result: ChildResult) -> Exception:
+def error_of(header: DriveHeader, result: ChildResult) -> PointsmanError:
+    """Why a child ended without having closed its drive."""
     target = header.target
     if result.exit_code == _TARGET_LOST:
         return DependencyDown(

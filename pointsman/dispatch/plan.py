@@ -82,6 +82,8 @@ class DriveHeader(BaseModel):
     limits: Limits = Limits()
     keep_answers: bool = False
     """Keep what the target answers word for word, for trying out a preset."""
+    shared_start: bool = False
+    """One of several drives with one schedule: each waits to be told the epoch, and none waits for another."""
     planned: int
     dispatches_sha256: str
 
@@ -106,6 +108,7 @@ class DrivePlan:
         dispatches: pl.DataFrame,
         limits: Limits | None = None,
         keep_answers: bool = False,
+        shared_start: bool = False,
     ) -> None:
         check_id("run id", run_id)
         _check_dispatches(dispatches, variants, inputs)
@@ -118,6 +121,7 @@ class DrivePlan:
                 inputs=dict(inputs),
                 limits=limits or Limits(),
                 keep_answers=keep_answers,
+                shared_start=shared_start,
                 planned=dispatches.height,
                 dispatches_sha256=_fingerprint(dispatches),
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pointsman.dispatch.claims import read_eras
 from pointsman.dispatch.closing import ATTEMPTS, DISPATCHES, SUMMARY
 from pointsman.dispatch.ledger import JournalCounts, TargetCounts, add_up, count_heard, count_part, fold_drive
 from pointsman.dispatch.plan import read_header
-from pointsman.dispatch.status import DriveStatus, DriveSummary
+from pointsman.dispatch.status import PLANNED_TERMS, SENT_TERMS, DriveStatus, DriveSummary
 from pointsman.errors import NotFound
 
 STATUS = "status.json"
@@ -101,12 +102,14 @@ def _before_the_first_word(drive_dir: Path, planned: int) -> DriveStatus:
     """Not begun, or taken up again a moment ago: then the journal knows more."""
     eras = read_eras(drive_dir)
     now = datetime.now(UTC)
-    _, journal_counts, _ = read_counts(drive_dir)
+    terms: Mapping[str, int] = {**dict.fromkeys((*PLANNED_TERMS, *SENT_TERMS), 0), "still_planned": planned}
+    if eras:
+        terms = read_counts(drive_dir)[1].terms
     return DriveStatus(
         phase="interrupted" if eras and not is_running(drive_dir) else "waiting",
         at=now,
         elapsed_s=max(0.0, now.timestamp() - eras[0].epoch_wall_ns / 1e9) if eras else 0.0,
-        counts={"planned": planned, **journal_counts.terms},
+        counts={"planned": planned, **terms},
         interruptions=max(0, len(eras) - 1),
     )
 

@@ -11,6 +11,7 @@ from pointsman.dispatch.closing import SUMMARY, Outcome, close_drive
 from pointsman.dispatch.durable import sole_process
 from pointsman.dispatch.history import read_history
 from pointsman.dispatch.journal import Rows, segment_path, write_segment
+from pointsman.dispatch.orders import read_start
 from pointsman.dispatch.plan import read_planned
 from pointsman.dispatch.recording import Recorder
 from pointsman.dispatch.status import DriveSummary
@@ -27,6 +28,12 @@ def settle(drive_dir: Path, *, clock: Clock | None = None) -> DriveSummary:
         return settle_locked(drive_dir, "settled", reason="given_up")
 
 
+def settle_cancelled(drive_dir: Path, *, clock: Clock) -> DriveSummary:
+    """Close a drive that was to be cancelled and whose process could not say good-bye to the target."""
+    with sole_process(drive_dir, wait_s=_ORPHAN_WAIT_S, clock=clock):
+        return settle_locked(drive_dir, "cancelled", reason="not confirmed by the target")
+
+
 def settle_locked(drive_dir: Path, outcome: Outcome, *, reason: str) -> DriveSummary:
     """`settle` for a caller that holds the lock."""
     if (drive_dir / SUMMARY).is_file():
@@ -35,7 +42,9 @@ def settle_locked(drive_dir: Path, outcome: Outcome, *, reason: str) -> DriveSum
         (drive_dir / name).mkdir(exist_ok=True)
     planned = read_planned(drive_dir)
     history = read_history(drive_dir)
-    epoch = history.eras[0].epoch_wall_ns if history.eras else time.time_ns()
+    start = read_start(drive_dir)
+    first_epoch = start.epoch_wall_ns if start is not None else time.time_ns()
+    epoch = history.eras[0].epoch_wall_ns if history.eras else first_epoch
     at = max(history.last_ns, time.time_ns() - epoch)
     write_era(drive_dir, Era(len(history.eras), epoch, at))
     rows = Rows()

@@ -10,14 +10,13 @@ from typing import Any
 import polars as pl
 import sqlalchemy as sa
 
-from pointsman.dispatch import read_attempts, read_summary
 from pointsman.economics.cells import NEVER_SENT, PricedCell
 from pointsman.economics.price_book import PriceBook
 from pointsman.economics.pricing import total, usage_cost
 from pointsman.errors import NotFound
 from pointsman.model import Missing, Number
 from pointsman.safety import settle_spending
-from pointsman.scenario import NOT_PRICED, read_run, run_folder, with_missing
+from pointsman.scenario import NOT_PRICED, read_run, run_attempts, with_missing
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
 
@@ -45,7 +44,7 @@ def experiment_cost(
     return ExperimentCost(
         matrix=total(cell.compute for cell in cells if cell.status not in NEVER_SENT),
         judging=_judging_cost(ws, benchmark_id, book),
-        load=total(load_cost(read_attempts(ws.results.path(path)), book) for path in _load_paths(ws, load_run_ids)),
+        load=total(load_cost(run_attempts(ws, read_run(ws, run_id)), book) for run_id in load_run_ids),
     )
 
 
@@ -64,9 +63,12 @@ def price_load_run(ws: Workspace, run_id: str, book: PriceBook) -> Number:
     A run that has not ended, or whose dispatches were not all accounted for, is left as it is. Raises `NotFound`.
     """
     record = read_run(ws, run_id)
-    if not record.ended or read_summary(run_folder(ws, record)) is None:
+    if not record.ended:
         return Missing(NOT_PRICED)
-    usd = load_cost(read_attempts(run_folder(ws, record)), book)
+    try:
+        usd = load_cost(run_attempts(ws, record), book)
+    except NotFound:
+        return Missing(NOT_PRICED)
     known = with_missing({"usd": None}, usd.reason) if isinstance(usd, Missing) else {"usd": format(usd, "f")}
     kept = {name: value for name, value in record.metrics_json.get("cost", {}).items() if name != "missing"}
     runs = tables.load_test_runs
@@ -75,17 +77,6 @@ def price_load_run(ws: Workspace, run_id: str, book: PriceBook) -> Number:
         connection.execute(sa.update(runs).where(runs.c.id == run_id).values(metrics_json=metrics))
     settle_spending(ws, run_id, usd)
     return usd
-
-
-def _load_paths(ws: Workspace, load_run_ids: Sequence[str]) -> list[str]:
-    runs = tables.load_test_runs
-    with ws.database.connect() as connection:
-        found = connection.execute(sa.select(runs.c.id, runs.c.results_path).where(runs.c.id.in_(load_run_ids)))
-        paths = {row.id: row.results_path for row in found}
-    for run_id in load_run_ids:
-        if run_id not in paths:
-            raise NotFound("load-test run", run_id, "the id of a load-test run")
-    return [paths[run_id] for run_id in load_run_ids]
 
 
 def _row_cost(row: dict[str, Any], book: PriceBook) -> Number:

@@ -16,6 +16,7 @@ from pointsman.scenario.comparison import Comparison, compare_runs
 from pointsman.scenario.comparison_report import comparison_document, comparison_report
 from pointsman.scenario.execution import cancel_run, execute_run, give_up_run
 from pointsman.scenario.judging import unjudged_conditions
+from pointsman.scenario.ledger import run_attempts, run_dispatches
 from pointsman.scenario.load import LoadFigures, load_figures, p95_under_load
 from pointsman.scenario.loading import load_scenario, parse_scenario
 from pointsman.scenario.metrics import NOT_PRICED, with_missing
@@ -23,7 +24,7 @@ from pointsman.scenario.model import Scenario, Stage
 from pointsman.scenario.planning import plan_run
 from pointsman.scenario.publishing import Published, publish_report
 from pointsman.scenario.readings import aws_sources
-from pointsman.scenario.record import RunOutcome, RunRecord, list_runs, read_run, run_folder
+from pointsman.scenario.record import RunOutcome, RunRecord, list_runs, read_run, run_drives, run_folder
 from pointsman.scenario.report import scenario_report
 from pointsman.scenario.spending import Spend, SpendingWatcher, SpendMeter
 from pointsman.scenario.status import run_status
@@ -69,6 +70,9 @@ __all__ = [
     "publish_report",
     "read_capacity",
     "read_run",
+    "run_attempts",
+    "run_dispatches",
+    "run_drives",
     "run_folder",
     "run_status",
     "scenario_report",

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pointsman.errors import InputRefused
-from pointsman.scenario.model import Scenario
+from pointsman.scenario.model import MAX_SHARDS, Scenario
 from pointsman.scenario.segments import ARRIVAL, Line
 from pointsman.scenario.sine import Sine
 
@@ -56,9 +56,6 @@ def plan_arrivals(scenario: Scenario, seed: int) -> tuple[Int64s, Int64s]:
         stages[chosen] = stage
         start_ns += piece.us * _NS_PER_US
     return due, stages
-
-
-MAX_SHARDS = 64
 
 
 @dataclass(frozen=True, slots=True)

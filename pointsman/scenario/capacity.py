@@ -12,14 +12,14 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
-from pointsman.dispatch import read_dispatches
 from pointsman.errors import Conflict, InputRefused, NotFound, RunFailed
 from pointsman.ids import VariantId, check_id
 from pointsman.model import Missing, Number
 from pointsman.scenario.capacity_search import Bounds, Judged, Limit, next_rate
 from pointsman.scenario.conditions import parse_condition
+from pointsman.scenario.ledger import run_dispatches
 from pointsman.scenario.model import MAX_DISPATCHES, MAX_DURATION_S, ConditionText, Rate, Scenario, Stage
-from pointsman.scenario.record import read_run, run_folder
+from pointsman.scenario.record import read_run
 from pointsman.scenario.sustained import check_slos, judge_rate
 from pointsman.storage import insert_absent, tables
 from pointsman.workspace import Workspace
@@ -236,7 +236,7 @@ def _judged(ws: Workspace, capacity_id: str, search: CapacitySearch) -> list[Jud
                 instruction=f"pointsman scenario status {record.id}",
                 code="load_test_rate_missed",
             )
-        dispatches = read_dispatches(run_folder(ws, record))
+        dispatches = run_dispatches(ws, record)
         interrupted = record.metrics_json.get("interruptions")
         found.append(None if interrupted else judge_rate(dispatches, per_s=per_s, counted=counted, slos=slos))
 

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pointsman.dispatch import DriveSummary, read_dispatches
+from pointsman.dispatch import DriveSummary
 from pointsman.scenario.arrivals import plan_arrivals
 from pointsman.scenario.conservation import check_terms, count_terms
+from pointsman.scenario.ledger import run_dispatches
 from pointsman.scenario.metrics import run_figures, stage_figures
 from pointsman.scenario.provenance import provenance
-from pointsman.scenario.record import RunRecord, run_folder, run_scenario
+from pointsman.scenario.record import RunRecord, run_scenario
 from pointsman.workspace import Workspace
 
 
-def conclude(ws: Workspace, record: RunRecord, summary: DriveSummary) -> dict[str, Any]:
-    """The figures of the run's closed drive. Raises `DataCheckFailed` (`conservation_broken`) for wrong books."""
+def conclude(ws: Workspace, record: RunRecord, summaries: Sequence[DriveSummary]) -> dict[str, Any]:
+    """The figures of a run from the closed drives of its shards.
+
+    Raises `DataCheckFailed` (`conservation_broken`) for wrong books.
+    """
     scenario = run_scenario(ws, record)
     stages = plan_arrivals(scenario, record.seed)[1]
-    dispatches = read_dispatches(run_folder(ws, record))
-    counts = count_terms(len(stages), dispatches, summary)
-    check_terms(counts, summary)
+    dispatches = run_dispatches(ws, record)
+    counts = count_terms(len(stages), dispatches, summaries)
+    check_terms(counts, summaries)
     return {
         "counts": counts,
         "stages": stage_figures(scenario, stages, dispatches),
-        "interruptions": [gap.model_dump(mode="json") for gap in summary.interruptions],
-        "epoch": summary.epoch.isoformat(),
-        "wall_s": summary.wall_s,
+        "interruptions": [
+            {"shard": shard, **gap.model_dump(mode="json")}
+            for shard, summary in enumerate(summaries)
+            for gap in summary.interruptions
+        ],
+        "epoch": min(summary.epoch for summary in summaries).isoformat(),
+        "wall_s": max(summary.wall_s for summary in summaries),
         **run_figures(dispatches),
     }
 

@@ -5,149 +5,109 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pointsman.dispatch import DriveStatus, drive, read_epoch, settle
-from pointsman.errors import DataCheckFailed, DependencyDown, RunFailed
+from pointsman.dispatch import order_cancel, settle
+from pointsman.errors import Conflict, DataCheckFailed, DependencyDown, RunFailed
 from pointsman.scenario.cancelling import request_stop
 from pointsman.scenario.conclusion import conclude, write_results
-from pointsman.scenario.record import RunOutcome, RunRecord, advance, outcome, read_run, run_folder
+from pointsman.scenario.coordination import Coordinator
+from pointsman.scenario.holding import Hold, hold_run
+from pointsman.scenario.record import RunOutcome, RunRecord, advance, outcome, read_run, run_drives
 from pointsman.scenario.watchers import Watch, end_watchers, laid_over
 from pointsman.settings import Secret
 from pointsman.workspace import Workspace
 
-_LOOK_EVERY_S = 1.0
-_DRAINING = ("draining", "closing", "closed")
+_OTHERS_WAIT_S = 10.0
+_LOOK_EVERY_S = 0.5
 
 
 def execute_run(
-    ws: Workspace,
-    run_id: str,
-    *,
-    secret: Secret | None,
-    cancelled: Callable[[], bool],
-    on_status: Callable[[DriveStatus], None],
+    ws: Workspace, run_id: str, *, secret: Secret | None, cancelled: Callable[[], bool] = lambda: False
 ) -> RunOutcome:
     """Dispatch a planned run and return how it ended: `completed`, `cancelled` or `failed`.
 
     Call it again after anything that interrupted it: it continues, and a run that has ended answers as it did. Stops
     within about a second when `cancelled` says so, when a watcher of the run wants it to stop (it is then `failed`), or
-    when `cancel_run` was called, in this process or another. The run's watchers end before it does. Raises
-    `NotFound`; `Conflict` when another process is dispatching it; and, leaving the run as it is for a later call or for
-    `give_up_run`, `DependencyDown` when the target is out of reach (`target_lost`) and `RunFailed` when the engine's
-    process died.
+    when `cancel_run` was called, in this process or another. A shard that dies or hangs is replaced. The run's watchers
+    end before it does. Raises `NotFound`; `Conflict` when another process coordinates it; and, leaving the run as it is
+    for a later call or for `give_up_run`, `DependencyDown` when the target is out of reach (`target_lost`) and
+    `RunFailed` when the engine's processes die as soon as they are started.
     """
-    record = advance(ws, run_id, "starting", reason="executed")
-    if record.ended:
-        return outcome(record)
-    folder = run_folder(ws, record)
-    follower = _Follower(ws, record, cancelled, on_status)
-    try:
-        drive(folder, secret=secret, cancelled=follower.cancelled, on_status=follower.saw, clock=ws.clock)
-    except DataCheckFailed as error:
-        return _fail(ws, run_id, error, end_watchers(ws, read_run(ws, run_id), follower.watch))
-    except (DependencyDown, RunFailed) as error:
-        if not follower.ending:
-            advance(ws, run_id, None, metrics={"interrupted": error.as_failure()})
-            raise
-        # Who asked for an end gets one: what the target does with the rest counts as unknown.
-    follower.look(last=True)
-    return _conclude(ws, run_id, watch=follower.watch)
+    with hold_run(ws, run_id, wait_s=_OTHERS_WAIT_S) as hold:
+        if hold.record.ended:
+            return outcome(hold.record)
+        record = advance(ws, run_id, "starting", reason="executed")
+        return _carry_out(ws, hold, record, secret, cancelled)
 
 
 def give_up_run(ws: Workspace, run_id: str) -> RunOutcome:
     """End a run that cannot go on: what was sent and not learnt is `unknown`, the rest was never sent.
 
     The run is then `failed` with the failure that interrupted it, or `cancelled` if that was asked for before. A run
-    that has ended is left as it is. Raises `NotFound`, and `Conflict` while a process is still dispatching it.
+    that has ended is left as it is. Raises `NotFound`, and `Conflict` while a process still coordinates it.
     """
-    record = read_run(ws, run_id)
-    if record.ended:
-        return outcome(record)
-    interrupted = record.metrics_json.get("interrupted")
-    failure = RunFailed(
-        interrupted["message"] if interrupted else "The run was given up before all its dispatches had ended.",
-        instruction=interrupted["instruction"] if interrupted else f"Look at it: pointsman scenario status {run_id}",
-        code=interrupted["code"] if interrupted else "given_up",
-    )
-    return _conclude(ws, run_id, failure=failure)
+    with hold_run(ws, run_id, wait_s=_OTHERS_WAIT_S) as hold:
+        if hold.record.ended:
+            return outcome(hold.record)
+        failure = _as_failure(hold.record.metrics_json.get("interrupted")) or RunFailed(
+            "The run was given up before all its dispatches had ended.",
+            instruction=f"Look at it: pointsman scenario status {run_id}",
+            code="given_up",
+        )
+        return _conclude(ws, run_id, failure=failure)
 
 
-def cancel_run(ws: Workspace, run_id: str, *, reason: str) -> RunOutcome:
+def cancel_run(
+    ws: Workspace, run_id: str, *, reason: str, secret: Secret | None = None, wait_s: float = 0.0
+) -> RunOutcome:
     """Ask a run to stop. `runner.stop` keeps who asked first, when and why; asking again changes nothing.
 
-    A run that no process has started ends at once; otherwise its executor sees the request within about a second and
-    ends it, so the answer may say `cancelling`. Raises `NotFound`.
+    Its shards hear of it within a fraction of a second, whatever has become of their coordinator: they send nothing
+    more, end their jobs at the target and close their books. The coordinator ends the run then. Where none lives, this
+    call does; `secret` is what a target may ask for when jobs of a dead shard are ended. The answer may say
+    `cancelling` when `wait_s` were not enough. Raises `NotFound`.
     """
-    before, after = request_stop(ws, run_id, reason=reason)
-    if before.status in ("created", "awaiting_approval"):
-        return _conclude(ws, run_id)
-    return outcome(after)
+    _, record = request_stop(ws, run_id, reason=reason)
+    give_up = ws.clock.monotonic() + wait_s
+    while not record.ended:
+        for drive_dir in run_drives(ws, record):
+            order_cancel(drive_dir)
+        try:
+            with hold_run(ws, run_id, wait_s=0.0) as hold:
+                if hold.record.ended:
+                    return outcome(hold.record)
+                return _carry_out(ws, hold, hold.record, secret, lambda: False)
+        except Conflict:
+            if ws.clock.monotonic() >= give_up:
+                break
+        ws.clock.sleep(_LOOK_EVERY_S)
+        record = read_run(ws, run_id)
+    return outcome(read_run(ws, run_id))
 
 
-class _Follower:
-    """Carries what the drive tells into the run's row and to its watchers, and a request to stop to the drive."""
-
-    def __init__(
-        self,
-        ws: Workspace,
-        record: RunRecord,
-        cancelled: Callable[[], bool],
-        on_status: Callable[[DriveStatus], None],
-    ) -> None:
-        self._ws = ws
-        self._run_id = record.id
-        self._folder = run_folder(ws, record)
-        self._asked = cancelled
-        self._on_status = on_status
-        self._looked_at = ws.clock.monotonic()
-        self.watch = Watch(ws, record)
-        self.ending = _is_ending(record)
-
-    def cancelled(self) -> bool:
-        if not self.ending:
-            if self._asked():
-                request_stop(self._ws, self._run_id, reason="asked for by the process that executes the run")
-                self.ending = True
-            elif self._ws.clock.monotonic() - self._looked_at >= _LOOK_EVERY_S:
-                self._looked_at = self._ws.clock.monotonic()
-                self.look()
-        return self.ending
-
-    def look(self, *, last: bool = False) -> None:
-        """See who wants the run to end: whoever cancelled it in its row, or one of its watchers."""
-        epoch = read_epoch(self._folder)
-        if epoch is not None and not self.watch.begun:
-            self.watch.begin(epoch)
-        if self.watch.begun and not self.ending:
-            self.watch.look([self._folder], last=last)
-        self.ending = self.ending or _is_ending(read_run(self._ws, self._run_id))
-
-    def saw(self, status: DriveStatus) -> None:
-        sent = status.counts.get("sent", 0)
-        if status.phase in _DRAINING:
-            # Both moves are recorded, also when the drive was faster than the status.
-            advance(self._ws, self._run_id, "running", reason="dispatching")
-            state, reason = "draining", "all is sent; waiting for answers"
-        elif status.phase == "sending":
-            state, reason = "running", "dispatching"
-        else:
-            state, reason = "starting", "preparing"
-        record = advance(self._ws, self._run_id, state, reason=reason, submitted=sent)
-        self.ending = self.ending or _is_ending(record)
-        self._on_status(status)
-
-
-def _is_ending(record: RunRecord) -> bool:
-    return record.status == "cancelling" or "stopped" in record.metrics_json
+def _carry_out(
+    ws: Workspace, hold: Hold, record: RunRecord, secret: Secret | None, cancelled: Callable[[], bool]
+) -> RunOutcome:
+    coordinator = Coordinator(ws, hold, record, secret=secret, cancelled=cancelled)
+    try:
+        coordinator.run()
+    except DataCheckFailed as error:
+        return _fail(ws, record.id, error, end_watchers(ws, read_run(ws, record.id), coordinator.watch))
+    except (DependencyDown, RunFailed) as error:
+        if not coordinator.ending:
+            advance(ws, record.id, None, metrics={"interrupted": error.as_failure()})
+            raise
+        # Who asked for an end gets one: what the target does with the rest counts as unknown.
+    return _conclude(ws, record.id, watch=coordinator.watch)
 
 
 def _conclude(
     ws: Workspace, run_id: str, *, failure: RunFailed | None = None, watch: Watch | None = None
 ) -> RunOutcome:
-    """Close the drive if it is not, end what watched it, write figures and results, move the run where it belongs."""
+    """Close what is not closed, end what watched the run, write figures and results, move the run where it belongs."""
     record = read_run(ws, run_id)
     try:
-        summary = settle(run_folder(ws, record), clock=ws.clock)
-        figures = conclude(ws, record, summary)
+        summaries = [settle(drive_dir, clock=ws.clock) for drive_dir in run_drives(ws, record)]
+        figures = conclude(ws, record, summaries)
     except DataCheckFailed as error:
         return _fail(ws, run_id, error, end_watchers(ws, record, watch))
     write_results(ws, record, figures)
@@ -174,7 +134,7 @@ def _fail(
 
 
 def _as_failure(told: Mapping[str, str] | None) -> RunFailed | None:
-    """What a watcher says that the run failed for."""
+    """What the row says that a run failed for, or would."""
     return RunFailed(told["message"], instruction=told["instruction"], code=told["code"]) if told else None
 
 

@@ -1,14 +1,27 @@
-"""The ledger of a run: one row per planned dispatch, read lazily, so that only what a figure needs is ever loaded."""
+"""The ledger of a run, its shards read as one: one row per planned dispatch, or per attempt and SKU."""
 
 from __future__ import annotations
 
 import polars as pl
 
-from pointsman.dispatch import scan_dispatches
-from pointsman.scenario.record import RunRecord, run_folder
+from pointsman.dispatch import read_attempts, scan_dispatches
+from pointsman.scenario.record import RunRecord, run_drives
 from pointsman.workspace import Workspace
 
 
 def scan_ledger(ws: Workspace, record: RunRecord) -> pl.LazyFrame:
-    """The rows of `read_dispatches` of every drive of the run. Raises `NotFound` before all of them are closed."""
-    return scan_dispatches(run_folder(ws, record))
+    """The rows of `read_dispatches` of every drive of the run, so that only what a figure needs is ever loaded.
+
+    In order of `seq` within each shard. Raises `NotFound` before all of them are closed.
+    """
+    return pl.concat([scan_dispatches(drive_dir) for drive_dir in run_drives(ws, record)])
+
+
+def run_dispatches(ws: Workspace, record: RunRecord) -> pl.DataFrame:
+    """All of them, in order of `seq`. Raises `NotFound` before all drives of the run are closed."""
+    return scan_ledger(ws, record).sort("seq").collect()
+
+
+def run_attempts(ws: Workspace, record: RunRecord) -> pl.DataFrame:
+    """The rows of `read_attempts` of every drive. Raises `NotFound` before all of them are closed."""
+    return pl.concat([read_attempts(drive_dir) for drive_dir in run_drives(ws, record)])

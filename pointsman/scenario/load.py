@@ -8,11 +8,11 @@ from decimal import Decimal
 
 import polars as pl
 
-from pointsman.dispatch import read_dispatches
 from pointsman.ids import VariantId
 from pointsman.model import Missing, Number
+from pointsman.scenario.ledger import run_dispatches
 from pointsman.scenario.metrics import completed_ms, percentile
-from pointsman.scenario.record import read_run, run_folder
+from pointsman.scenario.record import read_run
 from pointsman.workspace import Workspace
 
 
@@ -44,7 +44,7 @@ def load_figures(ws: Workspace, run_ids: Sequence[str]) -> dict[VariantId, LoadF
         variant = VariantId.parse(record.variant_id)
         rows = found.setdefault(variant, [])
         if record.status == "completed":
-            rows.append(read_dispatches(run_folder(ws, record)))
+            rows.append(run_dispatches(ws, record))
         else:
             unfinished[variant] = Missing(f"load-test run {run_id} is {record.status}")
     return {

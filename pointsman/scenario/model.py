@@ -18,6 +18,7 @@ from pointsman.scenario.sine import Sine
 
 MAX_RATE = 20_000
 MAX_DISPATCHES = 1_000_000
+MAX_SHARDS = 64
 MAX_DURATION_S = 86_400
 MAX_STEPS = 1000
 
@@ -182,6 +183,14 @@ class Scenario(BaseModel):
         description="uniform: evenly spaced at the current rate; poisson: as independent callers arrive, by the seed.",
         examples=["uniform"],
     )
+    shards: int = Field(
+        default=1,
+        ge=1,
+        le=MAX_SHARDS,
+        title="Shards",
+        description="How many processes drive the run, each in its turn; one is enough for some thousand per second.",
+        examples=[1],
+    )
     max_in_flight: int = Field(
         default=1000,
         ge=1,
@@ -270,6 +279,8 @@ class Scenario(BaseModel):
                 raise _refuse(f"stages.{index}", total, f"{MAX_DISPATCHES:,} dispatches in all")
         if all(stage.warm_up for stage in self.stages):
             raise _refuse("stages", "warm-up in all", "at least one stage that is not warm-up")
+        if self.shards > self.max_in_flight:
+            raise _refuse("shards", self.shards, f"at most max_in_flight ({self.max_in_flight}): each needs one")
         if parts == 0:
             raise _refuse("stages", "no dispatch in all", f"stages that plan 1 to {MAX_DISPATCHES:,} dispatches in all")
         return self

@@ -1,4 +1,4 @@
-"""Planning a run: its row and its drive, written together or not at all."""
+"""Planning a run: its row and the drives of its shards, written together or not at all."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pointsman.dispatch import DriveInput, DrivePlan, Limits, TargetSpec, planne
 from pointsman.errors import Conflict, InputRefused
 from pointsman.ids import check_id, scenario_context
 from pointsman.model import InputSet, Variant
-from pointsman.scenario.arrivals import plan_arrivals
+from pointsman.scenario.arrivals import Int64s, plan_arrivals
 from pointsman.scenario.model import Scenario
-from pointsman.scenario.record import RunRecord, run_folder
+from pointsman.scenario.record import RunRecord, run_drives
 from pointsman.states import LOAD_TEST_RUN
 from pointsman.storage import insert_absent, record_creation, tables
 from pointsman.workspace import Workspace
@@ -50,7 +50,8 @@ def plan_run(
     if not variant.enabled:
         raise InputRefused("variant", str(variant.id), "a variant that is enabled")
     target.build()
-    drive_plan = _drive_plan(run_id, scenario, seed, variant, target, inputs)
+    due, stages = plan_arrivals(scenario, seed)
+    drive_plans = _drive_plans(run_id, scenario, seed, due, stages, variant, target, inputs)
     now = ws.clock.now()
     digest = scenario.sha256
     row = {
@@ -64,7 +65,13 @@ def plan_run(
         "seed": seed,
         "results_path": f"{environment_id}/{scenario.name}/{now:%Y%m%dT%H%M%S}/{run_id}",
         "submitted_count": 0,
-        "metrics_json": {"runner": {"mode": "inline"}},
+        "metrics_json": {
+            "runner": {"mode": "inline", "shards": len(drive_plans)},
+            "stages": [
+                {"name": stage.name, "planned": int((stages == index).sum())}
+                for index, stage in enumerate(scenario.stages)
+            ],
+        },
         "created_at": now,
     }
     definition = {
@@ -85,8 +92,13 @@ def plan_run(
                 run_id,
                 at=now,
                 actor=ws.actor,
-                reason=f"{drive_plan.header.planned} dispatches planned",
+                reason=f"{due.size} dispatches planned",
             )
+            shards = [
+                {"run_id": run_id, "shard": shard, "state": "planned", "planned": one.header.planned, "processes": 0}
+                for shard, one in enumerate(drive_plans)
+            ]
+            insert_absent(connection, tables.load_test_shards, shards)
         for name in ("scenario_id", "environment_id", "variant_id", "seed"):
             if getattr(record, name) != row[name]:
                 raise Conflict(
@@ -95,13 +107,21 @@ def plan_run(
                     code="run_differs",
                 )
         # Inside the transaction: a run whose drive could not be written does not exist.
-        write_drive(run_folder(ws, record), drive_plan)
+        for drive_dir, one in zip(run_drives(ws, record), drive_plans, strict=True):
+            write_drive(drive_dir, one)
 
 
-def _drive_plan(
-    run_id: str, scenario: Scenario, seed: int, variant: Variant, target: TargetSpec, inputs: InputSet
-) -> DrivePlan:
-    due, stages = plan_arrivals(scenario, seed)
+def _drive_plans(
+    run_id: str,
+    scenario: Scenario,
+    seed: int,
+    due: Int64s,
+    stages: Int64s,
+    variant: Variant,
+    target: TargetSpec,
+    inputs: InputSet,
+) -> list[DrivePlan]:
+    """One per shard. Together they are the plan of the run: who sends a dispatch changes nothing about it."""
     if not due.size:
         raise InputRefused(
             "seed", seed, f"a seed with which at least one of {scenario.expected_dispatches:g} expected arrivals occurs"
@@ -110,19 +130,25 @@ def _drive_plan(
     order = np.random.Generator(np.random.PCG64([seed, 1])).permutation(len(inputs.members))
     turn, place = np.divmod(np.arange(due.size), len(order))
     input_ids = pl.Series([member.input_id for member in inputs.members], dtype=pl.String)
-    return DrivePlan(
-        run_id=run_id,
-        target=target,
-        variants={str(variant.id): variant.params},
-        inputs={member.input_id: DriveInput.of(member) for member in inputs.members},
-        dispatches=planned_dispatches(
-            route=str(variant.id), input_id=input_ids.gather(order[place]), due_ns=due, repeat=turn, stage=stages
-        ),
-        limits=Limits(
-            max_in_flight=scenario.max_in_flight,
-            poll_interval_s=scenario.poll_interval_s,
-            drain_limit_s=scenario.drain_limit_s,
-            request_timeout_s=scenario.request_timeout_s,
-            target_patience_s=scenario.target_patience_s,
-        ),
+    dispatches = planned_dispatches(
+        route=str(variant.id), input_id=input_ids.gather(order[place]), due_ns=due, repeat=turn, stage=stages
     )
+    shards = min(scenario.shards, due.size)
+    return [
+        DrivePlan(
+            run_id=run_id,
+            target=target,
+            variants={str(variant.id): variant.params},
+            inputs={member.input_id: DriveInput.of(member) for member in inputs.members},
+            dispatches=dispatches.gather_every(shards, offset=shard),
+            limits=Limits(
+                max_in_flight=(scenario.max_in_flight + shards - 1 - shard) // shards,
+                poll_interval_s=scenario.poll_interval_s,
+                drain_limit_s=scenario.drain_limit_s,
+                request_timeout_s=scenario.request_timeout_s,
+                target_patience_s=scenario.target_patience_s,
+            ),
+            shared_start=shards > 1,
+        )
+        for shard in range(shards)
+    ]

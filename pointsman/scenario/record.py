@@ -55,6 +55,11 @@ class RunOutcome:
     failure: Mapping[str, str] | None
 
 
+def is_ending(record: RunRecord) -> bool:
+    """Somebody has asked for the run's end, or a watcher wants it."""
+    return record.status == "cancelling" or "stopped" in record.metrics_json
+
+
 def read_run(ws: Workspace, run_id: str) -> RunRecord:
     """The run's row. Raises `NotFound`."""
     with ws.database.connect() as connection:
@@ -88,6 +93,12 @@ def run_folder(ws: Workspace, record: RunRecord) -> Path:
     return ws.results.path(record.results_path)
 
 
+def run_drives(ws: Workspace, record: RunRecord) -> list[Path]:
+    """The folders of the run's drives, one per shard; a run that is driven by one process has it at the top."""
+    folder, shards = run_folder(ws, record), record.metrics_json.get("runner", {}).get("shards", 1)
+    return [folder] if shards == 1 else [folder / "shards" / str(shard) for shard in range(shards)]
+
+
 def outcome(record: RunRecord) -> RunOutcome:
     return RunOutcome(record.id, record.status, record.results_path, record.metrics_json.get("failure"))
 
@@ -106,7 +117,6 @@ def advance(
     A row that somebody else moved on (to `cancelling`, say) stays where it is: the caller looks at the answer.
     `metrics` is laid over `metrics_json`, `submitted` sets `submitted_count`; both only when the run had not ended.
     """
-    now = ws.clock.now()
     with ws.database.begin() as connection:
         record = read_in(connection, run_id)
         if record.ended:
@@ -116,15 +126,24 @@ def advance(
             values["metrics_json"] = overlay(record.metrics_json, metrics)
         if submitted is not None:
             values["submitted_count"] = submitted
-        if new not in (None, record.status) and LOAD_TEST_RUN.legal(record.status, new):
-            if new == "starting":
-                values["started_at"] = now
-            if new in LOAD_TEST_RUN.terminal:
-                values["ended_at"] = now
-            move(connection, LOAD_TEST_RUN, _RUNS, run_id, new, at=now, actor=ws.actor, reason=reason, **values)
-        elif values:
+        if values:
             connection.execute(sa.update(_RUNS).where(_RUNS.c.id == run_id).values(**values))
+        if new is not None:
+            move_in(connection, ws, record, new, reason=reason)
         return read_in(connection, run_id)
+
+
+def move_in(connection: sa.Connection, ws: Workspace, record: RunRecord, new: str, *, reason: str) -> None:
+    """Move the run within the caller's transaction, if `new` is still ahead of it."""
+    if new == record.status or not LOAD_TEST_RUN.legal(record.status, new):
+        return
+    now = ws.clock.now()
+    values: dict[str, Any] = {}
+    if new == "starting":
+        values["started_at"] = now
+    if new in LOAD_TEST_RUN.terminal:
+        values["ended_at"] = now
+    move(connection, LOAD_TEST_RUN, _RUNS, record.id, new, at=now, actor=ws.actor, reason=reason, **values)
 
 
 def overlay(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

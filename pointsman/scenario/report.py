@@ -196,9 +196,10 @@ def _interruptions(record: RunRecord) -> Iterator[Section]:
     gaps = record.metrics_json.get("interruptions")
     if gaps:
         yield Table(
-            ["last heard of after s", "continued after s", "next dispatch", "sent and not known"],
+            ["shard", "last heard of after s", "continued after s", "next dispatch", "sent and not known"],
             [
                 [
+                    gap["shard"],
                     gap["after_s"],
                     gap["resumed_s"],
                     "none was left" if gap["first_seq"] is None else gap["first_seq"],

@@ -1,71 +1,111 @@
-"""How a run stands, in the form of CONTRACTS: live from its drive, and from its row once it has ended."""
+"""How a run stands, in the form of CONTRACTS: live from what its shards say, and from its row once it has ended.
+
+One call reads a few small files per shard and two rows or so, however long the run is.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
-from pointsman.dispatch import DriveStatus, Percentiles, read_status
-from pointsman.scenario.arrivals import plan_arrivals
+import sqlalchemy as sa
+
+from pointsman.dispatch import Figures, StageFigures, read_figures, read_status
 from pointsman.scenario.metrics import NOT_PRICED, with_missing
-from pointsman.scenario.record import RunRecord, read_run, run_folder, run_scenario
+from pointsman.scenario.record import RunRecord, read_run, run_drives, run_scenario
+from pointsman.statistics.sketch import Sketch
+from pointsman.storage import tables
 from pointsman.workspace import Workspace
 
-_STAGE_FIGURES = ("sent", "completed", "failed", "dropped", "achieved_rate", "p50_ms", "p95_ms", "p99_ms")
+_COUNTS = ("sent", "completed", "failed", "dropped")
 
 
 def run_status(ws: Workspace, run_id: str) -> dict[str, Any]:
     """`status, counts, p95, lateness, stages, fault_events, runner, cost` of a run, and its ids.
 
     `counts` has every term of the conservation law. A figure that is not known is null, and `missing` beside it says
-    why. Raises `NotFound`.
+    why. The same keys before, while and after the run; while it lasts percentiles are within 1 % of what was measured.
+    Raises `NotFound`.
     """
     record = read_run(ws, run_id)
     metrics = record.metrics_json
-    live = _ended(record) if "counts" in metrics else _live(ws, record, read_status(run_folder(ws, record)))
+    figures = metrics if "counts" in metrics else _live(ws, record)
     return {
         "run_id": record.id,
         "context": record.context,
         "variant_id": record.variant_id,
         "status": record.status,
-        **live,
-        "fault_events": [],
-        "runner": metrics["runner"],
+        "counts": figures["counts"],
+        "p95": figures["p95"],
+        "lateness": figures["lateness_ms"],
+        "stages": figures["stages"],
+        "fault_events": _fault_events(metrics),
+        "runner": {"launch": None, "stop": None, **metrics["runner"], "shards": _shards(ws, run_id)},
+        "cost": figures["cost"],
         "failure": metrics.get("failure"),
     }
 
 
-def _ended(record: RunRecord) -> dict[str, Any]:
-    metrics = record.metrics_json
+def _live(ws: Workspace, record: RunRecord) -> dict[str, Any]:
+    counts: Counter[str] = Counter()
+    figures = Figures()
+    elapsed_s = 0.0
+    for drive_dir in run_drives(ws, record):
+        told = read_status(drive_dir)
+        for term, number in told.counts.items():
+            counts[term] += number
+        elapsed_s = max(elapsed_s, told.elapsed_s)
+        figures.merge(read_figures(drive_dir))
+    overall = figures.overall()
     return {
-        "counts": metrics["counts"],
-        "p95": metrics["p95"],
-        "lateness": metrics["lateness_ms"],
-        "stages": metrics["stages"],
-        "cost": metrics["cost"],
-    }
-
-
-def _live(ws: Workspace, record: RunRecord, seen: DriveStatus) -> dict[str, Any]:
-    scenario = run_scenario(ws, record)
-    stages = plan_arrivals(scenario, record.seed)[1]
-    late: Percentiles = seen.lateness_ms
-    return {
-        "counts": dict(seen.counts),
+        "counts": dict(counts),
         "p95": with_missing(
-            {"queue_ms": seen.queue_ms.p95, "run_ms": seen.run_ms.p95, "total_ms": seen.total_ms.p95},
-            "no dispatch has completed yet",
+            {name: _ms(getattr(overall, name), 0.95) for name in ("queue_ms", "run_ms", "total_ms")},
+            "no dispatch has completed with a known time yet",
         ),
-        "lateness": with_missing({"p50": late.p50, "p99": late.p99, "max": late.max}, "no dispatch was sent yet"),
-        "stages": [
-            with_missing(
-                {
-                    "name": stage.name,
-                    "planned": int((stages == index).sum()),
-                    **dict.fromkeys(_STAGE_FIGURES),
-                },
-                "figures per stage are made when the run has ended",
-            )
-            for index, stage in enumerate(scenario.stages)
-        ],
+        "lateness_ms": with_missing(
+            {name: _ms(overall.lateness_ms, q) for name, q in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))},
+            "no dispatch was sent yet",
+        ),
+        "stages": _stages(ws, record, figures, elapsed_s),
         "cost": record.metrics_json.get("cost", with_missing({"usd": None}, NOT_PRICED)),
     }
+
+
+def _stages(ws: Workspace, record: RunRecord, figures: Figures, elapsed_s: float) -> list[dict[str, Any]]:
+    found = []
+    start_s = 0.0
+    segments = run_scenario(ws, record).segments
+    for index, (stage, segment) in enumerate(zip(record.metrics_json["stages"], segments, strict=True)):
+        own = figures.stages.get(index, StageFigures())
+        length_s = segment.us / 1e6
+        lasted_s = min(length_s, elapsed_s - start_s)
+        known: dict[str, Any] = {
+            **stage,
+            **{name: own.counts[name] for name in _COUNTS},
+            "achieved_rate": round(own.counts["sent"] / lasted_s, 6) if lasted_s > 0 else None,
+            **{f"p{percent}_ms": _ms(own.total_ms, percent / 100) for percent in (50, 95, 99)},
+        }
+        why = dict.fromkeys(known, "no dispatch of this stage has completed yet")
+        found.append(with_missing(known, {**why, "achieved_rate": "the stage has not begun"}))
+        start_s += length_s
+    return found
+
+
+def _ms(sketch: Sketch, q: float) -> float | None:
+    value = sketch.quantile(q)
+    return None if value is None else round(value, 3)
+
+
+def _fault_events(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the run's watchers keep under `fault_events` in their states."""
+    return [event for state in metrics.get("watchers", {}).values() for event in state.get("fault_events", [])]
+
+
+def _shards(ws: Workspace, run_id: str) -> list[dict[str, Any]]:
+    shards = tables.load_test_shards
+    wanted = sa.select(*(column for column in shards.c if column.name != "run_id")).where(shards.c.run_id == run_id)
+    with ws.database.connect() as connection:
+        rows = connection.execute(wanted.order_by(shards.c.shard)).mappings().all()
+    return [{**row, "heartbeat_at": row["heartbeat_at"].isoformat() if row["heartbeat_at"] else None} for row in rows]

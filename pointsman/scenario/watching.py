@@ -37,7 +37,7 @@ class Watcher(Protocol):
         ...
 
     def state(self) -> Mapping[str, Any]:
-        """What to keep, as JSON; asked after each look."""
+        """What to keep, as JSON; asked after each look. Its `fault_events` are shown in the run's status."""
         ...
 
     def end(self) -> Mapping[str, Any]:

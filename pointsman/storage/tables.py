@@ -123,6 +123,17 @@ capacities = _table(
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("ended_at", UtcDateTime),
 )
+load_test_shards = _table(
+    "load_test_shards",
+    sa.Column("run_id", _ID, sa.ForeignKey("load_test_runs.id"), primary_key=True),
+    sa.Column("shard", sa.Integer, primary_key=True),
+    sa.Column("state", _WORD, nullable=False),
+    sa.Column("planned", sa.Integer, nullable=False),
+    sa.Column("processes", sa.Integer, nullable=False),
+    sa.Column("process_id", sa.String(400)),
+    sa.Column("heartbeat_at", UtcDateTime),
+    sa.CheckConstraint("state in ('planned','waiting','running','ended')", name="state"),
+)
 variants = _table(
     "variants",
     sa.Column("id", _ID, primary_key=True),

@@ -41,6 +41,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Plan, run, w
 _ALWAYS = ("planned", "sent", "completed", "failed", "unknown")
 """Terms that are shown also when they are zero."""
 _LISTED = 50
+_CANCEL_WAIT_S = 60.0
+"""Longer than a dead coordinator's heartbeat takes to grow old, and shards to say good-bye."""
 FileArgument = Annotated[Path, typer.Argument(help="A scenario as YAML, TOML or JSON.")]
 
 
@@ -156,8 +158,9 @@ def cancel(
     reason: Annotated[str, typer.Option(help="Kept with the run.")] = "asked by an operator",
     as_json: JsonFlag = False,
 ) -> None:
-    """Ask a run to stop; repeating it changes nothing."""
-    cancel_run(open_workspace(), run_id, reason=reason)
+    """Stop a run and end its jobs at the target, also when whatever ran it is dead; repeating it changes nothing."""
+    secret = load_settings().executor_secret
+    cancel_run(open_workspace(), run_id, reason=reason, secret=secret, wait_s=_CANCEL_WAIT_S)
     _present(run_id, as_json)
 
 

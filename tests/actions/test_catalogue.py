@@ -13,6 +13,7 @@ from service.cli import app
 CONTRACT = {
     "prefect_unreachable_inline": "warn",
     "load_test_run_cancelled": "warn",
+    "load_test_shard_lost": "critical",
     "approval_requested": "warn",
     "load_test_rate_missed": "warn",
     "load_test_slo_aborted": "critical",

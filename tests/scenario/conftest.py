@@ -26,12 +26,14 @@ def ws(tmp_path: Path) -> Workspace:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     fake = FakeEngine()
+    monkeypatch.setattr("pointsman.scenario.shards.DriveProcess", fake.start)
+    monkeypatch.setattr("pointsman.scenario.shards.settle_cancelled", fake.settle)
     for module, names in {
-        "execution": ("drive", "settle", "read_epoch"),
-        "conclusion": ("read_dispatches",),
-        "status": ("read_status",),
+        "execution": ("settle",),
+        "coordination": ("read_epoch",),
+        "shards": ("read_epoch", "read_summary"),
         "ledger": ("scan_dispatches",),
-        "load": ("read_dispatches",),
+        "status": ("read_status", "read_figures"),
     }.items():
         for name in names:
             monkeypatch.setattr(f"pointsman.scenario.{module}.{name}", getattr(fake, name))

@@ -12,9 +12,10 @@ from typing import Any
 import polars as pl
 
 from pointsman.clock import ManualClock
-from pointsman.dispatch import DriveStatus, DriveSummary, Interruption, Percentiles, Second, TargetSpec
+from pointsman.dispatch import DriveStatus, DriveSummary, Figures, Interruption, Percentiles, Second, TargetSpec
+from pointsman.dispatch.orders import cancel_ordered
 from pointsman.dispatch.status import Phase
-from pointsman.errors import DependencyDown
+from pointsman.errors import DataCheckFailed, DependencyDown, RunFailed
 from pointsman.ids import VariantId
 from pointsman.model import InputMember, InputSet, Variant
 from pointsman.scenario import Scenario, Stage, plan_run
@@ -63,58 +64,108 @@ class Journal:
     interruptions: list[Interruption] = field(default_factory=list)
 
 
+class FakeProcess:
+    """Is as far as the clock whenever it is looked at."""
+
+    id = "1"
+    overdue = False
+
+    def __init__(self, engine: FakeEngine, drive_dir: Path, journal: Journal, clock: ManualClock) -> None:
+        self._engine = engine
+        self._drive_dir = drive_dir
+        self._journal = journal
+        self._clock = clock
+        self._zero = clock.monotonic() - journal.second
+        self._error: Exception | None = None
+        self.status: DriveStatus | None = None
+
+    def look(self) -> bool:
+        engine, journal = self._engine, self._journal
+        try:
+            while journal.outcome is None and self._error is None:
+                if engine.stillborn:
+                    raise RunFailed("The dispatch driver died.", code="driver_died")
+                if engine.breaks:
+                    raise DataCheckFailed("The dispatches do not add up.", code="conservation_broken")
+                if cancel_ordered(self._drive_dir) and engine.deaf:
+                    raise DependencyDown("The target is gone.", code="target_lost")
+                if cancel_ordered(self._drive_dir):
+                    engine.close(journal, "cancelled")
+                elif journal.second > self._clock.monotonic() - self._zero:
+                    break
+                else:
+                    engine.one_second(journal)
+        except (DependencyDown, RunFailed) as error:
+            self._error = error
+            if engine.stillborn:
+                return False
+        before, self.status = self.status, engine.read_status(self._drive_dir)
+        return before != self.status
+
+    @property
+    def ended(self) -> bool:
+        return self._journal.outcome is not None or self._error is not None
+
+    def result(self) -> DriveSummary:
+        if self._error is not None:
+            raise self._error
+        return self._engine.summary(self._drive_dir)
+
+    def close(self) -> None:
+        """There is nothing to reap."""
+
+    let_go = abandon = close
+
+
 @dataclass
 class FakeEngine:
     """Sends what is due in each second and answers it at once. `at_second` is called at the start of each."""
 
     at_second: Callable[[int], None] = lambda second: None
     lose_target_in: set[int] = field(default_factory=set)
+    die_in: list[int] = field(default_factory=list)
+    """Seconds in which the process dies, one after the other."""
+    stillborn: bool = False
+    """Processes die before they say a word."""
+    deaf: bool = False
+    """Nothing can be ended at the target."""
+    breaks: bool = False
+    """The drive's books do not add up."""
     drop_row: int | None = None
     """A row that the ledger loses."""
     journals: dict[Path, Journal] = field(default_factory=dict)
     drives: int = 0
 
-    def drive(
-        self,
-        drive_dir: Path,
-        *,
-        secret: object,
-        cancelled: Callable[[], bool],
-        on_status: Callable[[DriveStatus], None],
-        clock: ManualClock,
-    ) -> DriveSummary:
+    def start(self, drive_dir: Path, *, secret: object, clock: ManualClock) -> FakeProcess:
         self.drives += 1
         journal = self._journal(drive_dir)
         if journal.second and journal.outcome is None:
             journal.interruptions.append(
                 Interruption(after_s=journal.second, resumed_s=journal.second + 7, first_seq=0, unsettled=0)
             )
-        if journal.outcome is None:
-            on_status(self.read_status(drive_dir, phase="waiting"))
-        while journal.outcome is None:
-            self.at_second(journal.second)
-            if journal.second in self.lose_target_in:
-                self.lose_target_in.discard(journal.second)
-                raise DependencyDown("The target is gone.", instruction="pointsman doctor", code="target_lost")
-            if cancelled():
-                assert cancelled()
-                self._close(journal, "cancelled")
-                break
-            for seq, due in journal.rows.select("seq", "due_ns").iter_rows():
-                if journal.second == due // 10**9:
-                    journal.states[seq], journal.sent_at[seq] = "completed", due
-            journal.second += 1
-            clock.sleep(1)
-            if len(journal.states) == journal.rows.height:
-                journal.outcome = "completed"
-            on_status(self.read_status(drive_dir))
-        return self.read_summary(drive_dir)
+        return FakeProcess(self, drive_dir, journal, clock)
+
+    def one_second(self, journal: Journal) -> None:
+        """Send what is due, and answer it."""
+        self.at_second(journal.second)
+        if self.die_in and self.die_in[0] == journal.second:
+            self.die_in.pop(0)
+            raise RunFailed("The dispatch driver died.", code="driver_died")
+        if journal.second in self.lose_target_in:
+            self.lose_target_in.discard(journal.second)
+            raise DependencyDown("The target is gone.", instruction="pointsman doctor", code="target_lost")
+        for seq, due in journal.rows.select("seq", "due_ns").iter_rows():
+            if journal.second == due // 10**9:
+                journal.states[seq], journal.sent_at[seq] = "completed", due
+        journal.second += 1
+        if len(journal.states) == journal.rows.height:
+            journal.outcome = "completed"
 
     def settle(self, drive_dir: Path, *, clock: ManualClock) -> DriveSummary:
         journal = self._journal(drive_dir)
         if journal.outcome is None:
-            self._close(journal, "settled")
-        return self.read_summary(drive_dir)
+            self.close(journal, "settled")
+        return self.summary(drive_dir)
 
     def read_status(self, drive_dir: Path, phase: Phase = "sending") -> DriveStatus:
         journal = self._journal(drive_dir)
@@ -127,7 +178,10 @@ class FakeEngine:
             total_ms=timed if journal.sent_at else Percentiles(),
         )
 
-    def read_summary(self, drive_dir: Path) -> DriveSummary:
+    def read_summary(self, drive_dir: Path) -> DriveSummary | None:
+        return self.summary(drive_dir) if self._journal(drive_dir).outcome else None
+
+    def summary(self, drive_dir: Path) -> DriveSummary:
         journal = self._journal(drive_dir)
         return DriveSummary(
             outcome=journal.outcome,  # type: ignore[arg-type]
@@ -168,6 +222,11 @@ class FakeEngine:
     def read_epoch(self, drive_dir: Path) -> datetime | None:
         return datetime(2026, 1, 1, tzinfo=UTC) if self._journal(drive_dir).second else None
 
+    def read_figures(self, drive_dir: Path) -> Figures:
+        figures = Figures()
+        figures.count(self.read_seconds(drive_dir))
+        return figures
+
     def read_seconds(self, drive_dir: Path, after: int = -1) -> list[Second]:
         journal = self._journal(drive_dir)
         found = []
@@ -185,7 +244,7 @@ class FakeEngine:
             self.journals[drive_dir] = Journal(pl.read_ipc(drive_dir / "plan-00000.arrow"))
         return self.journals[drive_dir]
 
-    def _close(self, journal: Journal, outcome: str) -> None:
+    def close(self, journal: Journal, outcome: str) -> None:
         for seq in journal.rows["seq"].to_list():
             journal.states.setdefault(seq, "cancelled_unsent")
         journal.outcome = outcome

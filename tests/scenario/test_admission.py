@@ -71,7 +71,7 @@ def test_a_dear_run_waits_until_somebody_else_agrees(ws: Workspace, engine: Fake
     decide(ws)
     assert admit(ws, costing("50.001")).state == "admitted"
     assert read_run(ws, "run1").metrics_json["cost"]["limit_usd"] == "50.01"
-    ended = execute_run(ws, "run1", secret=None, cancelled=lambda: False, on_status=lambda status: None)
+    ended = execute_run(ws, "run1", secret=None, cancelled=lambda: False)
     assert ended.status == "completed"
     assert admit(ws, costing("1000")) == Admission("run1", "admitted", None), "what has ended is not asked again"
 

@@ -27,7 +27,7 @@ class Target:
     def __init__(self, ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
         self._ws = ws
         self.ledgers: dict[str, pl.DataFrame] = {}
-        monkeypatch.setattr("pointsman.scenario.capacity.read_dispatches", lambda folder: self.ledgers[folder.name])
+        monkeypatch.setattr("pointsman.scenario.capacity.run_dispatches", lambda _, record: self.ledgers[record.id])
         self.ran: list[CapacityRun] = []
         self.interrupted: set[int] = set()
 

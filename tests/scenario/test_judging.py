@@ -314,7 +314,7 @@ def test_a_run_ends_by_its_slos_and_its_row_keeps_each_verdict(
     ws: Workspace, engine: FakeEngine, slo: str, said: str, stopped_early: bool
 ) -> None:
     plan(ws, scenario=SMOKE.model_copy(update={"slos": (slo, "p50 total_ms < 100 over 2s")}))
-    ended = execute_run(ws, "run1", secret=None, cancelled=lambda: False, on_status=lambda _: None)
+    ended = execute_run(ws, "run1", secret=None, cancelled=lambda: False)
     record = read_run(ws, "run1")
     first, second_one = record.metrics_json["slos"]
     assert (first["verdict"], second_one["verdict"]) == (said, "held")

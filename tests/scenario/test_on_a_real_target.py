@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,8 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import polars as pl
 import pytest
 
+from pointsman.actions import ActionLog
 from pointsman.clock import SystemClock
-from pointsman.dispatch import DriveStatus, TargetSpec
+from pointsman.dispatch import TargetSpec, read_dispatches, read_status, read_summary
 from pointsman.errors import DependencyDown
 from pointsman.model import Variant
 from pointsman.scenario import (
@@ -24,6 +28,8 @@ from pointsman.scenario import (
     give_up_run,
     p95_under_load,
     read_run,
+    run_dispatches,
+    run_drives,
     run_status,
 )
 from pointsman.workspace import Workspace
@@ -78,9 +84,8 @@ def plan_on(ws: Workspace, port: int, scenario: Scenario) -> None:
     plan(ws, scenario=scenario, variant=Variant(VARIANT.id, "fixed"), target=target)
 
 
-def execute(ws: Workspace, seen: list[DriveStatus] | None = None) -> RunOutcome:
-    on_status = (lambda status: None) if seen is None else seen.append
-    return execute_run(ws, "run1", secret=None, cancelled=lambda: False, on_status=on_status)
+def execute(ws: Workspace) -> RunOutcome:
+    return execute_run(ws, "run1", secret=None)
 
 
 @pytest.fixture
@@ -91,8 +96,7 @@ def real(ws: Workspace) -> Workspace:
 def test_a_real_run_completes_and_every_figure_is_measured(real: Workspace) -> None:
     with serving() as port:
         plan_on(real, port, load(rate=60, seconds=1))
-        seen: list[DriveStatus] = []
-        assert execute(real, seen).status == "completed"
+        assert execute(real).status == "completed"
     status = run_status(real, "run1")
     assert status["counts"]["planned"] == status["counts"]["completed"] == 45
     assert [stage["sent"] for stage in status["stages"]] == [15, 30]
@@ -100,25 +104,65 @@ def test_a_real_run_completes_and_every_figure_is_measured(real: Workspace) -> N
     assert 0 <= status["lateness"]["p50"] < 500
     assert status["stages"][1]["achieved_rate"] == pytest.approx(60, rel=0.5)
     assert p95_under_load(real, ["run1"])[VARIANT.id] > 0  # type: ignore[operator]
-    assert seen
     folder = real.results.path(read_run(real, "run1").results_path)
     assert {"results.json", "plan.json", "dispatches-00000.parquet"} <= {path.name for path in folder.iterdir()}
+
+
+def test_three_shards_share_the_schedule_and_a_killed_one_is_replaced(real: Workspace) -> None:
+    with serving() as port:
+        plan_on(real, port, load(rate=60, seconds=4).model_copy(update={"shards": 3}))
+        drives = run_drives(real, read_run(real, "run1"))
+        ended: list[RunOutcome] = []
+        executor = threading.Thread(target=lambda: ended.append(execute(real)))
+        executor.start()
+        victim = wait_for(lambda: sending(real, 1))
+        os.kill(victim, signal.SIGKILL)
+        executor.join(timeout=40)
+        assert not executor.is_alive()
+    assert ended[0].status == "completed"
+    status = run_status(real, "run1")
+    counts = status["counts"]
+    assert counts["planned"] == 180
+    assert counts["completed"] + counts["dropped"] + counts["unknown"] + counts["failed"] == 180
+    assert counts["completed"] >= 120
+    rows = run_dispatches(real, read_run(real, "run1"))
+    assert rows["seq"].to_list() == list(range(180))
+    assert [read_dispatches(drive_dir)["seq"].to_list()[:2] for drive_dir in drives] == [[0, 3], [1, 4], [2, 5]]
+    starts = {read_summary(drive_dir).epoch for drive_dir in drives}  # type: ignore[union-attr]
+    assert len(starts) == 1
+    assert [shard["processes"] for shard in status["runner"]["shards"]] == [1, 2, 1]
+    (event,) = ActionLog(real).read(run_id="run1", severity="critical")
+    assert (event.event, event.data["shard"]) == ("load_test_shard_lost", 1)
+    (gap,) = read_run(real, "run1").metrics_json["interruptions"]
+    assert gap["shard"] == 1
+    assert 0 < gap["resumed_s"] - gap["after_s"] < 10
+
+
+def wait_for(found: Callable[[], int | None]) -> int:
+    give_up = time.monotonic() + 30
+    while (value := found()) is None:
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    return value
+
+
+def sending(ws: Workspace, shard: int) -> int | None:
+    """The process of a shard that has completed some."""
+    rows = run_status(ws, "run1")["runner"]["shards"]
+    drive_dir = run_drives(ws, read_run(ws, "run1"))[shard]
+    return int(rows[shard]["process_id"]) if read_status(drive_dir).counts["completed"] > 3 else None
 
 
 def test_a_cancel_through_the_row_stops_a_real_run_within_seconds(real: Workspace) -> None:
     with serving() as port:
         plan_on(real, port, load(rate=20, seconds=60))
-        started = threading.Event()
         ended: list[RunOutcome] = []
-
-        def run() -> None:
-            ended.append(
-                execute_run(real, "run1", secret=None, cancelled=lambda: False, on_status=lambda status: started.set())
-            )
-
-        executor = threading.Thread(target=run)
+        executor = threading.Thread(target=lambda: ended.append(execute(real)))
         executor.start()
-        assert started.wait(20)
+        give_up = time.monotonic() + 20
+        while read_run(real, "run1").submitted_count == 0:
+            assert time.monotonic() < give_up
+            time.sleep(0.05)
         assert cancel_run(real, "run1", reason="seen enough").status == "cancelling"
         executor.join(timeout=20)
         assert not executor.is_alive()

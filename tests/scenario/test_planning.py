@@ -30,7 +30,7 @@ def test_a_planned_run_is_created_at_the_path_that_contracts_name(ws: Workspace)
     assert record.context == "smoke-20260101T000000"
     assert record.results_path == "lab/smoke/20260101T000000/run1"
     assert (record.parent_run_id, record.environment_id, record.variant_id) == ("choose1", "lab", str(VARIANT.id))
-    assert record.metrics_json["runner"] == {"mode": "inline"}
+    assert record.metrics_json["runner"] == {"mode": "inline", "shards": 1}
     with ws.database.connect() as connection:
         moves = connection.execute(sa.select(tables.state_transitions)).mappings().all()
         stored = connection.execute(sa.select(tables.scenarios)).mappings().one()

@@ -105,7 +105,9 @@ def test_the_page_stands_alone_and_is_the_same_each_time(ws: Workspace) -> None:
 
 def test_a_run_with_everything_at_once_still_fits_into_an_artifact(ws: Workspace) -> None:
     stages = tuple(Stage(name=f"stage-{n:03d}", rate=20, duration_s=5) for n in range(100))
-    gaps = [{"after_s": 7.0 * n, "resumed_s": 7.0 * n + 3, "first_seq": n, "unsettled": 1} for n in range(60)]
+    gaps = [
+        {"shard": 0, "after_s": 7.0 * n, "resumed_s": 7.0 * n + 3, "first_seq": n, "unsettled": 1} for n in range(60)
+    ]
     ended_run(ws, Scenario(name="all", stages=stages), metrics={**SLOS, "interruptions": gaps})
     text = to_markdown(publish_report(ws, "run1").report)
     assert len(text.encode()) < ARTIFACT_LIMIT_BYTES

@@ -10,7 +10,6 @@ import pytest
 import sqlalchemy as sa
 
 from pointsman.actions import ActionLog
-from pointsman.dispatch import DriveStatus
 from pointsman.errors import Conflict, DataCheckFailed, DependencyDown, InputRefused, NotFound, RunFailed
 from pointsman.scenario import (
     RunOutcome,
@@ -21,6 +20,7 @@ from pointsman.scenario import (
     run_folder,
     run_status,
 )
+from pointsman.scenario.cancelling import request_stop
 from pointsman.scenario.provenance import provenance
 from pointsman.storage import tables
 from pointsman.version import git_commit
@@ -29,7 +29,7 @@ from tests.scenario.fake_engine import PLANNED, SCENARIO, FakeEngine, plan
 
 
 def execute(ws: Workspace, run_id: str = "run1", cancelled: Any = lambda: False) -> RunOutcome:
-    return execute_run(ws, run_id, secret=None, cancelled=cancelled, on_status=lambda status: None)
+    return execute_run(ws, run_id, secret=None, cancelled=cancelled)
 
 
 def states(ws: Workspace, run_id: str = "run1") -> list[str]:
@@ -40,15 +40,14 @@ def states(ws: Workspace, run_id: str = "run1") -> list[str]:
 
 def test_a_run_goes_through_every_state_and_ends_with_its_figures(ws: Workspace, engine: FakeEngine) -> None:
     plan(ws)
-    seen: list[DriveStatus] = []
-    ended = execute_run(ws, "run1", secret=None, cancelled=lambda: False, on_status=seen.append)
+    ended = execute(ws)
     assert ended == RunOutcome("run1", "completed", "lab/smoke/20260101T000000/run1", None)
     assert states(ws) == ["created", "starting", "running", "draining", "completed"]
     record = read_run(ws, "run1")
     assert record.submitted_count == PLANNED
     assert record.started_at is not None
     assert record.ended_at is not None
-    assert (record.ended_at - record.started_at).total_seconds() == 5
+    assert (record.ended_at - record.started_at).total_seconds() == pytest.approx(4, abs=0.2)
     metrics = record.metrics_json
     assert metrics["runner"]["mode"] == "inline"
     assert [stage["completed"] for stage in metrics["stages"]] == [4, 12]
@@ -56,7 +55,6 @@ def test_a_run_goes_through_every_state_and_ends_with_its_figures(ws: Workspace,
     assert metrics["p95"] == {"queue_ms": 20.0, "run_ms": 60.0, "total_ms": 95.0}
     assert metrics["interruptions"] == []
     assert metrics["failure"] is None
-    assert [status.elapsed_s for status in seen] == [0, 1, 2, 3, 4, 5]
 
 
 def test_results_json_says_where_the_results_come_from(ws: Workspace, engine: FakeEngine) -> None:
@@ -138,20 +136,30 @@ def test_giving_up_a_run_that_nobody_started_says_so(ws: Workspace, engine: Fake
     assert ended.failure["instruction"].endswith("pointsman scenario status run1")
 
 
-def test_a_dead_engine_leaves_the_run_to_be_continued(
-    ws: Workspace, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_engine_that_does_not_start_leaves_the_run_to_be_continued(ws: Workspace, engine: FakeEngine) -> None:
     plan(ws)
-
-    def dies(*_: object, **__: object) -> None:
-        raise RunFailed("The engine's process died.", code="child_died")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("pointsman.scenario.execution.drive", dies)
-        with pytest.raises(RunFailed, match="died"):
-            execute(ws)
+    engine.stillborn = True
+    with pytest.raises(RunFailed, match="died"):
+        execute(ws)
+    assert engine.drives == 3
     assert read_run(ws, "run1").status == "starting"
+    engine.stillborn = False
     assert execute(ws).status == "completed"
+
+
+def test_a_process_that_dies_is_replaced_and_the_operator_is_told(ws: Workspace, engine: FakeEngine) -> None:
+    plan(ws)
+    engine.die_in = [2, 3]
+    assert execute(ws).status == "completed"
+    assert engine.drives == 3
+    events = ActionLog(ws).read(run_id="run1")
+    assert [(event.event, event.severity) for event in events] == [("load_test_shard_lost", "critical")] * 2
+    assert events[0].data["shard"] == 0
+    assert "died" in events[0].data["why"]
+    gaps = read_run(ws, "run1").metrics_json["interruptions"]
+    assert [(gap["shard"], gap["after_s"]) for gap in gaps] == [(0, 2.0), (0, 3.0)]
+    (shard,) = run_status(ws, "run1")["runner"]["shards"]
+    assert (shard["state"], shard["processes"], shard["planned"]) == ("ended", 3, PLANNED)
 
 
 def test_another_process_that_dispatches_the_run_is_left_alone(
@@ -162,7 +170,7 @@ def test_another_process_that_dispatches_the_run_is_left_alone(
     def locked(*_: object, **__: object) -> None:
         raise Conflict("Another process is dispatching.", code="drive_locked")
 
-    monkeypatch.setattr("pointsman.scenario.execution.drive", locked)
+    monkeypatch.setattr("pointsman.scenario.shards.DriveProcess", locked)
     with pytest.raises(Conflict):
         execute(ws)
     assert "interrupted" not in read_run(ws, "run1").metrics_json
@@ -188,7 +196,7 @@ def test_a_cancel_from_elsewhere_reaches_the_executor_through_the_row(ws: Worksp
         "when": "2026-01-01T00:00:02+00:00",
         "reason": "enough seen",
     }
-    assert (metrics["counts"]["completed"], metrics["counts"]["cancelled_unsent"]) == (4, 12)
+    assert (metrics["counts"]["completed"], metrics["counts"]["cancelled_unsent"]) == (8, 8)
 
 
 def test_the_first_stop_is_kept_through_repeated_cancels_and_told_once(ws: Workspace, engine: FakeEngine) -> None:
@@ -231,9 +239,8 @@ def test_a_cancelled_run_whose_target_is_lost_still_ends_cancelled(ws: Workspace
     engine.lose_target_in = {2}
     with pytest.raises(DependencyDown):
         execute(ws)
-    assert cancel_run(ws, "run1", reason="never mind").status == "cancelling"
-    engine.lose_target_in = {2}
-    assert execute(ws).status == "cancelled"
+    engine.deaf = True
+    assert cancel_run(ws, "run1", reason="never mind").status == "cancelled"
     assert read_run(ws, "run1").metrics_json["counts"]["cancelled_unsent"] == 12
     assert engine.drives == 2
 
@@ -243,7 +250,7 @@ def test_giving_up_a_run_that_is_being_cancelled_ends_it_cancelled(ws: Workspace
     engine.lose_target_in = {2}
     with pytest.raises(DependencyDown):
         execute(ws)
-    cancel_run(ws, "run1", reason="never mind")
+    request_stop(ws, "run1", reason="never mind")
     assert give_up_run(ws, "run1").status == "cancelled"
 
 
@@ -251,13 +258,13 @@ def test_a_cancel_that_comes_while_figures_are_written_wins(
     ws: Workspace, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan(ws)
-    real = engine.read_dispatches
+    real = engine.scan_dispatches
 
     def cancelled_meanwhile(folder: Any) -> Any:
         cancel_run(ws, "run1", reason="just now")
         return real(folder)
 
-    monkeypatch.setattr("pointsman.scenario.conclusion.read_dispatches", cancelled_meanwhile)
+    monkeypatch.setattr("pointsman.scenario.ledger.scan_dispatches", cancelled_meanwhile)
     assert execute(ws).status == "cancelled"
     metrics = read_run(ws, "run1").metrics_json
     assert metrics["runner"]["stop"]["reason"] == "just now"
@@ -285,9 +292,8 @@ def test_books_that_the_drive_itself_cannot_close_fail_the_run_the_same_way(
 
     plan(ws, "run1")
     plan(ws, "run2")
-    with monkeypatch.context() as patch:
-        patch.setattr("pointsman.scenario.execution.drive", refuses)
-        failures = [execute(ws, "run1").failure]
+    engine.breaks = True
+    failures = [execute(ws, "run1").failure]
     with monkeypatch.context() as patch:
         patch.setattr("pointsman.scenario.execution.settle", refuses)
         failures.append(give_up_run(ws, "run2").failure)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import polars as pl
 import pytest
 
 from pointsman.errors import DependencyDown, NotFound
@@ -33,7 +34,7 @@ OTHER = Variant(VariantId.parse("er:e1:wf:slow:env:lab:stage:demo:provider:cpu:e
 
 
 def execute(ws: Workspace, run_id: str = "run1") -> None:
-    execute_run(ws, run_id, secret=None, cancelled=lambda: False, on_status=lambda status: None)
+    execute_run(ws, run_id, secret=None, cancelled=lambda: False)
 
 
 def test_the_status_has_the_form_of_contracts_before_while_and_after_a_run(ws: Workspace, engine: FakeEngine) -> None:
@@ -61,9 +62,11 @@ def test_what_is_not_known_yet_is_null_with_a_reason(ws: Workspace, engine: Fake
     plan(ws)
     status = run_status(ws, "run1")
     assert status["p95"]["total_ms"] is None
-    assert status["p95"]["missing"]["total_ms"] == "no dispatch has completed yet"
-    assert status["stages"][0]["sent"] is None
-    assert status["stages"][0]["missing"]["sent"]
+    assert status["p95"]["missing"]["total_ms"] == "no dispatch has completed with a known time yet"
+    assert status["stages"][0]["sent"] == 0
+    assert status["stages"][0]["achieved_rate"] is None
+    assert status["stages"][0]["missing"]["achieved_rate"] == "the stage has not begun"
+    assert status["stages"][0]["missing"]["p95_ms"]
     assert status["cost"]["usd"] is None
     assert status["cost"]["missing"]["usd"]
 
@@ -73,7 +76,7 @@ def test_live_percentiles_come_from_the_drive(ws: Workspace, engine: FakeEngine)
     engine.lose_target_in = {3}
     with pytest.raises(DependencyDown):
         execute(ws)
-    assert run_status(ws, "run1")["p95"]["total_ms"] == 95.0
+    assert run_status(ws, "run1")["p95"]["total_ms"] == pytest.approx(90, rel=0.01)
 
 
 def test_the_report_shows_stages_counts_and_latency_over_time(ws: Workspace, engine: FakeEngine) -> None:
@@ -98,7 +101,7 @@ def test_the_report_of_an_interrupted_run_itemises_the_gap(ws: Workspace, engine
     execute(ws)
     tables = [section for section in scenario_report(ws, "run1").sections if isinstance(section, Table)]
     gaps = next(table for table in tables if table.title == "Interruptions")
-    assert gaps.rows == [[2.0, 9.0, 0, 0]]
+    assert gaps.rows == [[0, 2.0, 9.0, 0, 0]]
 
 
 def test_the_report_of_a_run_that_did_nothing_says_not_measured_and_why(ws: Workspace, engine: FakeEngine) -> None:
@@ -150,12 +153,11 @@ def test_dispatches_that_failed_lower_the_share_and_leave_the_p95_unknown_when_n
 ) -> None:
     plan(ws)
     execute(ws)
-    real = engine.read_dispatches
+    real = engine.scan_dispatches
 
     def all_failed(folder: Any) -> Any:
-        rows = real(folder)
-        return rows.with_columns(state=rows["state"].str.replace("completed", "failed"))
+        return real(folder).with_columns(state=pl.col("state").str.replace("completed", "failed"))
 
-    monkeypatch.setattr("pointsman.scenario.load.read_dispatches", all_failed)
+    monkeypatch.setattr("pointsman.scenario.ledger.scan_dispatches", all_failed)
     found = load_figures(ws, ["run1"])[VARIANT.id]
     assert found == LoadFigures(Missing("no dispatch completed under load"), Decimal(0))

@@ -18,7 +18,7 @@ FAILURE = {"code": "too_slow", "message": "It was too slow.", "instruction": "po
 
 
 def execute(ws: Workspace) -> RunOutcome:
-    return execute_run(ws, "run1", secret=None, cancelled=lambda: False, on_status=lambda status: None)
+    return execute_run(ws, "run1", secret=None, cancelled=lambda: False)
 
 
 def test_a_watcher_sees_every_second_once_and_its_state_is_kept(
@@ -92,7 +92,7 @@ def test_a_stop_outlives_the_coordinator_that_heard_it(
         patch.setattr("pointsman.scenario.execution.settle", killed)
         with pytest.raises(KeyboardInterrupt):
             execute(ws)
-    assert read_run(ws, "run1").status == "running"
+    assert not read_run(ws, "run1").ended
     watcher.stop_at = None
     assert execute(ws).failure == FAILURE
     assert len(ActionLog(ws).read(run_id="run1")) == 1

@@ -1,0 +1,157 @@
+"""Who coordinates a run: one process at a time. A heartbeat in the run's row says that it lives, a lock that it died.
+
+The lock is let go by the machine the moment its holder dies, so on one machine nobody waits for a heartbeat to grow
+old. A holder whose heartbeat is old is taken for dead even if it holds the lock: it hangs, and finds out when it wakes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+
+from pointsman.errors import Conflict
+from pointsman.scenario.record import RunRecord, move_in, read_in, read_run, run_folder
+from pointsman.storage import tables
+from pointsman.workspace import Workspace
+
+DEAD_AFTER_S = 15.0
+"""A heartbeat older than this is that of a dead process. Coordinators beat about once a second."""
+_LOCK = "coordinator.lock"
+_LOOK_EVERY_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """`metrics_json.runner.coordinator`."""
+
+    token: str
+    host: str
+    process_id: int
+    beat_at: str
+
+    def is_dead(self, *, now: datetime, host: str, lock_is_free: bool) -> bool:
+        silent_s = (now - datetime.fromisoformat(self.beat_at)).total_seconds()
+        return (lock_is_free and self.host == host) or silent_s > DEAD_AFTER_S
+
+
+class Hold:
+    """A run that this process coordinates."""
+
+    def __init__(self, ws: Workspace, record: RunRecord, token: str) -> None:
+        self._ws = ws
+        self._token = token
+        self.record = record
+        """The run's row when it was taken."""
+
+    def beat(
+        self, *, state: str | None = None, reason: str = "", submitted: int, shards: Sequence[Mapping[str, Any]] = ()
+    ) -> RunRecord:
+        """Say in the run's row that this process lives, and how its shards do; the row as it then is.
+
+        Raises `Conflict` when another process has taken this one for dead.
+        """
+        now = self._ws.clock.now()
+        runs, shard_rows = tables.load_test_runs, tables.load_test_shards
+        with self._ws.database.begin() as connection:
+            record = read_in(connection, self.record.id)
+            if _holder(record) is None or _holder(record).token != self._token:  # type: ignore[union-attr]
+                raise Conflict(
+                    f"Another process coordinates the run {record.id} by now.",
+                    instruction=f"Look at it: pointsman scenario status {record.id}",
+                    code="run_taken_over",
+                )
+            values = {"metrics_json": _with_holder(record, _new_holder(self._token, now)), "submitted_count": submitted}
+            connection.execute(sa.update(runs).where(runs.c.id == record.id).values(**values))
+            for row in shards:
+                mine = (shard_rows.c.run_id == record.id) & (shard_rows.c.shard == row["shard"])
+                connection.execute(sa.update(shard_rows).where(mine).values(**row))
+            if state is not None:
+                move_in(connection, self._ws, record, state, reason=reason)
+            return read_in(connection, record.id)
+
+
+@contextmanager
+def hold_run(ws: Workspace, run_id: str, *, wait_s: float) -> Iterator[Hold]:
+    """Be the one who coordinates the run, until the block ends; a run that has ended is nobody's and everybody's.
+
+    Waits so long for another coordinator to go. Raises `NotFound`, and `Conflict` when it does not.
+    """
+    record = read_run(ws, run_id)
+    descriptor = os.open(run_folder(ws, record) / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    token = str(uuid4())
+    try:
+        give_up = ws.clock.monotonic() + wait_s
+        while (taken := _take(ws, run_id, token, lock_is_free=_lock(descriptor))) is None:
+            if ws.clock.monotonic() >= give_up:
+                raise Conflict(
+                    f"Another process coordinates the run {run_id}.",
+                    instruction="Wait until it has ended, then run the same command again.",
+                    code="run_held",
+                )
+            ws.clock.sleep(_LOOK_EVERY_S)
+        try:
+            yield Hold(ws, taken, token)
+        finally:
+            _release(ws, run_id, token)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _take(ws: Workspace, run_id: str, token: str, *, lock_is_free: bool) -> RunRecord | None:
+    now = ws.clock.now()
+    with ws.database.begin() as connection:
+        record = read_in(connection, run_id)
+        if record.ended:
+            return record
+        holder = _holder(record)
+        if holder is None:
+            if not lock_is_free:
+                return None
+        elif not holder.is_dead(now=now, host=socket.gethostname(), lock_is_free=lock_is_free):
+            return None
+        runs = tables.load_test_runs
+        metrics = _with_holder(record, new := _new_holder(token, now))
+        metrics["runner"]["launch"] = {"host": new["host"], "process_id": new["process_id"], "at": now.isoformat()}
+        connection.execute(sa.update(runs).where(runs.c.id == run_id).values(metrics_json=metrics))
+        return read_in(connection, run_id)
+
+
+def _release(ws: Workspace, run_id: str, token: str) -> None:
+    with ws.database.begin() as connection:
+        record = read_in(connection, run_id)
+        holder = _holder(record)
+        if holder is not None and holder.token == token:
+            runs = tables.load_test_runs
+            metrics = _with_holder(record, None)
+            connection.execute(sa.update(runs).where(runs.c.id == run_id).values(metrics_json=metrics))
+
+
+def _holder(record: RunRecord) -> Holder | None:
+    found = record.metrics_json["runner"].get("coordinator")
+    return Holder(**found) if found else None
+
+
+def _new_holder(token: str, now: datetime) -> dict[str, Any]:
+    return {"token": token, "host": socket.gethostname(), "process_id": os.getpid(), "beat_at": now.isoformat()}
+
+
+def _with_holder(record: RunRecord, holder: Mapping[str, Any] | None) -> dict[str, Any]:
+    runner = {**record.metrics_json["runner"], "coordinator": holder}
+    return {**record.metrics_json, "runner": runner}

@@ -1,0 +1,261 @@
+"""The processes that drive a run, one per shard: started together, looked after, replaced when one is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pointsman.actions import ActionLog
+from pointsman.clock import Clock
+from pointsman.dispatch import (
+    DriveProcess,
+    DriveStatus,
+    Start,
+    next_due_ns,
+    order_cancel,
+    order_start,
+    read_epoch,
+    read_start,
+    read_summary,
+    settle_cancelled,
+    withdraw_start,
+)
+from pointsman.errors import DataCheckFailed, DependencyDown, InputRefused, RunFailed
+from pointsman.scenario.record import RunRecord, run_drives
+from pointsman.settings import Secret
+from pointsman.workspace import Workspace
+
+LOST_AFTER_S = 10.0
+"""A shard says something twice a second. One that has said nothing for so long is lost."""
+_FIRST_WORD_S = 60.0
+"""How long a new process may take to say something: it reads its plan first."""
+_GOOD_BYE_S = 20.0
+"""How long a cancelled shard may take to end its jobs at the target."""
+_STILLBORN = 3
+"""So many processes in a row that end without a word will be followed by others like them."""
+_LEAD_S = 0.5
+_LEAD_PER_DISPATCH_S = 4e-6
+"""From the order to start to the epoch: every shard reads its plan once more."""
+
+
+@dataclass
+class _Shard:
+    number: int
+    drive_dir: Path
+    process: DriveProcess | None = None
+    heard_at: float = 0.0
+    heartbeat: datetime | None = None
+    processes: int = 0
+    stillborn: int = 0
+    """Processes in a row that ended without a word."""
+    closed: bool = False
+
+    @property
+    def waits(self) -> bool:
+        status = self.process.status if self.process is not None else None
+        return status is not None and status.phase == "waiting"
+
+
+class Shards:
+    """The shards of one run, as its coordinator keeps them going. Call `abandon` in the end, whatever happens."""
+
+    def __init__(self, ws: Workspace, record: RunRecord, *, secret: Secret | None) -> None:
+        self._ws = ws
+        self._clock: Clock = ws.clock
+        self._record = record
+        self._secret = secret
+        self._shards = [
+            _Shard(number, drive_dir, closed=read_summary(drive_dir) is not None)
+            for number, drive_dir in enumerate(run_drives(ws, record))
+        ]
+        self._to_start = len(self._shards) > 1
+        """They wait for each other, and have not been told to start."""
+        self._shift_ns = 0
+        self._cancelled_at: float | None = None
+        self._broken: DataCheckFailed | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Every drive has come to its end."""
+        return all(shard.closed for shard in self._shards)
+
+    def begin(self) -> None:
+        """Start a process for every drive that is not closed. Several wait for each other."""
+        for shard in self._open:
+            if self._to_start:
+                start = read_start(shard.drive_dir)
+                self._shift_ns = max(self._shift_ns, start.shift_ns if start else 0)
+                withdraw_start(shard.drive_dir)
+        for shard in self._open:
+            self._start(shard)
+
+    def look(self) -> None:
+        """Notice what has happened since the last look, and see to it; several times a second.
+
+        Raises what `drive` raises, except for a process that died, which is replaced: only processes that die without
+        a word one after the other are `RunFailed`. When all are to end, what stands in the way is settled without the
+        target. Numbers that do not add up end the others first.
+        """
+        for shard in self._open:
+            process = shard.process
+            assert process is not None
+            if process.look():
+                shard.stillborn = 0
+                self._heard(shard)
+            if process.ended:
+                self._ended(shard, process)
+            elif self._cancelled_at is not None:
+                if self._clock.monotonic() - self._cancelled_at > _GOOD_BYE_S and not _is_closing(process):
+                    self._settle(shard)
+            elif process.overdue:
+                raise RunFailed(
+                    "The dispatch driver did not end in time.",
+                    instruction=f"Look at it, then run the same command again: pointsman scenario status "
+                    f"{self._record.id}",
+                    code="driver_stuck",
+                )
+            elif not _is_closing(process) and (silent_s := self._silent_s(shard)) > self._patience_s(shard):
+                self._lost(shard, f"it said nothing for {silent_s:.0f} s")
+        if self._to_start and self._open and all(shard.waits for shard in self._open):
+            self._order_start()
+        if self._broken is not None and self.closed:
+            raise self._broken
+
+    def cancel(self) -> None:
+        """Let every shard end its jobs at the target and close its drive, whoever started its process."""
+        if self._cancelled_at is None:
+            self._cancelled_at = self._clock.monotonic()
+            for shard in self._open:
+                order_cancel(shard.drive_dir)
+
+    def abandon(self) -> None:
+        """Leave no process behind. Drives that are not closed can be continued."""
+        processes = [shard.process for shard in self._shards if shard.process is not None]
+        for process in processes:
+            process.let_go()
+        for process in processes:
+            process.abandon()
+
+    @property
+    def statuses(self) -> list[DriveStatus | None]:
+        """The last word of each."""
+        return [shard.process.status if shard.process is not None else None for shard in self._shards]
+
+    def rows(self) -> list[Mapping[str, Any]]:
+        """As `load_test_shards` keeps them."""
+        return [
+            {
+                "shard": shard.number,
+                "state": self._state(shard),
+                "process_id": shard.process.id if shard.process is not None else None,
+                "processes": shard.processes,
+                "heartbeat_at": shard.heartbeat,
+            }
+            for shard in self._shards
+            if shard.processes
+        ]
+
+    @property
+    def _open(self) -> list[_Shard]:
+        return [shard for shard in self._shards if not shard.closed]
+
+    def _state(self, shard: _Shard) -> str:
+        if shard.closed:
+            return "ended"
+        return "waiting" if shard.waits or shard.process is None or shard.process.status is None else "running"
+
+    def _start(self, shard: _Shard) -> None:
+        if self._cancelled_at is not None and read_epoch(shard.drive_dir) is None:
+            self._settle(shard)  # nothing of it has ever reached the target
+            return
+        try:
+            shard.process = DriveProcess(shard.drive_dir, secret=self._secret, clock=self._clock)
+        except InputRefused:
+            if self._cancelled_at is None:
+                raise
+            self._settle(shard)
+            return
+        shard.processes += 1
+        shard.heard_at = self._clock.monotonic()
+
+    def _heard(self, shard: _Shard) -> None:
+        shard.heard_at = self._clock.monotonic()
+        shard.heartbeat = self._clock.now()
+
+    def _silent_s(self, shard: _Shard) -> float:
+        return self._clock.monotonic() - shard.heard_at
+
+    def _patience_s(self, shard: _Shard) -> float:
+        assert shard.process is not None
+        return LOST_AFTER_S if shard.process.status is not None else _FIRST_WORD_S
+
+    def _ended(self, shard: _Shard, process: DriveProcess) -> None:
+        try:
+            process.result()
+        except DataCheckFailed as error:
+            self._broken = error
+            shard.closed = True
+            self.cancel()
+        except (DependencyDown, RunFailed) as error:
+            if self._cancelled_at is not None:
+                self._settle(shard)
+            elif error.code in ("driver_died", "driver_interrupted"):
+                self._lost(shard, error.message, error)
+            else:
+                raise
+        else:
+            shard.closed = True
+            self._heard(shard)
+
+    def _lost(self, shard: _Shard, why: str, error: RunFailed | DependencyDown | None = None) -> None:
+        """Tell the operator, and let another process take over: it joins where the schedule is by then."""
+        process = shard.process
+        assert process is not None
+        shard.stillborn = shard.stillborn + 1 if process.status is None else 0
+        process.close()
+        ActionLog(self._ws).record(
+            "load_test_shard_lost",
+            run_id=self._record.id,
+            context=self._record.context,
+            shard=shard.number,
+            process_id=process.id,
+            why=why,
+            silent_s=round(self._silent_s(shard), 3),
+        )
+        if shard.stillborn >= _STILLBORN:
+            raise error or RunFailed(
+                f"Shard {shard.number} does not start: {why}.",
+                instruction=f"Look at its last words: pointsman logs --run {self._record.id}",
+                code="shard_stuck",
+            )
+        self._start(shard)
+
+    def _settle(self, shard: _Shard) -> None:
+        if shard.process is not None:
+            shard.process.close()
+        settle_cancelled(shard.drive_dir, clock=self._clock)
+        shard.closed = True
+
+    def _order_start(self) -> None:
+        """All are there: give them their place in time. After an interruption of all the schedule goes on as it was."""
+        planned = sum(stage["planned"] for stage in self._record.metrics_json["stages"])
+        lead_s = _LEAD_S + _LEAD_PER_DISPATCH_S * planned / len(self._shards)
+        soon = self._clock.now() + timedelta(seconds=lead_s)
+        drive_dirs = [shard.drive_dir for shard in self._open]
+        epochs = [epoch for shard in self._shards if (epoch := read_epoch(shard.drive_dir)) is not None]
+        epoch = min(epochs, default=soon)
+        due_ns = next_due_ns(drive_dirs)
+        if epochs and due_ns is not None:
+            self._shift_ns = max(self._shift_ns, round((soon - epoch).total_seconds() * 1e9) - due_ns)
+        start = Start(epoch_wall_ns=round(epoch.timestamp() * 1e6) * 1000, shift_ns=self._shift_ns)
+        for drive_dir in drive_dirs:
+            order_start(drive_dir, start)
+        self._to_start = False
+
+
+def _is_closing(process: DriveProcess) -> bool:
+    """Writing its books, it says nothing until it is through."""
+    return process.status is not None and process.status.phase == "closing"
