@@ -91,7 +91,8 @@ def test_choose_route_is_scheduled_daily_but_not_active_and_its_requests_are_val
 def test_deployments_and_their_pool_carry_the_prefix(lab_world):
     from prefect.client.orchestration import get_client
 
-    deploy_all({"POINTSMAN_CHECKOUT": str(CHECKOUT)}, prefix="media-")
+    environment = {"POINTSMAN_CHECKOUT": str(CHECKOUT), "PREFECT_API_URL": lab_world.world.prefect_api_url}
+    deploy_all(environment, prefix="media-")
     with get_client(sync_client=True) as client:
         found = {(one.name, one.work_pool_name, one.work_queue_name) for one in client.read_deployments()}
         pools = {pool.name for pool in client.read_work_pools()}
