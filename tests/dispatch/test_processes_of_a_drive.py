@@ -148,7 +148,7 @@ def test_an_orphaned_child_stops_by_itself_and_leaves_a_drive_that_continues(tmp
         assert [asked for asked in server.asked if asked.path == "/v1/jobs"] == submitted
 
 
-def wait_until(true: object, seconds: float = 10.0) -> None:
+def wait_until(true: object, seconds: float = 60.0) -> None:
     give_up = time.monotonic() + seconds
     while not true():  # type: ignore[operator]
         assert time.monotonic() < give_up, "it did not happen in time"
