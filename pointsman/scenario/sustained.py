@@ -41,7 +41,7 @@ def judge_rate(
 ) -> Judged:
     """Judge a run at `per_s`, of which the seconds from `counted[0]` to `counted[1]` after the epoch count."""
     begin_ns, end_ns = (round(second * 1e9) for second in counted)
-    rows = dispatches.filter((pl.col("due_ns") >= begin_ns) & (pl.col("due_ns") < end_ns))
+    rows = dispatches.filter((pl.col("planned_ns") >= begin_ns) & (pl.col("planned_ns") < end_ns))
     done = dispatches.filter(pl.col("state") == "completed")["done_ns"].drop_nulls()
     completed = int(((done >= begin_ns) & (done < end_ns)).sum()) / (counted[1] - counted[0])
     why = _why_not(rows, dispatches, per_s, begin_ns, end_ns, slos)

@@ -24,7 +24,7 @@ def ledger(per_s: float, *, seconds: float = 40, workers: int = 2, job_s: float 
         due = number / per_s
         worker = min(range(workers), key=free.__getitem__)
         free[worker] = done = max(due, free[worker]) + job_s * draw.uniform(0.67, 1.33)
-        times = {"due_ns": due, "sent_ns": due, "done_ns": done}
+        times = {"planned_ns": due, "sent_ns": due, "done_ns": done}
         rows.append(
             {name: int(at * 1e9) for name, at in times.items()}
             | {"state": "completed", "total_ms": (done - due) * 1e3, "queue_ms": 0.0, "run_ms": 0.0, "lateness_ns": 0}
@@ -62,7 +62,7 @@ def test_an_slo_that_is_broken_is_named_with_its_figure() -> None:
 @pytest.mark.parametrize(("state", "why"), [("dropped", "found no room"), ("unknown", "had not ended")])
 def test_what_was_dropped_or_never_ended_is_not_sustained(state: str, why: str) -> None:
     rows = ledger(2).with_columns(
-        pl.when(pl.col("due_ns") == 20_000_000_000).then(pl.lit(state)).otherwise("state").alias("state")
+        pl.when(pl.col("planned_ns") == 20_000_000_000).then(pl.lit(state)).otherwise("state").alias("state")
     )
     found = judged(rows, 2)
     assert not found.sustained
@@ -72,7 +72,7 @@ def test_what_was_dropped_or_never_ended_is_not_sustained(state: str, why: str) 
 
 def test_failures_count_against_their_own_slo() -> None:
     rows = ledger(4).with_columns(
-        pl.when(pl.col("due_ns") % 5_000_000_000 == 0).then(pl.lit("failed")).otherwise("state").alias("state")
+        pl.when(pl.col("planned_ns") % 5_000_000_000 == 0).then(pl.lit("failed")).otherwise("state").alias("state")
     )
     assert "5 %, but the SLO is failure_rate <= 1%" in judged(rows, 4).why
     assert judged(rows, 4, SLOS[:1]).sustained
