@@ -28,9 +28,10 @@ def store_outcomes(
 ) -> dict[str, int]:
     """Store what the closed drive says about `items`, all in one transaction. Returns the cells per item state.
 
-    A reason reads `code: text`, with the codes failed, refused, dropped, unknown, cancelled, output_missing and
-    output_differs. Storing the same drive again changes nothing. Raises `RunFailed` when the drive's ledger lacks one
-    of the items.
+    A reason reads `code: text`, with the codes failed, refused, dropped, unknown, cancelled, output_missing,
+    output_differs, and for what is our own fault unauthorised (the target does not accept our key) and output_fetch
+    (the output lies where nobody allowed us to look). Storing the same drive again changes nothing. Raises `RunFailed`
+    when the drive's ledger lacks one of the items.
     """
     ledger = {row["dispatch_id"]: row for row in read_dispatches(drive_dir).iter_rows(named=True)}
     missing = [item.dispatch_id for item in items if item.dispatch_id not in ledger]
@@ -40,7 +41,7 @@ def store_outcomes(
             instruction="Run the matrix again under a new benchmark id: this folder was changed from outside.",
             code="ledger_incomplete",
         )
-    attempts, usage = _billable(benchmark_id, drive_dir)
+    attempts, usage = _billable(benchmark_id, drive_dir, ledger)
     refused = {attempt["subject_id"] for attempt in attempts if attempt["outcome"] == "refused"}
     outcomes = [
         _outcome(item, ledger[item.dispatch_id], summary.epoch, refused=item.dispatch_id in refused) for item in items
@@ -90,7 +91,7 @@ def _judged(row: Mapping[str, Any], *, refused: bool) -> tuple[str, str, StoredF
         sent = "after" if state == "cancelled_sent" else "before"
         return "cancelled", f"cancelled: {sent} it was sent", None
     if state != "completed":
-        return "failed", f"{'refused' if refused else state}: {told}", None
+        return "failed", f"{_code(state, told, refused=refused)}: {told}", None
     if row["output_uri"] is None:
         return "invalid", f"output_missing: {row['reason'] or 'completed without an output'}", None
     path = local_path(row["output_uri"])
@@ -102,10 +103,19 @@ def _judged(row: Mapping[str, Any], *, refused: bool) -> tuple[str, str, StoredF
     return "completed", "the target completed it", found
 
 
-def _billable(benchmark_id: str, drive_dir: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _code(state: str, told: str, *, refused: bool) -> str:
+    if refused:
+        return "unauthorised" if told.startswith(("http_401", "http_403")) else "refused"
+    return "output_fetch" if told.startswith("output_not_allowed") else state
+
+
+def _billable(
+    benchmark_id: str, drive_dir: Path, ledger: Mapping[str, Mapping[str, Any]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The rows of `attempts` (one per try) and `usage` (one per try and sku) of a drive.
 
-    An attempt without any usage says why in its detail `no_usage`; it cannot be priced.
+    An attempt without any usage says why in its detail `no_usage`; it cannot be priced. The detail `version` is the
+    model or the version of it that the target names.
     """
     attempts: dict[str, dict[str, Any]] = {}
     usage: list[dict[str, Any]] = []
@@ -122,7 +132,7 @@ def _billable(benchmark_id: str, drive_dir: Path) -> tuple[list[dict[str, Any]],
             "outcome": row["outcome"],
             "started_at": row["started"],
             "ended_at": row["ended"],
-            "detail": {"no_usage": row["missing_reason"]} if row["sku"] is None else {},
+            "detail": _detail(row, ledger[row["dispatch_id"]].get("version")),
         }
         if row["sku"] is not None:
             usage.append(
@@ -137,6 +147,11 @@ def _billable(benchmark_id: str, drive_dir: Path) -> tuple[list[dict[str, Any]],
                 }
             )
     return list(attempts.values()), usage
+
+
+def _detail(row: Mapping[str, Any], version: str | None) -> dict[str, str]:
+    found = {"no_usage": row["missing_reason"]} if row["sku"] is None else {}
+    return found if version is None else {**found, "version": version}
 
 
 def _artifact(ws: Workspace, item: sa.Row[Any], output: StoredFile) -> dict[str, Any]:

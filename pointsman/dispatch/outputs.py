@@ -100,7 +100,7 @@ class Fetcher:
         got = await self._get(update, temporary)
         if isinstance(got, str):
             temporary.unlink(missing_ok=True)
-            self._end(job, update, f"output_unavailable: {got}")
+            self._end(job, update, got)
             return
         if update.output_sha256 not in (None, got.sha256) or update.output_bytes not in (None, got.bytes):
             temporary.unlink(missing_ok=True)
@@ -135,14 +135,14 @@ class Fetcher:
                 try:
                     got = await self._downloads.fetch(update.output_url, into)
                 except NotAllowed as refusal:
-                    return str(refusal)
+                    return f"output_not_allowed: {refusal}"
             if isinstance(got, Fetched):
                 return got
             reason = got.reason if isinstance(got, NoAnswer) else f"http_{got.status}"
             # While nobody is there the drive's patience decides, not the number of tries.
             tries += 1 if not isinstance(got, NoAnswer) or got.left else 0
             if tries == _TRIES:
-                return reason
+                return f"output_unavailable: {reason}"
             await asyncio.sleep(_PAUSE_S * 2**tries)
 
     def _end(self, job: Job, update: Update, reason: str) -> None:

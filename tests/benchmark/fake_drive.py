@@ -37,6 +37,7 @@ class Fate:
     output: bytes | None = b"output"
     told_sha256: str | None = None
     lose_output: bool = False
+    version: str | None = None
 
 
 @dataclass
@@ -106,6 +107,7 @@ def _row(drive_dir: Path, plan: Mapping[str, Any], own: str, fate: Fate) -> dict
         "dispatch_id": own,
         "state": fate.state,
         "reason": fate.reason,
+        "version": fate.version,
         "job_id": None if sent_ns is None else f"job-{plan['seq']}",
         "sent_ns": sent_ns,
         "done_ns": sent_ns + 250_000_000 if completed and sent_ns is not None else None,

@@ -303,11 +303,28 @@ def test_an_attempt_without_any_usage_says_why(
     assert {row.detail["no_usage"] for row in select(ws, tables.attempts)} == {"the target reports no usage"}
 
 
+def test_an_attempt_says_which_version_did_it_where_the_target_tells(
+    ws: Workspace, plan: Callable[..., MatrixRun], driver: FakeDrive
+) -> None:
+    driver.fate = lambda route, input_id, seq: Fate(version="upscale@3" if seq else None)
+    plan()
+    run(ws, 0)
+    versions = [row.detail.get("version") for row in select(ws, tables.attempts)]
+    assert sorted(versions, key=str) == [None, *["upscale@3"] * 5]
+
+
 @pytest.mark.parametrize(
     ("fate", "status", "reason"),
     [
         (Fate("failed", "encoder crashed", ("failed",)), "failed", "failed: encoder crashed"),
         (Fate("failed", "422 unknown workflow", ("refused",)), "failed", "refused: 422 unknown workflow"),
+        (Fate("failed", "moderation: nudity", ("refused",)), "failed", "refused: moderation: nudity"),
+        (Fate("failed", "http_401: bad key", ("refused",)), "failed", "unauthorised: http_401: bad key"),
+        (
+            Fate("failed", "output_not_allowed: it lies at x"),
+            "failed",
+            "output_fetch: output_not_allowed: it lies at x",
+        ),
         (Fate("unknown", "no answer within 300 s", ("unknown",)), "failed", "unknown: no answer within 300 s"),
         (Fate("failed", None, ("failed",)), "failed", "failed: the target gave no reason"),
         (Fate(output=None), "invalid", "output_missing: completed without an output"),

@@ -150,7 +150,7 @@ def test_an_output_of_the_wrong_form_is_garbage_and_is_asked_for_again(bench: Be
 
 def test_an_output_where_nobody_may_look_fails_and_says_why(bench: Bench) -> None:
     _, rows = bench.run(Provider(bench.world, ends=lambda _: {"status": "done", "url": "https://else/9"}))
-    assert rows["reason"].to_list() == ["output_unavailable: it lies at https://else/9"]
+    assert rows["reason"].to_list() == ["output_not_allowed: it lies at https://else/9"]
     assert bench.hosts.asked == ["https://else/9"]  # nothing changes by asking again
 
 

@@ -123,6 +123,8 @@ def test_a_refused_job_was_never_run_and_costs_nothing(world: World, book: Price
         ("failed", "unknown: not learnt before the drain limit", "infrastructure"),
         ("failed", "target_lost", "infrastructure"),
         ("failed", "output_fetch: 500", "infrastructure"),
+        ("failed", "unauthorised: http_401: no such key", "infrastructure"),
+        ("failed", "refused: moderation: http_403: not this", "refused"),
         ("pending", None, "infrastructure"),
         ("running", None, "infrastructure"),
         ("skipped", "budget", "infrastructure"),
