@@ -26,6 +26,7 @@ from pointsman.dispatch.history import History, read_history
 from pointsman.dispatch.journal import segment_path, write_segment
 from pointsman.dispatch.orders import Start
 from pointsman.dispatch.outputs import AT_ONCE, Elsewhere, Fetcher
+from pointsman.dispatch.pace import share_of
 from pointsman.dispatch.plan import read_header
 from pointsman.dispatch.planned import Planned
 from pointsman.dispatch.polling import Poller
@@ -92,11 +93,10 @@ class Driver:
         self._era = Era(len(history.eras), self._epoch_wall_ns, self.now_ns())
         self.board = Board(self._planned.seqs, self.now_ns, epoch_wall_ns=self._epoch_wall_ns)
         capabilities = target.capabilities
-        share = limits.rate_share
         self._gate = Gate(
             self.now_ns,
-            submits_per_s=capabilities.submits_per_s and capabilities.submits_per_s * share,
-            polls_per_s=capabilities.polls_per_s and capabilities.polls_per_s * share,
+            submits_per_s=share_of(capabilities.submits_per_s, limits.rate_share),
+            polls_per_s=share_of(capabilities.polls_per_s, limits.rate_share),
         )
         (drive_dir / "outputs").mkdir(exist_ok=True)
         self._fetcher = Fetcher(

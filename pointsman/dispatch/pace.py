@@ -7,6 +7,17 @@ import math
 from collections.abc import Callable
 
 
+def share_of(per_s: float | None, share: float) -> float | None:
+    """The part of a rate limit that is one shard's, in whole requests a second where that is at least one.
+
+    So shards that know nothing of each other keep within it together, second by second.
+    """
+    if per_s is None or share == 1:
+        return per_s
+    part = per_s * share
+    return math.floor(part + 1e-9) if part >= 1 else part
+
+
 class Pace:
     """A token bucket of one token over an injected clock. Without a limit every turn is free."""
 

@@ -147,6 +147,7 @@ def _drive_plans(
                 drain_limit_s=scenario.drain_limit_s,
                 request_timeout_s=scenario.request_timeout_s,
                 target_patience_s=scenario.target_patience_s,
+                rate_share=1 / shards,
             ),
             shared_start=shards > 1,
         )

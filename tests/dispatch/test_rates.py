@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pointsman.dispatch import read_dispatches
 from pointsman.dispatch.closing import close_drive
 from pointsman.dispatch.driver import Driver
-from pointsman.dispatch.pace import Pace
+from pointsman.dispatch.pace import Pace, share_of
 from pointsman.dispatch.protocol import Request, Response
 from tests.dispatch.world import Service, World, carry_on, preset, virtual_loop, write
 
@@ -87,6 +87,15 @@ def test_submissions_and_status_requests_keep_the_limits_and_all_is_learnt(
     assert most_in_a_second(times["poll"]) <= 11
     # 40 at 7/s take 5.7 s and were due within 2: waiting for the limit shows as lateness.
     assert read_dispatches(drive_dir)["lateness_ns"].max() > 3_000_000_000  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("per_s", [0.5, 2.0, 10.0, 33.3])
+def test_the_shares_of_shards_are_no_more_than_the_limit(per_s: float, shards: int) -> None:
+    part = share_of(per_s, 1 / shards)
+    assert part is not None
+    assert 0 < part * shards <= per_s + 1e-9
+    assert share_of(None, 1 / shards) is None
 
 
 def test_shards_share_a_limit(tmp_path: Path, world: World, service: Service) -> None:

@@ -62,6 +62,14 @@ def test_the_drive_holds_the_schedule_the_variant_and_every_limit(ws: Workspace)
     assert limits["fetch_outputs"] is False
 
 
+def test_shards_share_what_the_target_and_the_scenario_allow(ws: Workspace) -> None:
+    plan(ws, scenario=SCENARIO.model_copy(update={"shards": 3, "max_in_flight": 7}))
+    folder = run_folder(ws, read_run(ws, "run1"))
+    limits = [json.loads(path.read_text())["limits"] for path in folder.rglob("plan.json")]
+    assert [one["rate_share"] for one in limits] == [1 / 3] * 3
+    assert sum(one["max_in_flight"] for one in limits) == 7
+
+
 def test_inputs_take_turns_in_an_order_that_the_seed_draws(ws: Workspace) -> None:
     orders = set()
     for seed in range(12):
