@@ -27,7 +27,7 @@ from pointsman.dispatch.journal import segment_path, write_segment
 from pointsman.dispatch.orders import Start
 from pointsman.dispatch.outputs import AT_ONCE, Elsewhere, Fetcher
 from pointsman.dispatch.pace import share_of
-from pointsman.dispatch.plan import read_header
+from pointsman.dispatch.plan import drain_s, read_header
 from pointsman.dispatch.planned import Planned
 from pointsman.dispatch.polling import Poller
 from pointsman.dispatch.protocol import DispatchTarget
@@ -73,6 +73,7 @@ class Driver:
         self._drive_dir = drive_dir
         header = read_header(drive_dir)
         self._limits = limits = header.limits
+        self._drain_s = drain_s(limits, target.capabilities)
         self._target = target
         self._disk = disk
         self._history = history = read_history(drive_dir)
@@ -221,7 +222,7 @@ class Driver:
             await _cancel([sending])
         sending.result()
         self.phase = "draining"
-        deadline = self.now_ns() + round(limits.drain_limit_s * 1e9)
+        deadline = self.now_ns() + round(self._drain_s * 1e9)
         while self.board.live or self._submitter.held or self._tasks:
             if await self._halted_within(_STEP_S):
                 return self._halt.result()
@@ -288,7 +289,7 @@ class Driver:
                 self._end_early("target_lost")
             since_ns = max(self.board.news_ns, self._since_ns, self._gate.quiet_until_ns)
             quiet_s = (self.now_ns() - since_ns) / 1e9
-            if self._planned.due_ns is None and self.phase == "sending" and quiet_s > self._limits.drain_limit_s:
+            if self._planned.due_ns is None and self.phase == "sending" and quiet_s > self._drain_s:
                 self._end_early("stalled")
 
     async def _finish(self, why: str) -> Ending:

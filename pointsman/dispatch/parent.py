@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pointsman
 from pointsman.clock import Clock, SystemClock
-from pointsman.dispatch.plan import DriveHeader, read_header, read_planned, schedule_length_s
+from pointsman.dispatch.plan import DriveHeader, drain_s, read_header, read_planned, schedule_length_s
 from pointsman.dispatch.reading import STATUS, read_live_status, read_summary
 from pointsman.dispatch.settling import settle_cancelled
 from pointsman.dispatch.status import DriveStatus, DriveSummary
@@ -116,7 +116,9 @@ def deadline_s(drive_dir: Path, header: DriveHeader) -> float | None:
     limits = header.limits
     if length == float("inf"):
         return None
-    return length + 2 * limits.drain_limit_s + 2 * limits.request_timeout_s + limits.target_patience_s + _MARGIN_S
+    capabilities = header.target.build().capabilities
+    answer_s = max(limits.request_timeout_s, capabilities.answer_within_s or 0.0)
+    return length + 2 * drain_s(limits, capabilities) + 2 * answer_s + limits.target_patience_s + _MARGIN_S
 
 
 def error_of(header: DriveHeader, result: ChildResult) -> PointsmanError:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from pointsman.canonical import canonical_json
 from pointsman.dispatch.durable import write_durably
+from pointsman.dispatch.protocol import Capabilities
 from pointsman.dispatch.targets import TargetSpec
 from pointsman.errors import Conflict, InputRefused, NotFound
 from pointsman.ids import RouteKey, VariantId, check_id
@@ -281,6 +282,11 @@ def _fingerprint(dispatches: pl.DataFrame) -> str:
     for name in PLAN_SCHEMA:
         digest.update(canonical_json([name, dispatches[name].to_list()]))
     return digest.hexdigest()
+
+
+def drain_s(limits: Limits, capabilities: Capabilities) -> float:
+    """How long to wait for outcomes: at least as long as the one answer may take that is a whole job."""
+    return max(limits.drain_limit_s, capabilities.answer_within_s or 0.0)
 
 
 def schedule_length_s(dispatches: pl.DataFrame) -> float:

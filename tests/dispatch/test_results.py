@@ -232,6 +232,33 @@ def test_times_and_the_version_come_from_the_job(bench: Bench) -> None:
     assert rows["total_ms"].to_list() == [pytest.approx(94.0, abs=0.1)]
 
 
+FINAL = """
+[submit]
+method = "POST"
+path = "/jobs"
+body = { ref = "$dispatch_id" }
+final = true
+answer_within_s = 100
+[job]
+state = "status"
+output_text = "text"
+states = { done = "completed" }
+"""
+
+
+@pytest.mark.parametrize("per_s", [None, 10.0], ids=["closed loop", "open loop"])
+def test_an_answer_that_is_the_job_may_take_longer_than_a_drive_usually_waits(
+    bench: Bench, per_s: float | None
+) -> None:
+    bench.text = FINAL
+    service = Provider(bench.world, answer_s=40.0)
+    service.answer = lambda request: Response(200, {}, b'{"status": "done", "text": "a poem"}')
+    summary, rows = bench.run(service, 2, per_s=per_s, drain_limit_s=5.0)
+    assert summary.counts["completed"] == 2
+    assert bench.kept(rows) == [b"a poem"] * 2
+    assert 40_000 < rows["total_ms"].to_list()[0] < 41_000
+
+
 def with_result(bench: Bench) -> Bench:
     bench.text += RESULT
     return bench

@@ -83,6 +83,8 @@ class Service:
     jobs: dict[str, list[Job]] = field(default_factory=dict)
     submissions: Counter[str] = field(default_factory=Counter)
     asked: int = 0
+    answer_s: float = 0.002
+    """How long an answer takes to come."""
     output_sha256: str = hashlib.sha256(OUTPUT).hexdigest()
     answer: Callable[[Request], Response | NoAnswer | None] = lambda request: None
     """Says something else than the service would, before it sees the request."""
@@ -230,7 +232,7 @@ class Transport:
         await asyncio.sleep(0.002)
         answer = self._service.handle(request)
         self._world.step()
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(self._service.answer_s)
         return answer
 
     async def fetch(self, path: str, into: Path) -> Fetched | Response | NoAnswer:

@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from pointsman.benchmark import set_enabled
+from pointsman.dispatch import BUILT_IN_PRESETS
 from pointsman.storage import tables
 from service.cli import main
 from tests.world import LabWorld
@@ -109,6 +110,10 @@ def test_each_command_of_the_readme_does_what_it_says(
     assert ACME_KEY not in said.out + said.err
     home = lab_world.home
     assert [one for one in home.rglob("*") if one.is_file() and ACME_KEY.encode() in one.read_bytes()] == []
+
+
+def test_each_preset_for_a_provider_is_named() -> None:
+    assert [name for name in BUILT_IN_PRESETS if name not in ("lab", "fixed") and f"`{name}`" not in README] == []
 
 
 def test_ones_own_provider_takes_less_than_thirty_lines() -> None:
