@@ -10,7 +10,7 @@ from pointsman.errors import PointsmanError
 from pointsman.scenario import Scenario
 from tasks.checks import check_ledger
 from tasks.safety import admit_scenario, await_decision, may_start, price_scenario
-from tasks.scenario import drive_scenario, give_up_scenario, plan_scenario, report_scenario
+from tasks.scenario import check_scenario_faults, drive_scenario, give_up_scenario, plan_scenario, report_scenario
 
 
 class RunScenarioRequest(BaseModel):
@@ -63,6 +63,7 @@ def run_scenario(request: RunScenarioRequest) -> str:
         await_decision(admission)
         admission = admit_scenario(run_id, input_set_id=request.input_set, price_book=request.price_book)
     try:
+        check_scenario_faults(run_id)
         drive_scenario(run_id)
     except PointsmanError:
         # As a step of another run the same command continues it; on its own nobody comes back for it.

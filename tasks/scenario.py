@@ -12,6 +12,7 @@ from pointsman.scenario import (
     RunOutcome,
     Scenario,
     capacity_report,
+    check_faults,
     execute_run,
     give_up_run,
     next_capacity_run,
@@ -48,6 +49,12 @@ def plan_scenario(
         target=open_target(chosen.target),
         inputs=input_set(ws, input_set_id),
     )
+
+
+@task(name="check-faults", **RECORD)
+def check_scenario_faults(run_id: str) -> None:
+    """Preview the run's faults, so that one which may not be is refused before anything is sent or harmed."""
+    check_faults(open_workspace(), run_id)
 
 
 @task(name="drive-scenario", **DRIVE)

@@ -24,7 +24,7 @@ from lab.effects.fleet import Fleet
 from lab.effects.inputs import InputGate
 from lab.effects.problems import Refused, problem
 from lab.effects.records import TERMINAL, Job, NewJob, job_document
-from lab.effects.requests import FaultRequest, JobRequest, StatusRequest
+from lab.effects.requests import FaultRequest, InstanceStop, JobRequest, StatusRequest
 from lab.effects.routes import Router
 from lab.effects.store import Store
 from pointsman.canonical import sha256_of
@@ -63,6 +63,9 @@ class Api:
             Route("/v1/jobs/{dispatch_id}/cancel", self._cancel, methods=["POST"]),
             Route("/v1/jobs/{dispatch_id}/output", self._output),
             Route("/v1/stats", self._stats),
+            Route("/v1/instances", self._instances),
+            Route("/v1/instances/{instance_id}/stop", self._stop_instance, methods=["POST"]),
+            Route("/v1/instances/{instance_id}/start", self._start_instance, methods=["POST"]),
         ]
         middleware = [Middleware(_Authorised, secret=secret)]
         if allow_faults:
@@ -191,6 +194,23 @@ class Api:
     async def _stats(self, request: Request) -> Response:
         return JSONResponse(self._store.stats())
 
+    async def _instances(self, request: Request) -> Response:
+        return JSONResponse({"instances": self._fleet.instances()})
+
+    async def _stop_instance(self, request: Request) -> Response:
+        asked = await _body(request, InstanceStop)
+        wanted = request.path_params["instance_id"]
+        freeze = asked.kind == "freeze"
+        if not self._fleet.stop_instance(wanted, freeze=freeze, at_most_s=asked.at_most_s):
+            raise _no_instance(wanted)
+        return JSONResponse({"instance_id": wanted, "running": False})
+
+    async def _start_instance(self, request: Request) -> Response:
+        wanted = request.path_params["instance_id"]
+        if not self._fleet.start_instance(wanted):
+            raise _no_instance(wanted)
+        return JSONResponse({"instance_id": wanted, "running": True})
+
     async def _ask_fault(self, request: Request) -> Response:
         asked = await _body(request, FaultRequest)
         self._faults.ask(asked)
@@ -243,6 +263,12 @@ async def _body(request: Request, model: type[Body]) -> Body:
         raise Refused(
             422, "request_refused", f"{where}: {first['msg']}.", "Send JSON with the fields of the API and no others."
         ) from error
+
+
+def _no_instance(instance_id: str) -> Refused:
+    return Refused(
+        404, "unknown_instance", f"No worker belongs to instance {instance_id}.", "GET /v1/instances lists them."
+    )
 
 
 def _unprocessable(code: str, refused: InputRefused) -> Refused:

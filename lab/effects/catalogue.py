@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,9 @@ from pointsman.ids import VariantId
 EFFECT_REVISION = "postcard-1"
 ENVIRONMENT = "lab"
 STAGE = "demo"
+REGION = "us-east-1"
+GROUP = "lab-cpu"
+"""The provider whose workers run on machines of the lab's AWS, and the Auto Scaling group of these there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,11 @@ PROVIDERS: Mapping[str, Provider] = {
 }
 
 
+def instance_id(provider: str, number: int) -> str:
+    """The machine that a provider's worker of this number runs on, named as EC2 names its instances."""
+    return "i-" + hashlib.sha256(f"{provider}/{number}".encode()).hexdigest()[:17]
+
+
 def _variant(workflow: str, provider: str) -> str:
     return str(VariantId(EFFECT_REVISION, workflow, ENVIRONMENT, STAGE, provider, "default"))
 
@@ -100,6 +109,7 @@ def catalogue() -> dict[str, object]:
         "effect_revision": EFFECT_REVISION,
         "variants": [{"id": variant, "params": params} for variant, params in default_variants()],
         "incumbent": INCUMBENT,
+        "machines": {"region": REGION, "asg_name": GROUP},
         "providers": [
             {
                 "name": provider.name,

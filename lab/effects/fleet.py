@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.effects.catalogue import WORKFLOWS, Provider
+from lab.effects.catalogue import WORKFLOWS, Provider, instance_id
 from lab.effects.encode import encode_argv
 from lab.effects.interruptions import interruption
 from lab.effects.records import Job
@@ -77,6 +77,27 @@ class Fleet:
             if slot.holds(dispatch_id, number):
                 slot.send({"stop": _key(dispatch_id, number)})
 
+    def instances(self) -> list[dict[str, object]]:
+        """The instances that own workers, and whether these may work."""
+        return [
+            {"instance_id": slot.instance_id, "provider": slot.provider.name, "running": slot.running}
+            for slot in self._slots
+        ]
+
+    def stop_instance(self, instance_id: str, *, freeze: bool, at_most_s: float) -> bool:
+        """Take away the workers of an instance until they are started again; whether the instance has any."""
+        found = [slot for slot in self._slots if slot.instance_id == instance_id]
+        for slot in found:
+            slot.take_away(freeze=freeze, at_most_s=at_most_s)
+        return bool(found)
+
+    def start_instance(self, instance_id: str) -> bool:
+        """Give the workers of an instance back; whether it has any."""
+        found = [slot for slot in self._slots if slot.instance_id == instance_id]
+        for slot in found:
+            slot.give_back()
+        return bool(found)
+
     def unfinished(self, job: Job, number: int) -> Path:
         return self._attempts / f"{job.job_id}.{number}.mp4"
 
@@ -112,9 +133,18 @@ class _Slot:
         self._environment = environment
         self._process: asyncio.subprocess.Process | None = None
         self._job: tuple[Job, int] | None = None
+        self.instance_id = instance_id(provider.name, number)
+        self._allowed = asyncio.Event()
+        self._allowed.set()
+        self._back: asyncio.TimerHandle | None = None
+
+    @property
+    def running(self) -> bool:
+        return self._allowed.is_set()
 
     async def run(self) -> None:
         while True:
+            await self._allowed.wait()
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "lab.effects.worker", str(self._terms.beat_s)),
                 stdin=asyncio.subprocess.PIPE,
@@ -136,7 +166,7 @@ class _Slot:
 
     def take_next(self) -> bool:
         """Lease the next job of the provider and start it, if there is a worker without one; whether one started."""
-        if self._process is None or self._job is not None:
+        if self._process is None or self._job is not None or not self.running:
             return False
         self._job = self._store.lease_next(self.provider)
         if self._job is None:
@@ -165,9 +195,29 @@ class _Slot:
 
     def kill(self) -> None:
         """SIGKILL the worker's whole process group, its ffmpeg included."""
+        self._signal(signal.SIGKILL)
+
+    def take_away(self, *, freeze: bool, at_most_s: float) -> None:
+        """Kill the worker and put none in its place, or freeze it, until it is given back or the time is over."""
+        self._allowed.clear()
+        self._signal(signal.SIGSTOP if freeze else signal.SIGKILL)
+        if self._back is not None:
+            self._back.cancel()
+        self._back = asyncio.get_running_loop().call_later(at_most_s, self.give_back)
+
+    def give_back(self) -> None:
+        if self._back is not None:
+            self._back.cancel()
+            self._back = None
+        if not self.running:
+            self._allowed.set()
+            self._signal(signal.SIGCONT)
+            self.take_next()
+
+    def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:
             with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+                os.killpg(self._process.pid, number)
 
     def _interrupt(self, dispatch_id: str, number: int) -> None:
         if self.holds(dispatch_id, number):

@@ -48,3 +48,11 @@ class FaultRequest(_Body):
     kind: Literal["garbage", "status_500", "stall", "reject"]
     count: Annotated[int, Field(ge=0, le=100_000)]
     seconds: Annotated[float, Field(ge=0, le=600, strict=False)] = 1.0
+
+
+class InstanceStop(_Body):
+    """What happens to the workers of an instance: killed, or frozen as they are. They start again by themselves after
+    `at_most_s`, should nobody start them before."""
+
+    kind: Literal["kill", "freeze"]
+    at_most_s: Annotated[float, Field(gt=0, le=50_000, strict=False)]

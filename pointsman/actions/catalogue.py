@@ -84,6 +84,18 @@ _EVENTS = (
         "Something came about that a load test must not go on with, so the run was ended.",
     ),
     EventType(
+        "fault_injected",
+        "warn",
+        "pointsman scenario status {run_id}",
+        "A fault experiment of a load test is at work on instances; cancelling the run ends it.",
+    ),
+    EventType(
+        "fault_not_effective",
+        "critical",
+        "pointsman scenario status {run_id} --json",
+        "A fault did not happen or changed nothing, so the run proves nothing about it and fails.",
+    ),
+    EventType(
         "benchmark_item_failed",
         "warn",
         "pointsman trace {dispatch_id}",

@@ -68,9 +68,9 @@ _HOMES = {
     "matrix": ("Cell", "plan_cells"),
     "outcomes": ("ARTIFACT_TYPE",),
     "registry": (
+        "environment_kind",
         "list_variants",
         "register_effect_revision",
-        "environment_kind",
         "register_environment",
         "register_variants",
         "set_enabled",

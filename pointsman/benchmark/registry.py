@@ -116,16 +116,30 @@ def environment_kind(ws: Workspace, environment_id: str) -> EnvironmentKind | No
 
 
 def register_environment(
-    ws: Workspace, environment_id: str, *, name: str, kind: EnvironmentKind, aliases: Sequence[str] = ()
+    ws: Workspace,
+    environment_id: str,
+    *,
+    name: str,
+    kind: EnvironmentKind,
+    aliases: Sequence[str] = (),
+    region: str | None = None,
+    asg_name: str | None = None,
 ) -> bool:
     """Register an execution environment. Returns False when it is registered alike already.
 
-    Raises `Conflict` when it is registered with another name, kind or aliases.
+    `asg_name` is the Auto Scaling group in `region` that faults of load tests may hit; given again, they replace what
+    was registered. Raises `Conflict` when it is registered with another name, kind or aliases.
     """
     if kind not in _KINDS:
         raise InputRefused("environment kind", kind, ", ".join(_KINDS))
     identity = {"name": name, "kind": kind, "aliases": sorted(check_id("alias", alias) for alias in aliases)}
-    return _register(ws, tables.execution_environments, environment_id, identity, {})
+    where = {name: value for name, value in (("region", region), ("asg_name", asg_name)) if value is not None}
+    environments = tables.execution_environments
+    fresh = _register(ws, environments, environment_id, identity, where)
+    if where and not fresh:
+        with ws.database.begin() as connection:
+            connection.execute(sa.update(environments).where(environments.c.id == environment_id).values(**where))
+    return fresh
 
 
 def require_environment(connection: sa.Connection, environment_id: str) -> None:

@@ -15,6 +15,9 @@ from pointsman.scenario.capacity_report import capacity_report
 from pointsman.scenario.comparison import Comparison, compare_runs
 from pointsman.scenario.comparison_report import comparison_document, comparison_report
 from pointsman.scenario.execution import cancel_run, execute_run, give_up_run
+from pointsman.scenario.faults.checking import check_faults
+from pointsman.scenario.faults.environment import faulty_stages
+from pointsman.scenario.faults.model import Fault
 from pointsman.scenario.judging import unjudged_conditions
 from pointsman.scenario.ledger import run_attempts, run_dispatches
 from pointsman.scenario.load import LoadFigures, load_figures, p95_under_load
@@ -24,7 +27,15 @@ from pointsman.scenario.model import Scenario, Stage
 from pointsman.scenario.planning import plan_run
 from pointsman.scenario.publishing import Published, publish_report
 from pointsman.scenario.readings import aws_sources
-from pointsman.scenario.record import RunOutcome, RunRecord, list_runs, read_run, run_drives, run_folder
+from pointsman.scenario.record import (
+    RunOutcome,
+    RunRecord,
+    list_runs,
+    read_run,
+    run_drives,
+    run_folder,
+    run_scenario,
+)
 from pointsman.scenario.report import scenario_report
 from pointsman.scenario.spending import Spend, SpendingWatcher, SpendMeter
 from pointsman.scenario.status import run_status
@@ -36,6 +47,7 @@ __all__ = [
     "CapacityRun",
     "CapacitySearch",
     "Comparison",
+    "Fault",
     "LoadFigures",
     "Published",
     "RunOutcome",
@@ -51,11 +63,13 @@ __all__ = [
     "aws_sources",
     "cancel_run",
     "capacity_report",
+    "check_faults",
     "check_search",
     "compare_runs",
     "comparison_document",
     "comparison_report",
     "execute_run",
+    "faulty_stages",
     "give_up_run",
     "latest_capacities",
     "list_runs",
@@ -74,6 +88,7 @@ __all__ = [
     "run_dispatches",
     "run_drives",
     "run_folder",
+    "run_scenario",
     "run_status",
     "scenario_report",
     "schedule",

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from pointsman.canonical import sha256_of
 from pointsman.errors import InputRefused
 from pointsman.scenario.conditions import parse_condition
+from pointsman.scenario.faults.model import Fault
 from pointsman.scenario.readings import Observe
 from pointsman.scenario.segments import ARRIVAL, Segment
 from pointsman.scenario.sine import Sine
@@ -71,6 +72,8 @@ _NEEDED: Mapping[str, Mapping[str, str]] = {
 }
 """By kind of stage, the fields that it needs and what they may be."""
 _OPTIONAL: Mapping[str, frozenset[str]] = {"ramp": frozenset({"rate"}), "step": frozenset({"rate"})}
+_STEADY = ("constant", "hold")
+"""Where before and during a fault can be compared: the rate is the same."""
 _OF_KINDS = ("rate", "to_rate", "steps", "amplitude", "period_s")
 
 
@@ -130,6 +133,12 @@ class Stage(BaseModel):
         description="SLOs and stop conditions do not count what is sent in this stage.",
         examples=[True],
     )
+    fault: Fault | None = Field(
+        default=None,
+        title="Fault",
+        description="A fault experiment within the stage, whose effect is measured. Only where the rate is one.",
+        examples=[{"template": "EXT1a2b3c4d5e6f7", "offset_s": 60, "duration_s": 120}],
+    )
 
     @model_validator(mode="after")
     def _rates_fit_the_kind(self) -> Stage:
@@ -146,6 +155,18 @@ class Stage(BaseModel):
             highest = min(self.rate, MAX_RATE - self.rate)
             if not 0 < self.amplitude <= highest:
                 raise _refuse("amplitude", self.amplitude, f"above 0 and up to {highest:g}: rates are {_RATES}")
+        return self
+
+    @model_validator(mode="after")
+    def _fault_fits_into_the_stage(self) -> Stage:
+        if self.fault is not None:
+            if self.kind not in _STEADY:
+                raise _refuse(
+                    "fault", f"one in a {self.kind} stage", f"a fault in a stage of kind {' or '.join(_STEADY)}"
+                )
+            ends = self.fault.offset_s + self.fault.duration_s
+            if ends > self.duration_s:
+                raise _refuse("fault", f"an end after {ends:g} s", f"offset_s + duration_s up to {self.duration_s:g} s")
         return self
 
     def segment(self, previous: int | None) -> Segment:

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pointsman.dispatch import Figures, StageFigures, read_figures, read_status
+from pointsman.scenario.faults.evidence import live_faults
 from pointsman.scenario.metrics import NOT_PRICED, with_missing
 from pointsman.scenario.record import RunRecord, read_run, run_drives, run_scenario
 from pointsman.statistics.sketch import Sketch
@@ -77,6 +78,7 @@ def _stages(ws: Workspace, record: RunRecord, figures: Figures, elapsed_s: float
     found = []
     start_s = 0.0
     segments = run_scenario(ws, record).segments
+    faults = live_faults(record.metrics_json)
     for index, (stage, segment) in enumerate(zip(record.metrics_json["stages"], segments, strict=True)):
         own = figures.stages.get(index, StageFigures())
         length_s = segment.us / 1e6
@@ -88,7 +90,8 @@ def _stages(ws: Workspace, record: RunRecord, figures: Figures, elapsed_s: float
             **{f"p{percent}_ms": _ms(own.total_ms, percent / 100) for percent in (50, 95, 99)},
         }
         why = dict.fromkeys(known, "no dispatch of this stage has completed yet")
-        found.append(with_missing(known, {**why, "achieved_rate": "the stage has not begun"}))
+        fault = {"fault": faults[stage["name"]]} if stage["name"] in faults else {}
+        found.append(with_missing(known, {**why, "achieved_rate": "the stage has not begun"}) | fault)
         start_s += length_s
     return found
 

@@ -12,6 +12,8 @@ import sqlalchemy as sa
 from pointsman.actions import ActionLog
 from pointsman.dispatch import RunSeconds
 from pointsman.errors import PointsmanError
+from pointsman.scenario.faults.director import FaultDirector
+from pointsman.scenario.faults.environment import faulty_stages
 from pointsman.scenario.judging import conditions_of
 from pointsman.scenario.model import Scenario
 from pointsman.scenario.readings import aws_sources
@@ -26,7 +28,8 @@ def build_watchers(ws: Workspace, record: RunRecord, scenario: Scenario) -> list
     """What watches this run, in the order in which it is asked. Every part that watches runs adds its own here."""
     sources = aws_sources(scenario.observe, usd_per_dispatch=SpendMeter.of(record).unit_usd)
     conditions = conditions_of(record.id, scenario, record.seed, sources)
-    return [SpendingWatcher(record), *([] if conditions is None else [conditions])]
+    faults = FaultDirector(ws, record, scenario) if faulty_stages(scenario) else None
+    return [SpendingWatcher(record), *(one for one in (conditions, faults) if one is not None)]
 
 
 class Watch:

@@ -16,5 +16,5 @@ def down(as_json: JsonFlag = False) -> None:
     """End what `up` (or a demo that was killed) started, and only that."""
     home = load_settings().home
     with sole_owner(home):
-        stopped = World.load(home).stop(("worker", "lab", "prefect"))
+        stopped = World.load(home).stop(("worker", "aws", "lab", "prefect"))
     emit(as_json, {"stopped": stopped}, lambda: console.print(f"Stopped: {', '.join(stopped) or 'nothing was up'}"))

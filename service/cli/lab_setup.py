@@ -122,7 +122,7 @@ def _lab_json(module: str, *arguments: str) -> Any:
 
 
 def _register(ws: Workspace, catalogue: Any, clips: Any, gateway_path: Path) -> VariantId:
-    register_environment(ws, "lab", name="The lab on this machine", kind="local")
+    register_environment(ws, "lab", name="The lab on this machine", kind="local", **catalogue["machines"])
     register_effect_revision(ws, catalogue["effect_revision"], name="Postcard", media="video")
     register_variants(ws, [Variant(VariantId.parse(one["id"]), "lab", one["params"]) for one in catalogue["variants"]])
     files = [InputFile(Path(clip["path"]), clip["cluster"], clip["input_id"]) for clip in clips]

@@ -24,18 +24,22 @@ from pointsman.scenario import (
     load_scenario,
     publish_report,
     read_capacity,
+    read_run,
     run_status,
     schedule,
     unjudged_conditions,
 )
+from pointsman.scenario import run_scenario as planned_scenario
 from pointsman.settings import load_settings
 from service.cli.approving import once_approved
 from service.cli.capacity_view import show_capacity
 from service.cli.continuing import run_to_continue
+from service.cli.lab_aws import use_lab_aws
 from service.cli.lab_setup import INPUT_SET
 from service.cli.naming import one_variant
 from service.cli.output import JsonFlag, console, emit, open_workspace, table
 from service.cli.running import connect, request, run_flow
+from service.cli.world import World
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Plan, run, watch, cancel, report, compare.")
 _ALWAYS = ("planned", "sent", "completed", "failed", "unknown")
@@ -83,7 +87,7 @@ def run(
     unjudged = unjudged_conditions(scenario, seed, aws_sources(scenario.observe))
     if not as_json:
         _say_unjudged(unjudged)
-    connect()
+    use_lab_aws(connect(), ws, scenario, environment_id=chosen.id.environment)
 
     def load() -> Any:
         from flows.run_scenario import run_scenario
@@ -159,8 +163,11 @@ def cancel(
     as_json: JsonFlag = False,
 ) -> None:
     """Stop a run and end its jobs at the target, also when whatever ran it is dead; repeating it changes nothing."""
-    secret = load_settings().executor_secret
-    cancel_run(open_workspace(), run_id, reason=reason, secret=secret, wait_s=_CANCEL_WAIT_S)
+    settings, ws = load_settings(), open_workspace()
+    record = read_run(ws, run_id)
+    if not record.ended:
+        use_lab_aws(World.load(settings.home), ws, planned_scenario(ws, record), environment_id=record.environment_id)
+    cancel_run(ws, run_id, reason=reason, secret=settings.executor_secret, wait_s=_CANCEL_WAIT_S)
     _present(run_id, as_json)
 
 

@@ -29,7 +29,7 @@ from pointsman.storage import write_atomically
 CHECKOUT = Path(__file__).resolve().parents[2]
 PREFECT_PORT = 4200
 LAB_PORT = 8650
-_HEALTH = {"prefect": "/api/health", "lab": "/healthz"}
+_HEALTH = {"prefect": "/api/health", "lab": "/healthz", "aws": "/healthz"}
 _READY_WITHIN_S = 90.0
 _ANNOUNCED_WITHIN_S = 2.0
 _ANNOUNCE = """
@@ -210,6 +210,13 @@ def check_port(option: str, port: int) -> None:
             raise InputRefused(
                 option, port, "a free port", instruction=f"Another program uses it; name another with {option} PORT."
             ) from error
+
+
+def free_port() -> int:
+    """A loopback port on which nobody listens now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def check_ports(world: World, *, prefect_port: int, lab_port: int) -> None:

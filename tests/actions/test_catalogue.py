@@ -18,6 +18,8 @@ CONTRACT = {
     "load_test_rate_missed": "warn",
     "load_test_slo_aborted": "critical",
     "stop_condition_met": "critical",
+    "fault_injected": "warn",
+    "fault_not_effective": "critical",
     "benchmark_item_failed": "warn",
     "budget_exceeded": "critical",
     "quality_evaluation_fallback": "warn",

@@ -130,6 +130,12 @@ def test_effect_revisions_and_environments_are_registered_once(ws: Workspace) ->
         register_effect_revision(ws, "postcard-1", name="Postcard", media="image")
     assert register_environment(ws, "lab", name="Lab", kind="local", aliases=["uat", "dev"])
     assert not register_environment(ws, "lab", name="Lab", kind="local", aliases=["dev", "uat"])
+    assert not register_environment(
+        ws, "lab", name="Lab", kind="local", aliases=["dev", "uat"], region="us-east-1", asg_name="lab-cpu"
+    )
+    with ws.database.connect() as connection:
+        row = connection.execute(sa.select(tables.execution_environments)).one()
+    assert (row.region, row.asg_name) == ("us-east-1", "lab-cpu")
     with pytest.raises(Conflict, match="kind"):
         register_environment(ws, "lab", name="Lab", kind="production", aliases=["dev", "uat"])
     with ws.database.begin() as connection:

@@ -1,0 +1,89 @@
+"""What a run's row shows of its faults: `stages[].fault` and `fault_events`, live and after the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from pointsman.errors import PointsmanError
+from pointsman.scenario.faults.effect import Served, fault_effect
+from pointsman.scenario.faults.injection import Injection
+from pointsman.scenario.ledger import scan_ledger
+from pointsman.scenario.record import RunRecord
+from pointsman.workspace import Workspace
+
+NAME = "faults"
+"""Under which the director's state is kept in `metrics_json.watchers`."""
+_NOT_SERVED = ("failed", "unknown", "dropped")
+
+
+def evidence(known: Injection, effect: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The `fault` of a stage. What is not known is null, and `missing` beside it says why."""
+    found = {
+        "method": "fis",
+        "fis_experiment_arn": known.experiment_arn,
+        "target_instance_ids": list(known.target_instance_ids),
+        "state": known.state,
+        "started_at": None if known.started_at is None else known.started_at.isoformat(),
+        "ended_at": None if known.ended_at is None else known.ended_at.isoformat(),
+        "verdict": known.verdict,
+        "reason": known.reason,
+        "effect": effect,
+    }
+    reasons = {
+        "fis_experiment_arn": "no experiment was started",
+        "state": "no experiment was started",
+        "started_at": "no experiment was started",
+        "ended_at": "the experiment has not ended",
+        "verdict": "the fault has not ended",
+        "effect": "the fault did not run to its end" if known.verdict else "it is measured when the run has ended",
+    }
+    missing = {name: reason for name, reason in reasons.items() if found[name] is None}
+    return {**found, **({"missing": missing} if missing else {})}
+
+
+def live_faults(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """`fault` by stage, of a run that is being driven."""
+    kept = metrics.get("watchers", {}).get(NAME, {}).get("injections", {})
+    return {name: evidence(Injection.model_validate(one), None) for name, one in kept.items()}
+
+
+def measured(
+    ws: Workspace, record: RunRecord, known: Injection, span: tuple[float, float], epoch: datetime | None
+) -> dict[str, Any] | None:
+    """The effect of a fault that happened, from the run's ledger; None when there is none to measure."""
+    if known.verdict != "happened" or epoch is None or known.started_at is None or known.ended_at is None:
+        return None
+    try:
+        dispatches = scan_ledger(ws, record)
+    except PointsmanError:  # its books are wrong or were never closed, and the run says so itself
+        return None
+    found = fault_effect(
+        served(dispatches, *span),
+        stage_from_s=span[0],
+        start_s=(known.started_at - epoch).total_seconds(),
+        end_s=(known.ended_at - epoch).total_seconds(),
+        seed=record.seed,
+    )
+    return found.document()
+
+
+def served(dispatches: pl.DataFrame | pl.LazyFrame, from_s: float, to_s: float) -> Served:
+    """The dispatches planned between two seconds after the epoch; those that a cancel took back are left out."""
+    planned = pl.col("planned_ns") / 1e9
+    rows = (
+        dispatches.lazy()
+        .filter((planned >= from_s) & (planned < to_s) & pl.col("state").is_in(["completed", *_NOT_SERVED]))
+        .select("planned_ns", "total_ms", "state")
+        .sort("planned_ns")
+        .collect()
+    )
+    return Served(
+        planned_s=rows["planned_ns"].to_numpy() / 1e9,
+        total_ms=rows["total_ms"].cast(pl.Float64).fill_null(np.nan).to_numpy(),
+        completed=(rows["state"] == "completed").to_numpy(),
+    )

@@ -1,0 +1,29 @@
+"""AWS as the lab has it, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from pointsman.workspace import Workspace
+from tests.scenario.faults.world import Aws, aws_world, moto_world
+
+
+@pytest.fixture(scope="package")
+def _moto() -> Iterator[None]:
+    with moto_world():
+        yield
+
+
+@pytest.fixture
+def aws(_moto: None) -> Iterator[Aws]:
+    with aws_world() as world:
+        yield world
+
+
+@pytest.fixture
+def ws(ws: Workspace, aws: Aws) -> Workspace:
+    """The workspace on the clock that the agent goes by."""
+    return replace(ws, clock=aws.clock)
