@@ -1,5 +1,15 @@
 """What implements an engine protocol or saves a Spec with Prefect."""
 
+from blocks.events import PrefectEventSink, open_sink
 from blocks.specs import SPEC_BLOCKS, GatewayBlock, JudgeBlock, PriceBookBlock, ResultsBlock, TargetBlock
 
-__all__ = ["SPEC_BLOCKS", "GatewayBlock", "JudgeBlock", "PriceBookBlock", "ResultsBlock", "TargetBlock"]
+__all__ = [
+    "SPEC_BLOCKS",
+    "GatewayBlock",
+    "JudgeBlock",
+    "PrefectEventSink",
+    "PriceBookBlock",
+    "ResultsBlock",
+    "TargetBlock",
+    "open_sink",
+]

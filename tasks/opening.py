@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 from functools import cache
 from typing import TypeVar
 
 from prefect.blocks.core import Block
 from prefect.runtime import flow_run
 
-from blocks import GatewayBlock, JudgeBlock, PriceBookBlock, TargetBlock
+from blocks import GatewayBlock, JudgeBlock, PriceBookBlock, TargetBlock, open_sink
+from pointsman.actions import Courier, deliver
 from pointsman.dispatch import TargetSpec
 from pointsman.economics import PriceBook
 from pointsman.errors import NotFound
@@ -17,6 +19,7 @@ from pointsman.routing import FlagdFileGateway
 from pointsman.settings import Secret, load_settings
 from pointsman.workspace import Workspace
 
+_LAST_ROUND_S = 5.0
 B = TypeVar("B", bound=Block)
 
 
@@ -26,9 +29,27 @@ def _opened(database_url: str, results_uri: str, actor: str) -> Workspace:
 
 
 def open_workspace() -> Workspace:
-    """The workspace of the settings; the actor is the flow run."""
+    """The workspace of the settings; the actor is the flow run. From now on the sinks hear what its log says."""
     settings = load_settings()
+    _courier(settings.database_url, settings.results_uri)
     return _opened(settings.database_url, settings.results_uri, f"flow-run:{flow_run.id or 'none'}")
+
+
+@cache
+def _courier(database_url: str, results_uri: str) -> Courier:
+    """One for each database that this process opens; it makes its last round when the process ends."""
+    settings = load_settings(database_url=database_url, results_uri=results_uri)
+    ws = _opened(database_url, results_uri, "courier")
+    courier = Courier(lambda: deliver(ws, open_sink, secrets=settings.secrets))
+    courier.start()
+    atexit.register(courier.stop, wait_s=_LAST_ROUND_S)
+    return courier
+
+
+def tell_sinks() -> None:
+    """Tell the sinks now what the log of this process's settings says, for a process that is about to end."""
+    settings = load_settings()
+    _courier(settings.database_url, settings.results_uri).flush()
 
 
 def executor_secret() -> Secret | None:

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pointsman.actions.catalogue import SEVERITIES, Severity, event_type
+from pointsman.actions.outbox import put_in
 from pointsman.errors import InputRefused
 from pointsman.ids import RouteKey, VariantId
 from pointsman.model import Missing
@@ -73,7 +74,9 @@ class ActionLog:
             "instruction": kind.instruct({**plain, "run_id": run_id, "context": context}),
         }
         inserted = connection.execute(sa.insert(tables.action_logs).values(**row))
-        return int(inserted.inserted_primary_key[0])  # type: ignore[index]
+        entry_id = int(inserted.inserted_primary_key[0])  # type: ignore[index]
+        put_in(connection, entry_id, event, kind.severity, row["at"])
+        return entry_id
 
     def read(
         self,

@@ -61,6 +61,12 @@ class Settings:
     max_month_usd: Decimal
     approval_limit_usd: Decimal
 
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """Those that are set: what no output may hold."""
+        values = [getattr(self, field.name) for field in fields(self)]
+        return tuple(value for value in values if isinstance(value, Secret))
+
 
 ENVIRONMENT_NAMES: Mapping[str, str] = {
     "home": "POINTSMAN_HOME",

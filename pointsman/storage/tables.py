@@ -375,3 +375,18 @@ spending = _table(
     sa.Column("at", UtcDateTime, nullable=False),
     sa.CheckConstraint("measured_usd is null or missing_reason is null", name="known_or_why_not"),
 )
+observability_sinks = _table(
+    "observability_sinks",
+    sa.Column("name", _WORD, primary_key=True),
+    sa.Column("spec", sa.JSON, nullable=False),
+)
+outbox = _table(
+    "outbox",
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("sink", _WORD, sa.ForeignKey("observability_sinks.name"), nullable=False, index=True),
+    sa.Column("action_log_id", sa.Integer, sa.ForeignKey("action_logs.id"), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("next_at", UtcDateTime, nullable=False),
+    sa.Column("last_error", sa.Text),
+    sa.UniqueConstraint("sink", "action_log_id"),
+)

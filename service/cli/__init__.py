@@ -30,6 +30,7 @@ COMMANDS = {
     "acceptance": "Look at an environment, and keep what it consists of.",
     "approve": "Agree to what a run may cost, or reject it; without an id, what waits.",
     "token": "Who may do what: make, list and revoke tokens.",
+    "sinks": "Where events go besides the action log.",
     "logs": "What happened, newest first, and what to do about it.",
     "trace": "Everything known of one dispatch.",
 }

@@ -100,5 +100,8 @@ def hand_over() -> None:
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
+    from tasks.opening import tell_sinks
+
+    tell_sinks()
     for worker in (EventsWorker, APILogWorker):
         worker.drain_all(timeout=_HAND_OVER_S)

@@ -45,7 +45,10 @@ def test_wrong_use_exits_2_and_says_how_to_get_help(pointsman, home, words):
     assert "Traceback" not in answer.err
 
 
-EMPTY = ["variants list", "scenario status", "benchmark show", "logs", "prices list", "prices check", "doctor", "down"]
+EMPTY = [
+    *("variants list", "scenario status", "benchmark show", "logs", "sinks list", "prices list", "prices check"),
+    *("doctor", "down"),
+]
 
 
 @pytest.mark.parametrize("words", EMPTY)
@@ -97,6 +100,18 @@ def test_what_serves_a_route_is_shown_with_its_cause(pointsman, home):
     assert shown["weights"] == {INCUMBENT: 100}
     assert (shown["generation"], shown["status"], shown["cause"]) == (1, "active", "the first")
     assert "x264-medium-crf26@lab-cpu" in pointsman("route", "show").out
+
+
+def test_a_sink_is_added_shown_changed_and_removed(pointsman, home, tmp_path):
+    registered(home)
+    words = ["sinks", "set", "file", "--kind", "json_lines", "--path", tmp_path / "events.jsonl"]
+    shown = pointsman(*words, "--severity", "none", "--event", "routing_applied", "--json").document
+    assert {one["name"]: one["events"] for one in shown} == {"file": ["routing_applied"], "prefect": []}
+    assert "critical and above" in pointsman("sinks", "list").out
+    assert "it is disabled" in pointsman(*words, "--disabled").out
+    assert [one["name"] for one in pointsman("sinks", "remove", "file", "--json").document] == ["prefect"]
+    assert pointsman("sinks", "remove", "file").code == 2
+    assert pointsman("sinks", "set", "file", "--kind", "pigeon").code == 2
 
 
 def test_a_plan_of_a_scenario_says_what_would_be_sent(pointsman, home, tmp_path):
