@@ -65,7 +65,7 @@ class Poller:
     async def cancel_all(self) -> None:
         """Ask the target to end every job in flight. Answers are heard like any other."""
         if self._target.capabilities.cancel:
-            jobs = [job for job in self._board.live.values() if not job.fetching]
+            jobs = [job for job in self._board.live.values() if not job.fetching and self._hearing.can_ask(job)]
             for at in range(0, len(jobs), _AT_ONCE):
                 await asyncio.gather(*(self._cancel(job) for job in jobs[at : at + _AT_ONCE]))
 

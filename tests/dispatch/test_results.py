@@ -259,6 +259,32 @@ def test_an_answer_that_is_the_job_may_take_longer_than_a_drive_usually_waits(
     assert 40_000 < rows["total_ms"].to_list()[0] < 41_000
 
 
+def test_a_repeated_submission_carries_the_same_idempotency_key(bench: Bench) -> None:
+    keyed = 'method = "POST"\nheaders = { Idempotency-Key = "$dispatch_id" }'
+    bench.text = "[capabilities]\nidempotent_submit = true\n" + PRESET.replace('method = "POST"', keyed, 1)
+    keys: list[str] = []
+
+    def lose_the_first(request: Request) -> NoAnswer | None:
+        if request.purpose == "submit":
+            keys.append(request.headers["Idempotency-Key"])
+        return NoAnswer("timeout", left=True) if len(keys) == 1 else None
+
+    service = Provider(bench.world, answer=lose_the_first)
+    assert bench.run(service)[0].counts["completed"] == 1
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+
+
+def test_a_job_without_an_id_cannot_be_cancelled_and_nobody_tries(bench: Bench) -> None:
+    bench.text += '[cancel]\nmethod = "DELETE"\npath = "/jobs/$job_id"\n'
+    paths: list[str] = []
+
+    service = Provider(bench.world, answer=lambda request: paths.append(request.path), answer_s=10.0)
+    summary, _ = bench.run(service, drain_limit_s=2.0)
+    assert summary.counts["unknown"] == 1
+    assert paths == ["/jobs"]
+
+
 def with_result(bench: Bench) -> Bench:
     bench.text += RESULT
     return bench

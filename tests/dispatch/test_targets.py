@@ -185,6 +185,8 @@ def test_a_submission_that_is_turned_down_is_refused_with_its_status(status: int
         ('path = "/run" -> path = "http://elsewhere/"', r"submit\.path"),
         ('method = "POST" -> method = "BREW"', r"submit\.method"),
         ("[submit] -> [submit]\nsurprise = 1", "surprise"),
+        ('job_id = "id" -> ', r"job\.job_id"),
+        ("status_by_dispatch_id = false -> status_by_dispatch_id = true", r"poll\.path"),
         ('DONE = "completed" -> DONE = "finished"', "states"),
         ("[job] -> [job", "TOML"),
     ],

@@ -60,6 +60,11 @@ class Preset(Section):
             raise ValueError("without [poll] submit.final must be true, with it false")
         if self.poll is not None and self.job is None:
             raise ValueError("[poll] needs a [job] section")
+        by_dispatch = self.capabilities.status_by_dispatch_id
+        if self.poll is not None and self.job is not None and self.job.job_id is None and not by_dispatch:
+            raise ValueError("[poll] needs job.job_id, or capabilities.status_by_dispatch_id = true")
+        if by_dispatch and self.poll is not None and "$job_" in self.poll.path:
+            raise ValueError("poll.path must name $dispatch_id: with status_by_dispatch_id there may be no job id yet")
         if batch > 1 and self.poll is not None and self.poll.jobs is None:
             raise ValueError("poll.jobs must say where the list of jobs is when batch_status is above 1")
         if self.result is not None and self.poll is None:
