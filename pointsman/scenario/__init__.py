@@ -39,6 +39,7 @@ from pointsman.scenario.record import (
 from pointsman.scenario.report import scenario_report
 from pointsman.scenario.spending import Spend, SpendingWatcher, SpendMeter
 from pointsman.scenario.status import run_status
+from pointsman.scenario.trace import file_traces
 
 __all__ = [
     "NOT_PRICED",
@@ -70,6 +71,7 @@ __all__ = [
     "comparison_report",
     "execute_run",
     "faulty_stages",
+    "file_traces",
     "give_up_run",
     "latest_capacities",
     "list_runs",

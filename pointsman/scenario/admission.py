@@ -23,6 +23,7 @@ from pointsman.safety.spending import lock_spending, month_of, reserve, spent_in
 from pointsman.scenario.arrivals import plan_arrivals
 from pointsman.scenario.metrics import NOT_PRICED, with_missing
 from pointsman.scenario.record import RunRecord, overlay, read_in, read_run, run_scenario
+from pointsman.scenario.trace import kept_traces
 from pointsman.states import LOAD_TEST_RUN
 from pointsman.storage import move, tables
 from pointsman.workspace import Workspace
@@ -58,7 +59,8 @@ def awaits_admission(record: RunRecord) -> bool:
 
 def planned_dispatches(ws: Workspace, record: RunRecord) -> int:
     """How many dispatches the run's schedule has."""
-    return int(plan_arrivals(run_scenario(ws, record), record.seed)[0].size)
+    scenario = run_scenario(ws, record)
+    return int(plan_arrivals(scenario, record.seed, kept_traces(ws, scenario))[0].size)
 
 
 def admit_run(

@@ -5,7 +5,7 @@ passes the sum of i + 1 unit-rate exponentials (time rescaling; Cinlar 1975, "In
 ch. 4). Both are rounded down to whole nanoseconds. Rates and durations are whole millionths, so L is a whole number
 of parts of an arrival and the inverse is found without rounding: in constant stages by integer division, in
 ramps by a square root in floating point, replaced by an exact integer one wherever its error could cross a nanosecond,
-in sines as `sine` says.
+in sines as `sine` says. A trace has its own spacing; what is rated around it goes on as if it were not there.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import numpy.typing as npt
 
 from pointsman.errors import InputRefused
 from pointsman.scenario.model import MAX_SHARDS, Scenario
-from pointsman.scenario.segments import ARRIVAL, Line
+from pointsman.scenario.segments import ARRIVAL, Line, Recorded
 from pointsman.scenario.sine import Sine
+from pointsman.scenario.trace import NO_TRACES, Traces
 
 Int64s: TypeAlias = npt.NDArray[np.int64]
 
@@ -30,12 +31,15 @@ _NS_PER_US = 1_000
 _FLOAT_ERROR = 2.0**-49
 
 
-def schedule(scenario: Scenario, seed: int) -> Int64s:
-    """When each dispatch is due, in nanoseconds after the run's epoch, in order. `seed` matters for Poisson only."""
-    return plan_arrivals(scenario, seed)[0]
+def schedule(scenario: Scenario, seed: int, traces: Traces = NO_TRACES) -> Int64s:
+    """When each dispatch is due, in nanoseconds after the run's epoch, in order. `seed` matters for Poisson only.
+
+    `traces` holds what the scenario's trace stages replay.
+    """
+    return plan_arrivals(scenario, seed, traces)[0]
 
 
-def plan_arrivals(scenario: Scenario, seed: int) -> tuple[Int64s, Int64s]:
+def plan_arrivals(scenario: Scenario, seed: int, traces: Traces = NO_TRACES) -> tuple[Int64s, Int64s]:
     """`schedule`, and for each dispatch the index of the stage that it belongs to."""
     pieces = [(index, piece) for index, segment in enumerate(scenario.segments) for piece in segment.pieces]
     bounds = list(accumulate((piece.parts for _, piece in pieces), initial=0))
@@ -46,16 +50,19 @@ def plan_arrivals(scenario: Scenario, seed: int) -> tuple[Int64s, Int64s]:
         positions = _poisson_positions(bounds[-1], seed)
     # Arrivals on a bound belong to the piece in which the rate integral grows on from there.
     edges = np.searchsorted(positions, np.asarray(bounds, dtype=np.int64))
-    due = np.empty_like(positions)
-    stages = np.empty_like(positions)
+    due: list[Int64s] = []
+    stages: list[Int64s] = []
     start_ns = 0
     for place, (stage, piece) in enumerate(pieces):
-        chosen = slice(edges[place], edges[place + 1])
-        within = positions[chosen] - bounds[place]
-        due[chosen] = start_ns + (piece.invert(within) if isinstance(piece, Sine) else _invert(piece, within))
-        stages[chosen] = stage
+        within = positions[edges[place] : edges[place + 1]] - bounds[place]
+        if isinstance(piece, Recorded):
+            inside = traces[piece.sha256].at_ns
+        else:
+            inside = piece.invert(within) if isinstance(piece, Sine) else _invert(piece, within)
+        due.append(start_ns + inside)
+        stages.append(np.full(inside.size, stage, dtype=np.int64))
         start_ns += piece.us * _NS_PER_US
-    return due, stages
+    return np.concatenate(due), np.concatenate(stages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,9 @@ def shard_of(index: int, shards: int) -> int:
     return index % shards
 
 
-def shard_schedule(scenario: Scenario, seed: int, *, shard: int, shards: int) -> ShardSchedule:
+def shard_schedule(
+    scenario: Scenario, seed: int, *, shard: int, shards: int, traces: Traces = NO_TRACES
+) -> ShardSchedule:
     """The arrivals of one shard. Those of all shards together are the whole schedule, each arrival in one of them.
 
     Raises `InputRefused` for a shard that does not exist.
@@ -82,7 +91,7 @@ def shard_schedule(scenario: Scenario, seed: int, *, shard: int, shards: int) ->
         raise InputRefused("shards", shards, f"1 to {MAX_SHARDS}")
     if not 0 <= shard < shards:
         raise InputRefused("shard", shard, f"0 to {shards - 1} of {shards} shards")
-    due, stages = plan_arrivals(scenario, seed)
+    due, stages = plan_arrivals(scenario, seed, traces)
     return ShardSchedule(np.arange(shard, due.size, shards, dtype=np.int64), due[shard::shards], stages[shard::shards])
 
 
@@ -97,7 +106,7 @@ def _poisson_positions(end: int, seed: int) -> Int64s:
         sums: Int64s = reached + np.cumsum(np.rint(gaps * ARRIVAL).astype(np.int64))
         chunks.append(sums[sums < end])
         reached = int(sums[-1])
-    return np.concatenate(chunks)
+    return np.concatenate(chunks) if chunks else np.zeros(0, dtype=np.int64)
 
 
 def _invert(line: Line, parts: Int64s) -> Int64s:

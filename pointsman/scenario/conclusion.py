@@ -12,6 +12,7 @@ from pointsman.scenario.ledger import run_dispatches
 from pointsman.scenario.metrics import run_figures, stage_figures
 from pointsman.scenario.provenance import provenance
 from pointsman.scenario.record import RunRecord, run_scenario
+from pointsman.scenario.trace import kept_traces
 from pointsman.workspace import Workspace
 
 
@@ -21,7 +22,7 @@ def conclude(ws: Workspace, record: RunRecord, summaries: Sequence[DriveSummary]
     Raises `DataCheckFailed` (`conservation_broken`) for wrong books.
     """
     scenario = run_scenario(ws, record)
-    stages = plan_arrivals(scenario, record.seed)[1]
+    stages = plan_arrivals(scenario, record.seed, kept_traces(ws, scenario))[1]
     dispatches = run_dispatches(ws, record)
     counts = count_terms(len(stages), dispatches, summaries)
     check_terms(counts, summaries)

@@ -20,6 +20,7 @@ from pointsman.scenario.arrivals import plan_arrivals
 from pointsman.scenario.conditions import Condition, parse_condition
 from pointsman.scenario.model import Scenario
 from pointsman.scenario.readings import Sources
+from pointsman.scenario.trace import NO_TRACES, Traces
 from pointsman.scenario.watching import Stop
 from pointsman.scenario.windows import Window
 
@@ -62,17 +63,19 @@ def unjudged(condition: Condition, load: Load, sources: Sources) -> str | None:
     return None
 
 
-def conditions_of(run_id: str, scenario: Scenario, seed: int, sources: Sources) -> Conditions | None:
+def conditions_of(
+    run_id: str, scenario: Scenario, seed: int, sources: Sources, traces: Traces = NO_TRACES
+) -> Conditions | None:
     """The watcher of a run's SLOs and stop conditions; None when its scenario has none."""
     if not scenario.slos and not scenario.stop_conditions:
         return None
-    load = load_of(scenario, seed)
+    load = load_of(scenario, seed, traces)
     return Conditions(run_id, slos=scenario.slos, stop_conditions=scenario.stop_conditions, load=load, sources=sources)
 
 
-def load_of(scenario: Scenario, seed: int) -> Load:
+def load_of(scenario: Scenario, seed: int, traces: Traces = NO_TRACES) -> Load:
     """What the rules need to know of a scenario's schedule."""
-    due, stages = plan_arrivals(scenario, seed)
+    due, stages = plan_arrivals(scenario, seed, traces)
     warm_up = [index for index, stage in enumerate(scenario.stages) if stage.warm_up]
     counted = due[~np.isin(stages, warm_up)]
     first = next(index for index in range(len(scenario.stages)) if index not in warm_up)
@@ -83,9 +86,9 @@ def load_of(scenario: Scenario, seed: int) -> Load:
     )
 
 
-def unjudged_conditions(scenario: Scenario, seed: int, sources: Sources) -> dict[str, str]:
+def unjudged_conditions(scenario: Scenario, seed: int, sources: Sources, traces: Traces = NO_TRACES) -> dict[str, str]:
     """The scenario's conditions that this run cannot be judged by, each with the reason; said before it starts."""
-    load = load_of(scenario, seed)
+    load = load_of(scenario, seed, traces)
     found = {}
     for text in (*scenario.slos, *scenario.stop_conditions):
         if (why := unjudged(parse_condition(text), load, sources)) is not None:

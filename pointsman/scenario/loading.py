@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from pointsman.errors import InputRefused, NotFound
 from pointsman.scenario.model import Scenario
+from pointsman.scenario.trace import described
 
 _READERS: Mapping[str, Callable[[str], Any]] = {
     ".yaml": yaml.safe_load,
@@ -24,7 +25,10 @@ _MAX_BYTES = 262_144
 
 
 def load_scenario(path: Path) -> Scenario:
-    """The scenario in a YAML, JSON or TOML file. Raises `NotFound` for no file, `InputRefused` for a bad one."""
+    """The scenario in a YAML, JSON or TOML file; its traces are looked for beside it.
+
+    Raises `NotFound` for no file, `InputRefused` for a bad one.
+    """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise InputRefused("scenario file", str(path), f"a file that ends in {', '.join(_READERS)}")
@@ -37,7 +41,7 @@ def load_scenario(path: Path) -> Scenario:
     except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
         why = " ".join(str(error).split())
         raise InputRefused("scenario file", str(path), f"readable {path.suffix[1:].upper()} ({why})") from error
-    return parse_scenario(document)
+    return parse_scenario(described(document, path.parent))
 
 
 def parse_scenario(document: object) -> Scenario:

@@ -14,7 +14,7 @@ from pointsman.errors import InputRefused
 from pointsman.scenario.conditions import parse_condition
 from pointsman.scenario.faults.model import Fault
 from pointsman.scenario.readings import Observe
-from pointsman.scenario.segments import ARRIVAL, Segment
+from pointsman.scenario.segments import ARRIVAL, Recorded, Segment
 from pointsman.scenario.sine import Sine
 
 MAX_RATE = 20_000
@@ -69,12 +69,36 @@ _NEEDED: Mapping[str, Mapping[str, str]] = {
     "step": {"to_rate": _RATES, "steps": f"2 to {MAX_STEPS}"},
     "sine": {"rate": _RATES, "amplitude": "above 0 and up to the rate", "period_s": "0.001 to 86400"},
     "hold": {},
+    "trace": {"trace": "a recording"},
 }
 """By kind of stage, the fields that it needs and what they may be."""
 _OPTIONAL: Mapping[str, frozenset[str]] = {"ramp": frozenset({"rate"}), "step": frozenset({"rate"})}
 _STEADY = ("constant", "hold")
 """Where before and during a fault can be compared: the rate is the same."""
-_OF_KINDS = ("rate", "to_rate", "steps", "amplitude", "period_s")
+_OF_KINDS = ("rate", "to_rate", "steps", "amplitude", "period_s", "trace")
+
+
+class TraceFile(BaseModel):
+    """Recorded arrivals. In a scenario file `file` is enough: the rest is read from it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str = Field(
+        min_length=1,
+        max_length=1000,
+        title="File",
+        description="CSV or Parquet with at_s (seconds) or at (times), and optionally input_id.",
+        examples=["monday.csv"],
+    )
+    sha256: str = Field(
+        pattern=r"^[0-9a-f]{64}$",
+        title="Hash (sha256)",
+        description="Of the file: which recording it is.",
+        examples=["0" * 64],
+    )
+    arrivals: int = Field(
+        ge=1, le=MAX_DISPATCHES, title="Arrivals", description="How many the file holds.", examples=[1200]
+    )
 
 
 class Stage(BaseModel):
@@ -85,11 +109,12 @@ class Stage(BaseModel):
     name: str = Field(
         pattern=_NAME, title="Name", description="Names the stage in reports; unique in it.", examples=["steady"]
     )
-    kind: Literal["constant", "ramp", "step", "sine", "hold"] = Field(
+    kind: Literal["constant", "ramp", "step", "sine", "hold", "trace"] = Field(
         default="constant",
         title="Kind",
         description="constant: one rate; ramp: from one rate to another in a straight line; step: the same on even "
-        "plateaus; sine: a rate that swings around a mean; hold: the final rate of the stage before.",
+        "plateaus; sine: a rate that swings around a mean; hold: the final rate of the stage before; "
+        "trace: recorded arrivals.",
         examples=["constant"],
     )
     rate: Rate | None = Field(
@@ -123,6 +148,12 @@ class Stage(BaseModel):
     )
     period_s: Seconds | None = Field(
         default=None, title="Period in seconds", description="How long one swing of a sine takes.", examples=[60]
+    )
+    trace: TraceFile | None = Field(
+        default=None,
+        title="Trace",
+        description="The recording that a trace stage replays, at its own spacing.",
+        examples=[{"file": "monday.csv", "sha256": "0" * 64, "arrivals": 1200}],
     )
     duration_s: Seconds = Field(
         title="Duration in seconds", description="How long the stage lasts, kept to the microsecond.", examples=[10]
@@ -172,6 +203,8 @@ class Stage(BaseModel):
     def segment(self, previous: int | None) -> Segment:
         """The stage after one that ended at `previous` millionths of an arrival per second (None: the first)."""
         us = _millionths(self.duration_s)
+        if self.trace is not None:
+            return Segment((Recorded(self.trace.sha256, self.trace.arrivals, us),))
         if self.kind == "hold":
             if previous is None:
                 raise _refuse("kind", "hold", "another kind in the first stage; there is no rate to keep")
@@ -291,7 +324,7 @@ class Scenario(BaseModel):
                 raise _refuse(f"stages.{index}.{context['field']}", context["value"], context["allowed"]) from None
             previous = segment.end
             microseconds += segment.us
-            parts += segment.parts
+            parts += segment.expected_parts
             if microseconds > MAX_DURATION_S * 1_000_000:
                 total = f"{microseconds / 1_000_000:g} s in all"
                 raise _refuse(f"stages.{index}.duration_s", total, f"{MAX_DURATION_S:,} s (24 h) in all")
@@ -322,9 +355,13 @@ class Scenario(BaseModel):
     @property
     def expected_dispatches(self) -> float:
         """The integral of the rate: what the schedule's length is within 1 of (uniform arrivals)."""
-        return sum(segment.parts for segment in self.segments) / ARRIVAL
+        return sum(segment.expected_parts for segment in self.segments) / ARRIVAL
 
     @property
     def sha256(self) -> str:
-        """Identity of the scenario's content."""
-        return sha256_of(self.model_dump(mode="json"))
+        """Identity of the scenario's content: of a trace what it holds, not where it lies."""
+        document = self.model_dump(mode="json")
+        for stage in document["stages"]:
+            if stage["trace"] is not None:
+                del stage["trace"]["file"]
+        return sha256_of(document)

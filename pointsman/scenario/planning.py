@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import polars as pl
 import sqlalchemy as sa
@@ -13,6 +15,7 @@ from pointsman.model import InputSet, Variant
 from pointsman.scenario.arrivals import Int64s, plan_arrivals
 from pointsman.scenario.model import Scenario
 from pointsman.scenario.record import RunRecord, run_drives
+from pointsman.scenario.trace import keep_traces, recorded_inputs
 from pointsman.states import LOAD_TEST_RUN
 from pointsman.storage import insert_absent, record_creation, tables
 from pointsman.workspace import Workspace
@@ -34,9 +37,9 @@ def plan_run(
 ) -> None:
     """Write the run (state `created`) and its drive at `{environment}/{scenario}/{timestamp}/{run_id}`.
 
-    Inputs are assigned round robin in an order drawn with the seed. The same call again changes nothing, except that
-    the target may have moved to another address. Raises `InputRefused` for input that is not allowed and `Conflict`
-    when the run id was used for something else; then nothing is written.
+    Inputs are assigned round robin in an order drawn with the seed, but as recorded where a trace names them. The same
+    call again changes nothing, except that the target may have moved to another address. Raises `InputRefused` for
+    input that is not allowed and `Conflict` when the run id was used for something else; then no run is written.
     """
     check_id("run id", run_id)
     check_id("environment id", environment_id)
@@ -50,8 +53,11 @@ def plan_run(
     if not variant.enabled:
         raise InputRefused("variant", str(variant.id), "a variant that is enabled")
     target.build()
-    due, stages = plan_arrivals(scenario, seed)
-    drive_plans = _drive_plans(run_id, scenario, seed, due, stages, variant, target, inputs)
+    traces = keep_traces(ws, scenario, inputs)
+    due, stages = plan_arrivals(scenario, seed, traces)
+    drive_plans = _drive_plans(
+        run_id, scenario, seed, due, stages, recorded_inputs(scenario, traces), variant, target, inputs
+    )
     now = ws.clock.now()
     digest = scenario.sha256
     row = {
@@ -117,6 +123,7 @@ def _drive_plans(
     seed: int,
     due: Int64s,
     stages: Int64s,
+    recorded: Mapping[int, Sequence[str]],
     variant: Variant,
     target: TargetSpec,
     inputs: InputSet,
@@ -130,9 +137,10 @@ def _drive_plans(
     order = np.random.Generator(np.random.PCG64([seed, 1])).permutation(len(inputs.members))
     turn, place = np.divmod(np.arange(due.size), len(order))
     input_ids = pl.Series([member.input_id for member in inputs.members], dtype=pl.String)
-    dispatches = planned_dispatches(
-        route=str(variant.id), input_id=input_ids.gather(order[place]), due_ns=due, repeat=turn, stage=stages
-    )
+    chosen = input_ids.gather(order[place])
+    for stage, named in recorded.items():
+        chosen = chosen.scatter(np.flatnonzero(stages == stage), list(named))
+    dispatches = planned_dispatches(route=str(variant.id), input_id=chosen, due_ns=due, repeat=turn, stage=stages)
     shards = min(scenario.shards, due.size)
     return [
         DrivePlan(

@@ -26,7 +26,21 @@ class Line:
         return (self.start + self.end) * self.us
 
 
-Piece: TypeAlias = "Line | Sine"
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A trace: as many arrivals as were recorded, when they were. It has no rate, so a rate after it starts at 0."""
+
+    sha256: str
+    arrivals: int
+    us: int
+    end: int = 0
+
+    @property
+    def parts(self) -> int:
+        return 0
+
+
+Piece: TypeAlias = "Line | Sine | Recorded"
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,11 @@ class Segment:
     @cached_property
     def parts(self) -> int:
         return sum(piece.parts for piece in self.pieces)
+
+    @property
+    def expected_parts(self) -> int:
+        """What is planned, in parts of an arrival, recorded arrivals included."""
+        return self.parts + ARRIVAL * sum(piece.arrivals for piece in self.pieces if isinstance(piece, Recorded))
 
     @property
     def end(self) -> int:

@@ -19,6 +19,7 @@ from pointsman.scenario.model import Scenario
 from pointsman.scenario.readings import aws_sources
 from pointsman.scenario.record import RunRecord, advance, overlay, read_in, run_scenario
 from pointsman.scenario.spending import SpendingWatcher, SpendMeter
+from pointsman.scenario.trace import kept_traces
 from pointsman.scenario.watching import Stop, Watcher
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
@@ -27,7 +28,7 @@ from pointsman.workspace import Workspace
 def build_watchers(ws: Workspace, record: RunRecord, scenario: Scenario) -> list[Watcher]:
     """What watches this run, in the order in which it is asked. Every part that watches runs adds its own here."""
     sources = aws_sources(scenario.observe, usd_per_dispatch=SpendMeter.of(record).unit_usd)
-    conditions = conditions_of(record.id, scenario, record.seed, sources)
+    conditions = conditions_of(record.id, scenario, record.seed, sources, kept_traces(ws, scenario))
     faults = FaultDirector(ws, record, scenario) if faulty_stages(scenario) else None
     return [SpendingWatcher(record), *(one for one in (conditions, faults) if one is not None)]
 

@@ -20,6 +20,7 @@ from pointsman.scenario import (
     compare_runs,
     comparison_document,
     comparison_report,
+    file_traces,
     list_runs,
     load_scenario,
     publish_report,
@@ -58,9 +59,10 @@ def plan(
 ) -> None:
     """Say what a scenario would send, without sending it."""
     scenario = load_scenario(file)
-    due = schedule(scenario, seed)
+    traces = file_traces(scenario)
+    due = schedule(scenario, seed, traces)
     last = float(due[-1]) / 1e9 if len(due) else None
-    unjudged = unjudged_conditions(scenario, seed, aws_sources(scenario.observe))
+    unjudged = unjudged_conditions(scenario, seed, aws_sources(scenario.observe), traces)
     document = {"name": scenario.name, "dispatches": len(due), "last_due_s": last, "not_judged": unjudged}
 
     def render() -> None:
@@ -84,7 +86,7 @@ def run(
     ws = open_workspace()
     chosen = one_variant(ws, "--variant", variant)
     known_inputs(ws, input_set)
-    unjudged = unjudged_conditions(scenario, seed, aws_sources(scenario.observe))
+    unjudged = unjudged_conditions(scenario, seed, aws_sources(scenario.observe), file_traces(scenario))
     if not as_json:
         _say_unjudged(unjudged)
     use_lab_aws(connect(), ws, scenario, environment_id=chosen.id.environment)

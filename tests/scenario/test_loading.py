@@ -79,7 +79,7 @@ def one(**changes: Any) -> dict[str, Any]:
         (one(kind="ramp", to_rate=-4), "stages.0.to_rate", "-4", "0 to 20000"),
         (one(kind="hold"), "stages.0.rate", "2.0", "nothing in a hold stage"),
         (one(kind="hold", rate=None), "stages.0.kind", "hold", "another kind in the first stage"),
-        (one(kind="spike"), "stages.0.kind", "spike", "'constant', 'ramp', 'step', 'sine' or 'hold'"),
+        (one(kind="spike"), "stages.0.kind", "spike", "'sine', 'hold' or 'trace'"),
         (one(kind="step", to_rate=4), "stages.0.steps", "nothing", "2 to 1000 in a step stage"),
         (one(kind="step", to_rate=4, steps=1), "stages.0.steps", "1", "2 to 1000"),
         (one(kind="step", to_rate=4, steps=3, period_s=4), "stages.0.period_s", "4.0", "only in sine"),
@@ -95,7 +95,7 @@ def one(**changes: Any) -> dict[str, Any]:
             one(speed=1),
             "stages.0.speed (unknown field)",
             "1",
-            "name, kind, rate, to_rate, steps, amplitude, period_s, duration_s",
+            "steps, amplitude, period_s, trace, duration_s",
         ),
         ({"name": "n", "stages": [STEADY, STEADY]}, "stages.1.name", "steady", "no other stage"),
         (
@@ -114,6 +114,13 @@ def one(**changes: Any) -> dict[str, Any]:
         ({**GOOD, "stop_conditions": ["failure_rate > 5"]}, "stop_conditions.0.threshold", "5", "as in 5%"),
         ({**GOOD, "stop_conditions": ["too slow"]}, "stop_conditions.0", "too slow", "over 30s"),
         ({**GOOD, "observe": {"alarm": ["a"]}}, "observe.alarm (unknown field)", "a", "alarms, target_groups"),
+        (one(kind="trace", rate=None), "stages.0.trace", "nothing", "a recording in a trace stage"),
+        (
+            one(kind="trace", rate=None, trace={"file": "a.csv", "arrivals": 3}),
+            "stages.0.trace.sha256",
+            "nothing",
+            "required",
+        ),
         (one(warm_up=True), "stages", "warm-up in all", "at least one"),
         ([STEADY], "scenario", "steady", "a valid dictionary"),
     ],
@@ -169,7 +176,7 @@ def test_rates_are_kept_to_six_decimals_so_that_schedules_stay_exact() -> None:
 
 def test_the_models_make_a_form_with_bounds_titles_descriptions_and_examples_on_every_field() -> None:
     schema = Scenario.model_json_schema()
-    for model in (schema, schema["$defs"]["Stage"], schema["$defs"]["Observe"]):
+    for model in (schema, schema["$defs"]["Stage"], schema["$defs"]["Observe"], schema["$defs"]["TraceFile"]):
         assert model["additionalProperties"] is False
         for name, field in model["properties"].items():
             assert field["title"], name
