@@ -25,6 +25,8 @@ _COUNTS = ("sent", "completed", "failed", "dropped")
 def run_status(ws: Workspace, run_id: str) -> dict[str, Any]:
     """`status, counts, p95, lateness, stages, fault_events, runner, cost` of a run, and its ids.
 
+    `slos` and `stop_conditions` hold the verdicts once the run has ended.
+
     `counts` has every term of the conservation law. A figure that is not known is null, and `missing` beside it says
     why. The same keys before, while and after the run; while it lasts percentiles are within 1 % of what was measured.
     Raises `NotFound`.
@@ -41,6 +43,8 @@ def run_status(ws: Workspace, run_id: str) -> dict[str, Any]:
         "p95": figures["p95"],
         "lateness": figures["lateness_ms"],
         "stages": figures["stages"],
+        "slos": metrics.get("slos", []),
+        "stop_conditions": metrics.get("stop_conditions", []),
         "fault_events": _fault_events(metrics),
         "runner": {"launch": None, "stop": None, **metrics["runner"], "shards": _shards(ws, run_id)},
         "cost": figures["cost"],

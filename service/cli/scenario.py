@@ -223,6 +223,9 @@ def _present(run_id: str, as_json: bool) -> None:
         times = [(f"p95 {name.removesuffix('_ms')}", _ms(value)) for name, value in document["p95"].items()]
         times += [(f"lateness {name}", _ms(value)) for name, value in document["lateness"].items()]
         table("Times", ("what", "ms"), times)
+        if rules := [*document["slos"], *document["stop_conditions"]]:
+            rows = [(rule["condition"], rule["verdict"], rule["worst"] or "") for rule in rules]
+            table("SLOs and stop conditions", ("condition", "verdict", "worst"), rows)
         if failure := document.get("failure"):
             console.print(f"Failed: {failure['message']}", markup=False, soft_wrap=True)
             console.print(f"  -> {failure['instruction']}", markup=False, soft_wrap=True)

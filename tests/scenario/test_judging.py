@@ -13,7 +13,7 @@ import pytest
 from pointsman.actions import ActionLog
 from pointsman.dispatch import Second
 from pointsman.errors import DependencyDown, NotFound
-from pointsman.scenario import Scenario, Stage, execute_run, read_run
+from pointsman.scenario import Scenario, Stage, execute_run, read_run, run_status
 from pointsman.scenario.judging import Conditions, Load, conditions_of, load_of, unjudged_conditions
 from pointsman.scenario.readings import Sources
 from pointsman.scenario.watching import Stop
@@ -317,6 +317,7 @@ def test_a_run_ends_by_its_slos_and_its_row_keeps_each_verdict(
     ended = execute_run(ws, "run1", secret=None, cancelled=lambda: False)
     record = read_run(ws, "run1")
     first, second_one = record.metrics_json["slos"]
+    assert run_status(ws, "run1")["slos"] == [first, second_one]
     assert (first["verdict"], second_one["verdict"]) == (said, "held")
     assert first["condition"] == slo
     events = ActionLog(ws).read(run_id="run1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,13 @@ def test_the_same_scenario_reads_the_same_from_every_kind_of_file(tmp_path: Path
     assert load_scenario(file).sha256 == parse_scenario(GOOD).sha256
     assert load_scenario(file).expected_dispatches == 4 + 6
     assert load_scenario(file).duration_s == 3.5
+
+
+def test_the_scenario_of_the_readme_is_one(tmp_path: Path) -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    (text,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+    (tmp_path / "evening.yaml").write_text(text)
+    assert load_scenario(tmp_path / "evening.yaml").expected_dispatches == 30 + 4 * 1200
 
 
 def one(**changes: Any) -> dict[str, Any]:
