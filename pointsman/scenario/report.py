@@ -152,7 +152,7 @@ def _faults(stages: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
             [
                 str(stage["name"]),
                 str(fault.get("method", "")),
-                str(fault.get("state", "")),
+                fault.get("state") or Missing("no experiment was started"),
                 ", ".join(fault.get("target_instance_ids") or ()) or Missing("no instance is known"),
                 _delta(effect, "p95_delta_ms", 1, " ms"),
                 _delta(effect, "failure_rate_delta", 100, " points"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -89,6 +90,7 @@ class FaultDirector:
         Raises `DependencyDown` while an experiment cannot be stopped: then call it again.
         """
         for name in self._known:
+            self._let_finish(name)
             self._withdraw(name)
         effects = {
             name: measured(self._ws, self._record, known, self._spans[name], self._epoch)
@@ -170,6 +172,20 @@ class FaultDirector:
             data={"stage": name, "reason": why, "fis_experiment_arn": self._known[name].experiment_arn},
         )
 
+    def _let_finish(self, name: str) -> None:
+        """Wait for an experiment that outlasts the last dispatch: FIS takes its time to give instances back.
+
+        Not when somebody wants the run to end, and no longer than a look would wait.
+        """
+        limit_s = self._fault(name).duration_s + _OVERDUE_S
+        while (known := self._known[name]).phase == "injected" and self._lasted_s(known) <= limit_s:
+            metrics = (record := read_run(self._ws, self._record.id)).metrics_json
+            if record.status == "cancelling" or metrics.get("stopped") or metrics.get("interrupted"):
+                return
+            with suppress(DependencyDown):
+                self._keep(self._injector(name).step(known))
+            self._ws.clock.sleep(1.0)
+
     def _withdraw(self, name: str) -> None:
         until = self._ws.clock.monotonic() + _STOPPED_WITHIN_S
         while self._known[name].phase != "ended":
@@ -201,7 +217,8 @@ class FaultDirector:
                 return None
             why = "it changed nothing: neither p95 nor failure rate were worse than in the control before it"
         else:
-            why = known.reason or f"its experiment was {known.state or 'never started'} when the run ended"
+            left = f"the run ended when its experiment was {known.state or 'not yet started'}"
+            why = left if known.verdict == "withdrawn" else known.reason
         record = read_run(self._ws, self._record.id)
         if record.status != "cancelling" and "stopped" not in record.metrics_json:
             self._tell_not_effective(name, why)

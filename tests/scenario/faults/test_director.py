@@ -222,6 +222,34 @@ def test_a_cancel_at_any_moment_ends_the_experiment_and_blames_nothing(run, aws,
     assert fault["verdict"] == ("happened" if after_s == 60 else "withdrawn")
 
 
+def test_an_experiment_that_outlasts_the_run_is_waited_for_and_counts(run, aws, ws, books):
+    run.drive(34)
+    assert run.fault["state"] == "running"
+    began_s = (run.director._known["steady"].started_at - run.epoch).total_seconds()
+    books(ledger(slow_by=800, slow_from=began_s))
+    told = run.director.end()
+    assert "failure" not in told
+    assert told["stages"]["steady"]["fault"]["verdict"] == "happened"
+    assert 40 < (ws.clock.now() - run.epoch).total_seconds() < 50
+
+
+def test_a_run_that_is_over_before_its_fault_began_says_so(run, aws):
+    run.drive(25)
+    told = run.director.end()
+    assert told["failure"]["message"] == (
+        "The fault of stage steady was not effective: the run ended when its experiment was not yet started."
+    )
+    assert aws.templates() == []
+
+
+def test_a_run_that_is_given_up_ends_its_fault_at_once(run, aws, ws):
+    run.drive(34)
+    advance(ws, "run1", None, metrics={"interrupted": {"code": "target_lost"}})
+    told = run.director.end()
+    assert told["stages"]["steady"]["fault"]["verdict"] == "withdrawn"
+    assert aws.workers.away == {}
+
+
 def test_whoever_takes_over_ends_what_a_dead_coordinator_had_begun_and_not_kept(run, aws):
     run.drive(30)
     before = run.kept
@@ -229,6 +257,7 @@ def test_whoever_takes_over_ends_what_a_dead_coordinator_had_begun_and_not_kept(
     assert aws.workers.away
     run.kept = before
     run.take_over()
+    request_stop(run.ws, "run1", reason="enough")
     run.director.end()
     assert aws.workers.away == {}
     assert aws.templates() == []
@@ -277,6 +306,7 @@ def test_an_experiment_that_cannot_be_reached_is_never_taken_for_ended(run, aws,
         raise GuardRefused("not from here", code="fault_not_in_the_lab")
 
     monkeypatch.setattr(aws.faults, "templates_tagged", refused)
+    request_stop(run.ws, "run1", reason="enough")
     with pytest.raises(GuardRefused):
         run.director.end()
     monkeypatch.undo()
