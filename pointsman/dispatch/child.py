@@ -145,6 +145,7 @@ async def _drive(drive_dir: Path, start: Start | None) -> Ending:
         for task in beside:
             task.cancel()
         loop.remove_reader(0)
+        downloads.close()
         await transport.close()
 
 

@@ -51,6 +51,7 @@ class Downloads:
         self._headers = [(name.encode(), value.reveal().encode()) for name, value in headers.items()]
         self._timeout_s = timeout_s
         self._tls: ssl.SSLContext | None = None
+        self._closed = False
 
     async def fetch(self, url: str, into: Path) -> Fetched | Response | NoAnswer:
         """Download to the file `into`, made durable. A `Response` is an answer other than success.
@@ -58,6 +59,10 @@ class Downloads:
         Raises `NotAllowed`.
         """
         return await asyncio.to_thread(self._fetch, url, into)
+
+    def close(self) -> None:
+        """Leave off at the next piece: the process waits for its threads, and nobody waits for these any more."""
+        self._closed = True
 
     def _fetch(self, url: str, into: Path) -> Fetched | Response | NoAnswer:
         for _ in range(MOST_REDIRECTS + 1):
@@ -92,13 +97,27 @@ class Downloads:
                     return places[0].decode("latin-1") if places else Response(answer.status, {}, b"")
                 if answer.status != 200:
                     return Response(answer.status, {}, b"")
-                return _keep(answer.iter_stream(), into)
+                return self._keep(answer.iter_stream(), into)
         except (httpcore.ConnectError, httpcore.ConnectTimeout):
             return NoAnswer("unreachable", left=True)
         except httpcore.TimeoutException:
             return NoAnswer("timeout", left=True)
         except (httpcore.NetworkError, httpcore.ProtocolError):
             return NoAnswer("connection_lost", left=True)
+
+    def _keep(self, pieces: Iterable[bytes], into: Path) -> Fetched | Response | NoAnswer:
+        digest = hashlib.sha256()
+        with into.open("wb") as file:
+            for piece in pieces:
+                if self._closed:
+                    return NoAnswer("stopped", left=True)
+                digest.update(piece)
+                file.write(piece)
+                if file.tell() > LARGEST_OUTPUT:
+                    return Response(413, {}, b"")
+            file.flush()
+            os.fsync(file.fileno())
+            return Fetched(digest.hexdigest(), file.tell())
 
     def _check_url(self, url: str) -> SplitResult:
         try:
@@ -168,16 +187,3 @@ def is_allowed(address: Address, networks: Iterable[Any]) -> bool:
     if any(address in network for network in networks):
         return True
     return address.is_global and not address.is_multicast
-
-
-def _keep(pieces: Iterable[bytes], into: Path) -> Fetched | Response:
-    digest = hashlib.sha256()
-    with into.open("wb") as file:
-        for piece in pieces:
-            digest.update(piece)
-            file.write(piece)
-            if file.tell() > LARGEST_OUTPUT:
-                return Response(413, {}, b"")
-        file.flush()
-        os.fsync(file.fileno())
-        return Fetched(digest.hexdigest(), file.tell())

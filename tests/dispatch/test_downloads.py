@@ -207,6 +207,12 @@ def test_nobody_there_and_no_such_name_are_unreachable(tmp_path: Path, monkeypat
     assert fetch(client, "http://no-such-host.invalid/o", tmp_path) == NoAnswer("unreachable", left=True)
 
 
+def test_a_download_that_nobody_waits_for_any_more_leaves_off(tmp_path: Path, target: Loopback) -> None:
+    client = downloads(target.url)
+    client.close()
+    assert fetch(client, f"{target.url}/o", tmp_path) == NoAnswer("stopped", left=True)
+
+
 def test_an_output_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pointsman.dispatch.downloads.LARGEST_OUTPUT", 100)
 
