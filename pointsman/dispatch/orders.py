@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from pointsman.dispatch.claims import read_claims
-from pointsman.dispatch.durable import write_durably
+from pointsman.dispatch.durable import sync_folder, write_durably
 from pointsman.dispatch.plan import read_planned
 
 _START, _CANCEL = "start.json", "cancel"
@@ -48,9 +48,8 @@ def withdraw_start(drive_dir: Path) -> None:
 
 def order_cancel(drive_dir: Path) -> None:
     """Whatever process carries the drive, now or later, ends its jobs at the target and closes it."""
-    path = drive_dir / _CANCEL
-    if not path.exists():
-        write_durably(path, b"")
+    (drive_dir / _CANCEL).touch()
+    sync_folder(drive_dir)
 
 
 def cancel_ordered(drive_dir: Path) -> bool:
