@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pointsman.errors import PointsmanError
 from pointsman.scenario import Scenario
+from tasks.approving import await_decision
 from tasks.checks import check_ledger
-from tasks.safety import admit_scenario, await_decision, may_start, price_scenario
+from tasks.safety import admit_scenario, may_start, price_scenario
 from tasks.scenario import check_scenario_faults, drive_scenario, give_up_scenario, plan_scenario, report_scenario
 
 
@@ -58,17 +59,19 @@ def run_scenario(request: RunScenarioRequest) -> str:
         variant_id=request.variant,
         input_set_id=request.input_set,
     )
-    admission = admit_scenario(run_id, input_set_id=request.input_set, price_book=request.price_book)
-    while admission.state == "waiting":
-        await_decision(admission)
-        admission = admit_scenario(run_id, input_set_id=request.input_set, price_book=request.price_book)
     try:
+        admission = admit_scenario(run_id, input_set_id=request.input_set, price_book=request.price_book)
+        while admission.state == "waiting":
+            await_decision(admission)
+            admission = admit_scenario(run_id, input_set_id=request.input_set, price_book=request.price_book)
         check_scenario_faults(run_id)
         drive_scenario(run_id)
-    except PointsmanError:
+    except PointsmanError as error:
+        if error.code == "awaiting_approval":
+            raise
         # As a step of another run the same command continues it; on its own nobody comes back for it.
         if request.parent_run_id is None:
-            give_up_scenario(run_id)
+            give_up_scenario(run_id, error.as_failure())
         price_scenario(run_id, price_book=request.price_book)
         if request.parent_run_id is None:
             report_scenario(run_id, return_state=True)  # the failure that is raised is the run's, not the report's

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import NoReturn
 from urllib.parse import urlsplit
 
 from prefect import task
@@ -59,11 +58,6 @@ def admit_scenario(run_id: str, *, input_set_id: str, price_book: str) -> Admiss
         limits=Limits.of(load_settings()),
         requester=_requester(ws),
     )
-
-
-def await_decision(admission: Admission) -> NoReturn:
-    """End this flow run until somebody has decided: the same run id then goes on from here."""
-    raise admission.waiting_error()
 
 
 @task(name="price-scenario", **RECORD)

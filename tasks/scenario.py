@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prefect import task
 
 from pointsman.benchmark import input_set, variant
@@ -74,9 +76,9 @@ def drive_scenario(run_id: str) -> RunOutcome:
 
 
 @task(name="give-up-scenario", **RECORD)
-def give_up_scenario(run_id: str) -> None:
+def give_up_scenario(run_id: str, because: Mapping[str, str]) -> None:
     """End a run that nobody will continue: what was not learnt is unknown, and the row says why it failed."""
-    give_up_run(open_workspace(), run_id)
+    give_up_run(open_workspace(), run_id, because=because)
 
 
 @task(name="report-scenario", **RECORD)

@@ -18,12 +18,13 @@ from typing import Any
 import polars as pl
 import sqlalchemy as sa
 
-from pointsman.dispatch import read_attempts, read_dispatches, read_summary
 from pointsman.economics.price_book import PriceBook
 from pointsman.economics.pricing import total, usage_cost
+from pointsman.errors import NotFound
 from pointsman.ids import VariantId
 from pointsman.model import Missing, Number
 from pointsman.safety import Forecast
+from pointsman.scenario import read_run, run_attempts, scan_ledger
 from pointsman.statistics import t_reach
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
@@ -123,19 +124,22 @@ def _under_load(ws: Workspace, variant: VariantId, book: PriceBook, at: datetime
     """(input, USD) of dispatches of the newest load tests, spread evenly over each."""
     runs = tables.load_test_runs
     newest = (
-        sa.select(runs.c.results_path)
+        sa.select(runs.c.id)
         .where(runs.c.variant_id == str(variant), runs.c.ended_at.is_not(None))
         .order_by(runs.c.created_at.desc())
         .limit(_NEWEST_RUNS)
     )
     with ws.database.connect() as connection:
-        folders = [ws.results.path(path) for path in connection.execute(newest).scalars()]
-    for folder in folders:
-        if read_summary(folder) is None:
+        run_ids = list(connection.execute(newest).scalars())
+    for run_id in run_ids:
+        record = read_run(ws, run_id)
+        try:
+            ledger, attempts = scan_ledger(ws, record), run_attempts(ws, record)
+        except NotFound:  # it ended without closed books
             continue
-        taken = read_dispatches(folder).filter(pl.col("sent_ns").is_not_null()).select("dispatch_id", "input_id")
+        taken = ledger.filter(pl.col("sent_ns").is_not_null()).select("dispatch_id", "input_id").collect()
         taken = taken.gather_every(max(1, taken.height // _OF_ONE_RUN))
-        rows = taken.join(read_attempts(folder), on="dispatch_id", maintain_order="left")
+        rows = taken.join(attempts, on="dispatch_id", maintain_order="left")
         yield from _by_dispatch(rows.rows(named=True), book, at)
 
 

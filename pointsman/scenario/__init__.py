@@ -19,7 +19,7 @@ from pointsman.scenario.faults.checking import check_faults
 from pointsman.scenario.faults.environment import faulty_stages
 from pointsman.scenario.faults.model import Fault
 from pointsman.scenario.judging import unjudged_conditions
-from pointsman.scenario.ledger import run_attempts, run_dispatches
+from pointsman.scenario.ledger import run_attempts, run_dispatches, scan_ledger
 from pointsman.scenario.load import LoadFigures, load_figures, p95_under_load
 from pointsman.scenario.loading import load_scenario, parse_scenario
 from pointsman.scenario.metrics import NOT_PRICED, with_missing
@@ -92,6 +92,7 @@ __all__ = [
     "run_folder",
     "run_scenario",
     "run_status",
+    "scan_ledger",
     "scenario_report",
     "schedule",
     "shard_of",

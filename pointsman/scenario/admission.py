@@ -22,7 +22,7 @@ from pointsman.safety.identities import Identity, require
 from pointsman.safety.spending import lock_spending, month_of, reserve, spent_in
 from pointsman.scenario.arrivals import plan_arrivals
 from pointsman.scenario.metrics import NOT_PRICED, with_missing
-from pointsman.scenario.record import RunRecord, overlay, read_in, read_run, run_scenario
+from pointsman.scenario.record import RunRecord, failure_of, overlay, read_in, read_run, run_scenario
 from pointsman.scenario.trace import kept_traces
 from pointsman.states import LOAD_TEST_RUN
 from pointsman.storage import move, tables
@@ -126,7 +126,7 @@ def admit_run(
                 asked_usd=most,
                 reason=refusal.message,
             )
-        _lay(ws, connection, record, {"failure": refusal.error().as_failure()}, "failed", refusal.message)
+        _lay(ws, connection, record, {"failure": failure_of(run_id, refusal.error())}, "failed", refusal.message)
     raise refusal.error()
 
 

@@ -11,7 +11,7 @@ from pointsman.scenario.cancelling import request_stop
 from pointsman.scenario.conclusion import conclude, write_results
 from pointsman.scenario.coordination import Coordinator
 from pointsman.scenario.holding import Hold, hold_run
-from pointsman.scenario.record import RunOutcome, RunRecord, advance, outcome, read_run, run_drives
+from pointsman.scenario.record import RunOutcome, RunRecord, advance, failure_of, outcome, read_run, run_drives
 from pointsman.scenario.watchers import Watch, end_watchers, laid_over
 from pointsman.settings import Secret
 from pointsman.workspace import Workspace
@@ -39,19 +39,25 @@ def execute_run(
         return _carry_out(ws, hold, record, secret, cancelled)
 
 
-def give_up_run(ws: Workspace, run_id: str) -> RunOutcome:
+def give_up_run(ws: Workspace, run_id: str, *, because: Mapping[str, str] | None = None) -> RunOutcome:
     """End a run that cannot go on: what was sent and not learnt is `unknown`, the rest was never sent.
 
-    The run is then `failed` with the failure that interrupted it, or `cancelled` if that was asked for before. A run
-    that has ended is left as it is. Raises `NotFound`, and `Conflict` while a process still coordinates it.
+    The run is then `failed` with the failure that interrupted it, else with `because` (code, message, instruction), or
+    `cancelled` if that was asked for before. A run that has ended is left as it is. Raises `NotFound`, and `Conflict`
+    while a process still coordinates it.
     """
     with hold_run(ws, run_id, wait_s=_OTHERS_WAIT_S) as hold:
         if hold.record.ended:
             return outcome(hold.record)
-        failure = _as_failure(hold.record.metrics_json.get("interrupted")) or RunFailed(
-            "The run was given up before all its dispatches had ended.",
-            instruction=f"Look at it: pointsman scenario status {run_id}",
-            code="given_up",
+        interrupted = hold.record.metrics_json.get("interrupted")
+        failure = (
+            _as_failure(interrupted)
+            or _as_failure(because)
+            or RunFailed(
+                "The run was given up before all its dispatches had ended.",
+                instruction=f"Look at it: pointsman scenario status {run_id}",
+                code="given_up",
+            )
         )
         return _conclude(ws, run_id, failure=failure)
 
@@ -129,7 +135,7 @@ def _conclude(
 def _fail(
     ws: Workspace, run_id: str, failure: RunFailed, metrics: Mapping[str, Any], *, submitted: int | None = None
 ) -> RunOutcome:
-    told = {**metrics, "failure": failure.as_failure()}
+    told = {**metrics, "failure": failure_of(run_id, failure)}
     return outcome(advance(ws, run_id, "failed", reason=failure.message, metrics=told, submitted=submitted))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pointsman.errors import NotFound
+from pointsman.errors import NotFound, PointsmanError
 from pointsman.scenario.loading import parse_scenario
 from pointsman.scenario.model import Scenario
 from pointsman.states import LOAD_TEST_RUN
@@ -103,6 +103,13 @@ def outcome(record: RunRecord) -> RunOutcome:
     return RunOutcome(record.id, record.status, record.results_path, record.metrics_json.get("failure"))
 
 
+def failure_of(run_id: str, error: PointsmanError) -> dict[str, str]:
+    """`metrics_json.failure`: what happened and what to do, which is to look where the error itself knows nothing."""
+    return {"instruction": f"Look at it: pointsman scenario status {run_id}"} | {
+        name: text for name, text in error.as_failure().items() if text.strip()
+    }
+
+
 def advance(
     ws: Workspace,
     run_id: str,
@@ -122,6 +129,7 @@ def advance(
         if record.ended:
             return record
         values: dict[str, Any] = {}
+        assert new != "failed" or (metrics and metrics.get("failure")), "a run that fails says why"
         if metrics:
             values["metrics_json"] = overlay(record.metrics_json, metrics)
         if submitted is not None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
+from rich.console import Console
 
 from pointsman.safety import Approval, Limits, decide_approval, list_approvals
 from pointsman.settings import load_settings
 from service.cli.approving import acting
 from service.cli.output import JsonFlag, console, emit, open_workspace, table
+from service.cli.running import connect
+from service.cli.world import World
 
+_WORDS = {"approved": "approve", "rejected": "reject"}
 app = typer.Typer(add_completion=False)
 
 
@@ -37,8 +42,29 @@ def approve(
         reason=reason,
         limits=Limits.of(load_settings()),
     )
+    _resume(decided)
     said = f"{decided.id} is {decided.decision} by {decided.decided_by}: {decided.what}"
     emit(as_json, _document(decided), lambda: console.print(said, markup=False, soft_wrap=True))
+
+
+def _resume(decided: Approval) -> None:
+    """Wake the suspended flow run that waits, if one does; others are continued by whoever started them."""
+    kind, _, flow_run_id = decided.waiter.partition(":")
+    if kind != "flow-run" or flow_run_id == "none" or World.load(load_settings().home).prefect_api_url is None:
+        return
+    connect()
+    import httpx
+    from prefect.exceptions import NotPausedError, ObjectNotFound
+    from prefect.flow_runs import resume_flow_run
+
+    try:
+        # The decision stands in the table: what the form would say is not read.
+        resume_flow_run(UUID(flow_run_id), run_input={"decision": _WORDS[str(decided.decision)]})
+    except (NotPausedError, ObjectNotFound):
+        return
+    except httpx.HTTPError as error:
+        said = f"The decision is kept. Prefect did not answer ({type(error).__name__}): resume the run in its UI."
+        Console(stderr=True, highlight=False).print(said, markup=False, soft_wrap=True)
 
 
 def _document(one: Approval) -> dict[str, Any]:
