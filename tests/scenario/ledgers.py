@@ -88,7 +88,9 @@ def ended_run(
         "interruptions": [],
         "epoch": EPOCH.isoformat(),
         "wall_s": scenario.duration_s,
-        "failure": None,
+        "failure": {"code": "made_up", "message": "It failed.", "instruction": "pointsman doctor"}
+        if status == "failed"
+        else None,
         **run_figures(rows),
         **(metrics or {}),
     }

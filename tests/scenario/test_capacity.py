@@ -39,7 +39,8 @@ class Target:
         self.ledgers[asked.run_id] = ledger(rate, seconds=seconds, seed=asked.seed)
         counts = {"planned": 100, "sent": sent, "dropped": 0}
         gaps = [{"after_s": 1}] if len(self.ran) in self.interrupted else []
-        metrics = {"stages": [{}, counts], "interruptions": gaps}
+        failure = {"code": "made_up", "message": "It failed.", "instruction": "pointsman doctor"}
+        metrics = {"stages": [{}, counts], "interruptions": gaps, "failure": failure if status == "failed" else None}
         for state in ("starting", "running", "draining", status):
             advance(self._ws, asked.run_id, state, reason="a test", metrics=metrics)
         self.ran.append(asked)
