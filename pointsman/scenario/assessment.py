@@ -97,10 +97,12 @@ def _faults(stages: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
     for stage in stages:
         if not (fault := stage.get("fault")):
             continue
-        effect = fault.get("effect")
-        effective = effect is not None and effect.get("effective")
-        found = f"its experiment is {fault['state']}; " + (
-            "latency or failures rose" if effective else "no rise of latency or failures was seen"
-        )
         name, asked = f"the fault of stage {stage['name']} had an effect", "latency or failures rose while it lasted"
+        if fault["verdict"] in (None, "withdrawn"):  # not ended yet, or ended because the run did
+            why = fault["reason"] or fault["missing"].get("verdict", "the run ended before it")
+            yield Check("fault", name, "not measured", asked, why)
+            continue
+        effective = fault["effect"] is not None and fault["effect"]["effective"]
+        found = f"its experiment is {fault['state'] or 'not started'}; "
+        found += "latency or failures rose" if effective else fault["reason"] or "no rise of either was seen"
         yield Check("fault", name, "passed" if effective else "failed", asked, found)

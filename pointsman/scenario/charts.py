@@ -13,7 +13,7 @@ from pointsman.scenario.series import RunSeries
 def run_charts(series: RunSeries, *, bands: Sequence[Band], stages: Sequence[tuple[float, str]]) -> Iterator[Section]:
     """A chart each, or a sentence on why there is none. `bands` and `stages` are marked in all that show time."""
     until_s = max(series.until_s, *(band.end_s for band in bands), *(start for start, _ in stages))
-    explained = " Orange: a fault at work. Grey: nobody was sending." if bands else ""
+    explained = " Orange: a fault at work. Grey: a driver was away." if bands else ""
 
     def over_time(title: str, drawn: list[Line], y_title: str, caption: str, *, log_y: bool = False) -> Chart:
         svg = timeline(drawn, until_s=until_s, y_title=y_title, bands=bands, stages=stages, log_y=log_y)

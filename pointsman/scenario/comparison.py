@@ -187,7 +187,9 @@ def _load(scenario: Scenario) -> dict[str, Any]:
     document = scenario.model_dump(mode="json")
     load = {"arrivals": document["arrivals"], "number of stages": len(document["stages"])}
     for index, stage in enumerate(document["stages"]):
+        trace = stage.pop("trace") or {}  # by its content: the same file may lie elsewhere
         load |= {f"stages.{index}.{name}": value for name, value in stage.items() if name not in _NOT_LOAD}
+        load[f"stages.{index}.trace.sha256"] = trace.get("sha256")
     return load
 
 

@@ -31,6 +31,7 @@ _STAGE_COLUMNS = (
     ("p99 ms", "p99_ms"),
 )
 _SIGNS = {"passed": "✓", "failed": "✗", "not measured": "–"}
+_EFFECTS = ("p95_delta_ms", "failure_rate_delta", "time_to_detection_s", "time_to_recovery_s")
 _TIMES = {
     "total_ms": "from the planned time (corrected)",
     "raw_total_ms": "from sending (raw)",
@@ -138,7 +139,11 @@ def _bands(record: RunRecord, until_s: float) -> list[Band]:
         for stage in metrics["stages"]
         if (fault := stage.get("fault")) and fault.get("started_at")
     ]
-    gaps = [Band(gap["after_s"], gap["resumed_s"], "interrupted", "gap") for gap in metrics["interruptions"]]
+    several = metrics["runner"].get("shards", 1) > 1
+    gaps = [
+        Band(gap["after_s"], gap["resumed_s"], f"shard {gap['shard']} away" if several else "interrupted", "gap")
+        for gap in metrics["interruptions"]
+    ]
     return faults + gaps
 
 
@@ -147,12 +152,13 @@ def _faults(stages: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
     for stage in stages:
         if not (fault := stage.get("fault")):
             continue
-        effect: Mapping[str, Any] = fault.get("effect") or {}
+        unmeasured = {"missing": dict.fromkeys(_EFFECTS, fault.get("missing", {}).get("effect", "it was not measured"))}
+        effect: Mapping[str, Any] = fault.get("effect") or unmeasured
         rows.append(
             [
                 str(stage["name"]),
-                str(fault.get("method", "")),
-                fault.get("state") or Missing("no experiment was started"),
+                str(fault["method"]),
+                fault["state"] or Missing(fault["missing"]["state"]),
                 ", ".join(fault.get("target_instance_ids") or ()) or Missing("no instance is known"),
                 _delta(effect, "p95_delta_ms", 1, " ms"),
                 _delta(effect, "failure_rate_delta", 100, " points"),
@@ -189,7 +195,7 @@ def _number(effect: Mapping[str, Any], name: str) -> Cell:
 
 
 def _unknown(effect: Mapping[str, Any], name: str) -> Missing:
-    return Missing(str(effect.get("missing", {}).get(name, "the run ended before its effect could be seen")))
+    return Missing(str(effect["missing"][name]))
 
 
 def _interruptions(record: RunRecord) -> Iterator[Section]:

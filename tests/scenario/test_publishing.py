@@ -42,6 +42,8 @@ FAULT: dict[str, Any] = {
     "fis_experiment_arn": "arn:aws:fis:x",
     "target_instance_ids": ["i-0123456789abcdef0"],
     "state": "completed",
+    "verdict": "happened",
+    "reason": "",
     "started_at": (EPOCH + timedelta(seconds=70)).isoformat(),
     "ended_at": (EPOCH + timedelta(seconds=90)).isoformat(),
     "effect": {
@@ -116,7 +118,17 @@ def test_a_run_with_everything_at_once_still_fits_into_an_artifact(ws: Workspace
 
 
 def test_verdicts_say_what_was_found_and_what_was_not_measured_why(ws: Workspace) -> None:
-    with_fault(ws, {**FAULT, "state": "failed", "effect": None, "started_at": None})
+    unborn = {
+        **FAULT,
+        "state": None,
+        "verdict": "not_happened",
+        "reason": "the safety lever is engaged",
+        "effect": None,
+        "started_at": None,
+        "ended_at": None,
+        "missing": {"effect": "the fault did not run to its end", "state": "no experiment was started"},
+    }
+    with_fault(ws, unborn)
     found = verdicts(ws)
     assert found == {
         "the run completed": "passed",
@@ -128,7 +140,14 @@ def test_verdicts_say_what_was_found_and_what_was_not_measured_why(ws: Workspace
         "unhealthy targets >= 1 for 5m": "not measured",
         "the fault of stage storm had an effect": "failed",
     }
-    assert "not measured (the run ended before its effect could be seen)" in files(ws)["report.html"]
+    page = files(ws)["report.html"]
+    assert "not measured (the fault did not run to its end)" in page
+    assert "its experiment is not started; the safety lever is engaged" in page
+    status = run_status(ws, "run1")
+    for verdict, missing in ((None, {"verdict": "the fault has not ended"}), ("withdrawn", {})):
+        open_one = {**FAULT, "verdict": verdict, "effect": None, "missing": missing}
+        stages = [status["stages"][0], {**status["stages"][1], "fault": open_one}]
+        assert assess({**status, "stages": stages}, {})[-1].verdict == "not measured"
 
 
 def test_a_late_driver_a_lost_row_and_a_cancelled_run_fail_their_checks(ws: Workspace) -> None:
