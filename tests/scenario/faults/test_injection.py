@@ -6,6 +6,7 @@ from lab.aws.agent import STRAY
 from lab.aws.world import autoscaling, fis, make_template
 from pointsman.errors import DependencyDown, GuardRefused, NotFound
 from pointsman.scenario.faults import Fault
+from pointsman.scenario.faults.choosing import refuse_strangers
 from pointsman.scenario.faults.injection import Injection
 from pointsman.scenario.faults.outcomes import EXPERIMENT_STATES, experiment_state, why_nothing_happened
 from tests.scenario.faults.world import INSTANCES, TEMPLATE
@@ -125,6 +126,13 @@ def test_a_target_outside_the_group_is_refused_before_anything_is_harmed(aws):
     assert refused.value.code == "fault_target_outside_group"
     assert aws.experiments() == []
     assert aws.workers.told == []
+
+
+def test_fewer_targets_than_were_drawn_are_refused_too(aws):
+    group = aws.faults.group("workers")
+    with pytest.raises(GuardRefused, match="resolved nothing") as refused:
+        refuse_strangers(group, INSTANCES[:1], [], stage="steady")
+    assert refused.value.code == "fault_targets_differ"
 
 
 def test_an_engaged_safety_lever_is_a_refusal_of_its_own_at_every_moment(aws):
