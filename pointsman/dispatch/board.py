@@ -21,7 +21,19 @@ class Job:
     """A dispatch on its way: from the moment it is to be sent until it has ended."""
 
     __slots__ = (
-        *("absences", "ack_ns", "acked", "dispatch_id", "doubt", "fetching", "index", "job_id", "offered_ns"),
+        *(
+            "absences",
+            "ack_ns",
+            "acked",
+            "asked_ns",
+            "dispatch_id",
+            "done_ns",
+            "doubt",
+            "fetching",
+            "index",
+            "job_id",
+            "offered_ns",
+        ),
         *("planned_ns", "provider", "refusal", "returned", "sending", "sent_ns", "seq", "state", "submissions"),
     )
 
@@ -46,6 +58,10 @@ class Job:
         """Why it is not known whether the target took it."""
         self.absences = 0
         self.fetching = False
+        self.asked_ns: int | None = None
+        """When the target was last asked about it, and it had not ended."""
+        self.done_ns: int | None = None
+        """When it ended by the target's own clock."""
         self.offered_ns = 0
         """Since when it is tried to send it, this time."""
 
@@ -188,6 +204,7 @@ class Board:
                 first = not job.acked
                 self._accepted(job, at)
             reason = reason or update.reason
+        job.done_ns = _done_ns(job, update, at) if update is not None else None
         uri, sha256, size = output or (None, None, None)
         self.rows.add(
             job.seq,
@@ -204,7 +221,7 @@ class Board:
             version=update.version if update else None,
             queue_ms=update.queue_ms if update else None,
             run_ms=update.run_ms if update else None,
-            done_ns=_done_ns(job, update, at) if update else None,
+            done_ns=job.done_ns,
             attempts=_attempts_json(update.attempts) if update and update.attempts else None,
             output_uri=uri,
             output_sha256=sha256,

@@ -94,10 +94,11 @@ class Driver:
         self._era = Era(len(history.eras), self._epoch_wall_ns, self.now_ns())
         self.board = Board(self._planned.seqs, self.now_ns, epoch_wall_ns=self._epoch_wall_ns)
         capabilities = target.capabilities
+        polls_per_s = share_of(capabilities.polls_per_s, limits.rate_share)
         self._gate = Gate(
             self.now_ns,
             submits_per_s=share_of(capabilities.submits_per_s, limits.rate_share),
-            polls_per_s=share_of(capabilities.polls_per_s, limits.rate_share),
+            polls_per_s=polls_per_s,
         )
         (drive_dir / "outputs").mkdir(exist_ok=True)
         self._fetcher = Fetcher(
@@ -128,7 +129,14 @@ class Driver:
             turned_away_limit_s=limits.drain_limit_s,
         )
         self._poller = Poller(
-            target, self.board, self._gate, self._hearing, transport, interval_s=limits.poll_interval_s
+            target,
+            self._planned,
+            self.board,
+            self._gate,
+            self._hearing,
+            transport,
+            interval_s=limits.poll_interval_s,
+            most_per_s=polls_per_s,
         )
         self._claimer = Claimer(
             drive_dir,

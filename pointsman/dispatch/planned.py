@@ -59,6 +59,10 @@ class Planned:
         """All that the plan names."""
         return self._providers
 
+    def route_number(self, index: int) -> int:
+        """The same for dispatches of one route."""
+        return self._route_of[index]
+
     def index_after(self, seq: int) -> int:
         """The first index whose sequence number is greater."""
         return bisect_right(self.seqs, seq)

@@ -1,52 +1,75 @@
-"""Asking the target about jobs: in batches, at intervals, until each has ended; and cancelling them."""
+"""Asking the target about jobs, in batches if it can, until each has ended; and cancelling them."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
+
+import numpy as np
 
 from pointsman.dispatch.board import Board, Job
 from pointsman.dispatch.gate import Gate, asked_to_wait
 from pointsman.dispatch.hearing import Hearing
+from pointsman.dispatch.planned import Planned
 from pointsman.dispatch.protocol import DispatchTarget, Request
+from pointsman.dispatch.run_times import Floats, RunTimes
 from pointsman.dispatch.transport import NoAnswer, Transport
 
 _LARGEST_BATCH = 200
-"""Reading one answer holds up the sending loop: 200 job documents take about a millisecond."""
+"""Of a target without a limit. Reading one answer holds up the sending loop: 200 job documents take a millisecond."""
 _AT_ONCE = 8
+_RANKED_PER_S = 5000
+"""Jobs that are put into order in a second, lest that take the time of the sending loop."""
 _LONGEST_PAUSE_S = 30.0
 
 
 class Poller:
+    """Asks about all jobs at every interval, or where the target limits requests, about those likeliest to be done."""
+
     def __init__(
         self,
         target: DispatchTarget,
+        planned: Planned,
         board: Board,
         gate: Gate,
         hearing: Hearing,
         transport: Transport,
         *,
         interval_s: float,
+        most_per_s: float | None,
     ) -> None:
         self._target = target
+        self._planned = planned
         self._board = board
         self._gate = gate
         self._hearing = hearing
         self._transport = transport
         self._interval_s = interval_s
-        self._batch = min(target.capabilities.batch_status, _LARGEST_BATCH)
+        self._most_per_s = most_per_s
+        batch = target.capabilities.batch_status
+        self._batch = min(batch, _LARGEST_BATCH) if most_per_s is None else batch
         self._pause_s = 0.0
+        self.run_times: dict[int, RunTimes] = defaultdict(RunTimes)
+        """By route."""
 
     async def run(self) -> None:
         """Ask for ever."""
         while True:
-            await asyncio.sleep(max(self._interval_s, self._pause_s))
-            await self.ask_all()
+            wait_s = max(self._interval_s, len(self._board.live) / _RANKED_PER_S if self._most_per_s else 0.0)
+            await asyncio.sleep(max(wait_s, self._pause_s))
+            if self._most_per_s is None:
+                await self.ask_all()
+            else:
+                most = max(1, round(wait_s * self._most_per_s)) * self._batch
+                await self._ask_about(self._likeliest(most, wait_s / 2))
 
     async def ask_all(self) -> None:
         """Ask once about every job that there is something to ask about."""
+        await self._ask_about([job for job in self._board.live.values() if self._is_due(job)])
+
+    async def _ask_about(self, jobs: Sequence[Job]) -> None:
         self._pause_s = 0.0
-        jobs = [job for job in self._board.live.values() if self._is_due(job)]
         batches = [jobs[at : at + self._batch] for at in range(0, len(jobs), self._batch)] if self._batch else []
         for at in range(0, len(batches), _AT_ONCE):
             await asyncio.gather(*(self._ask(batch) for batch in batches[at : at + _AT_ONCE]))
@@ -58,9 +81,49 @@ class Poller:
             return False
         return (job.acked or job.doubt is not None) and self._hearing.can_ask(job)
 
+    def _likeliest(self, most: int, ahead_s: float) -> list[Job]:
+        """At most that many jobs, those in doubt first, then by the probability that they are done `ahead_s` later."""
+        doubtful: list[Job] = []
+        by_route: dict[int, list[Job]] = defaultdict(list)
+        for job in self._board.live.values():
+            if self._is_due(job):
+                if job.doubt is not None or job.ack_ns is None:
+                    doubtful.append(job)
+                else:
+                    by_route[self._planned.route_number(job.index)].append(job)
+        jobs = [job for same in by_route.values() for job in same]
+        if len(doubtful) + len(jobs) > most and jobs:
+            now = self._board.now_ns() / 1e9 + ahead_s
+            likely = np.concatenate([self._likely_done(route, same, now) for route, same in by_route.items()])
+            order = np.argsort(-likely, kind="stable")[: max(0, most - len(doubtful))]
+            jobs = [jobs[at] for at in order]
+        return [*doubtful[:most], *jobs]
+
+    def _likely_done(self, route: int, jobs: Sequence[Job], now_s: float) -> Floats:
+        taken = np.array([job.ack_ns for job in jobs], dtype=np.float64) / 1e9
+        since = np.array([job.asked_ns or job.ack_ns for job in jobs], dtype=np.float64) / 1e9 - taken
+        return self.run_times[route].likely_done(since, now_s - taken)
+
     async def _ask(self, jobs: Sequence[Job]) -> None:
         await self._gate.polls.turn()
-        await self._exchange(self._target.poll([(job.dispatch_id, job.job_id) for job in jobs]))
+        asked_ns = self._board.now_ns()
+        if not await self._exchange(self._target.poll([(job.dispatch_id, job.job_id) for job in jobs])):
+            return
+        for job in jobs:
+            self._learn(job, asked_ns)
+
+    def _learn(self, job: Job, asked_ns: int) -> None:
+        """What the answer to a question of that time says about how long jobs run."""
+        ended = job.fetching or job.dispatch_id not in self._board.live
+        if job.ack_ns is not None and self._most_per_s is not None:
+            since_ns = (job.asked_ns or job.ack_ns) - job.ack_ns
+            until_ns = max(since_ns, asked_ns - job.ack_ns)
+            if ended:
+                # By the target's own clock if it tells, else somewhere in between.
+                until_ns = job.done_ns - job.ack_ns if job.done_ns is not None else (since_ns + until_ns) // 2
+            times = self.run_times[self._planned.route_number(job.index)]
+            times.seen(max(0, min(since_ns, until_ns)) / 1e9, max(0, until_ns) / 1e9, ended=ended)
+        job.asked_ns = asked_ns
 
     async def cancel_all(self) -> None:
         """Ask the target to end every job in flight. Answers are heard like any other."""
@@ -72,17 +135,19 @@ class Poller:
     async def _cancel(self, job: Job) -> None:
         await self._exchange(self._target.cancel(job.dispatch_id, job.job_id))
 
-    async def _exchange(self, request: Request) -> None:
+    async def _exchange(self, request: Request) -> bool:
+        """Whether an answer came that may tell something."""
         answer = await self._transport.send(request)
         if isinstance(answer, NoAnswer):
             self._hearing.trouble = answer.reason
             # A status request that found nobody says nothing about where a submission got to.
             self._gate.not_answered()
-            return
+            return False
         self._gate.reached()
         if answer.status in (429, 503):
             asked = asked_to_wait(answer)
             self._pause_s = max(self._pause_s, min(asked if asked is not None else 1.0, _LONGEST_PAUSE_S))
             self._hearing.trouble = f"http_{answer.status}"
-            return
+            return False
         self._hearing.polled(request, answer)
+        return answer.status < 300
