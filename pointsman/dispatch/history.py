@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from pointsman.dispatch.claims import Claim, Era, read_claims, read_eras
+from pointsman.dispatch.journal import read_segment, segment_paths
 from pointsman.dispatch.ledger import fold_drive, latest
 from pointsman.dispatch.status import TERMINAL
 
@@ -44,7 +45,7 @@ class History:
     """Claimed, and surely not sent."""
     claims: list[Claim]
     last_ns: int
-    """The last time that the journal knows."""
+    """When the last rows were written."""
 
 
 def read_history(drive_dir: Path) -> History:
@@ -54,7 +55,7 @@ def read_history(drive_dir: Path) -> History:
     indexes = [np.empty(0, dtype=np.int64)]
     unsettled: list[Unsettled] = []
     unsent: list[int] = []
-    next_index, last_ns = 0, 0
+    next_index = 0
     terminal = pl.col("state").is_in(sorted(TERMINAL))
     for part in fold_drive(drive_dir) if claims else ():
         folded = part.folded.with_row_index("index", offset=part.first).with_columns(pl.col("index").cast(pl.Int64))
@@ -77,7 +78,7 @@ def read_history(drive_dir: Path) -> History:
             )
             .iter_rows(named=True)
         ]
-        last_ns = max(last_ns, latest(part.rows["at_ns"]))
+    segments = segment_paths(drive_dir)
     return History(
         eras=read_eras(drive_dir),
         next_index=next_index,
@@ -86,5 +87,5 @@ def read_history(drive_dir: Path) -> History:
         unsettled=unsettled,
         unsent=unsent,
         claims=claims,
-        last_ns=last_ns,
+        last_ns=latest(read_segment(segments[-1])["at_ns"]) if segments else 0,
     )

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import polars as pl
 
 from pointsman.dispatch.durable import write_durably
+from pointsman.errors import DataCheckFailed
 
 SCHEMA: Mapping[str, Any] = {
     "seq": pl.Int64,
@@ -135,9 +136,21 @@ def segment_paths(drive_dir: Path) -> list[Path]:
     return sorted((drive_dir / "journal").glob("[0-9]*.arrow"))
 
 
+def read_segment(path: Path) -> pl.DataFrame:
+    """One segment. Raises `DataCheckFailed` (`journal_damaged`) when it is not whole: it was written whole, or not."""
+    try:
+        return pl.read_ipc(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataCheckFailed(
+            f"The journal's file {path.name} is damaged, so what happened to its dispatches is not known.",
+            instruction=f"Restore {path} from a backup, or start again under a new run id.",
+            code="journal_damaged",
+        ) from error
+
+
 def read_journal(paths: Iterable[Path], where: pl.Expr | None = None) -> pl.DataFrame:
     """Rows of these segments in their order, tally rows included; `where` = only those."""
-    frames = (pl.read_ipc(path) for path in paths)
+    frames = (read_segment(path) for path in paths)
     return pl.concat(
         [pl.DataFrame(schema=SCHEMA), *(frame if where is None else frame.filter(where) for frame in frames)]
     )

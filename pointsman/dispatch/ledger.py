@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from pointsman.dispatch.claims import Claim, read_claims
-from pointsman.dispatch.journal import read_journal, segment_paths
+from pointsman.dispatch.journal import read_journal, read_segment, segment_paths
 from pointsman.dispatch.plan import read_header, read_planned_part
 from pointsman.dispatch.status import ANSWERED, PLANNED_TERMS, SENT_TERMS, TERMINAL_SENT
 
@@ -135,7 +135,7 @@ def fold_drive(drive_dir: Path) -> Iterator[Part]:
 
 def _reach(path: Path) -> tuple[int, int]:
     """The lowest and highest sequence number of a segment."""
-    seqs = pl.read_ipc(path, columns=["seq"])["seq"]
+    seqs = read_segment(path)["seq"]
     known = seqs.filter(seqs >= 0)
     return (known.min(), known.max()) if known.len() else (_ALL, -1)  # type: ignore[return-value]
 

@@ -25,7 +25,7 @@ _LONGEST_PAUSE_S = 30.0
 
 
 class Poller:
-    """Asks about all jobs at every interval, or where the target limits requests, about those likeliest to be done."""
+    """Asks about all jobs at every interval; where the target limits requests, about those whose answer is overdue."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Poller:
         return (job.acked or job.doubt is not None) and self._hearing.can_ask(job)
 
     def _likeliest(self, most: int, ahead_s: float) -> list[Job]:
-        """At most that many jobs, those in doubt first, then by the probability that they are done `ahead_s` later."""
+        """At most that many jobs: those in doubt, then those expected to be done for longest `ahead_s` from now."""
         doubtful: list[Job] = []
         by_route: dict[int, list[Job]] = defaultdict(list)
         for job in self._board.live.values():
@@ -94,15 +94,15 @@ class Poller:
         jobs = [job for same in by_route.values() for job in same]
         if len(doubtful) + len(jobs) > most and jobs:
             now = self._board.now_ns() / 1e9 + ahead_s
-            likely = np.concatenate([self._likely_done(route, same, now) for route, same in by_route.items()])
-            order = np.argsort(-likely, kind="stable")[: max(0, most - len(doubtful))]
+            overdue_s = np.concatenate([self._overdue_s(route, same, now) for route, same in by_route.items()])
+            order = np.argsort(-overdue_s, kind="stable")[: max(0, most - len(doubtful))]
             jobs = [jobs[at] for at in order]
         return [*doubtful[:most], *jobs]
 
-    def _likely_done(self, route: int, jobs: Sequence[Job], now_s: float) -> Floats:
+    def _overdue_s(self, route: int, jobs: Sequence[Job], now_s: float) -> Floats:
         taken = np.array([job.ack_ns for job in jobs], dtype=np.float64) / 1e9
         since = np.array([job.asked_ns or job.ack_ns for job in jobs], dtype=np.float64) / 1e9 - taken
-        return self.run_times[route].likely_done(since, now_s - taken)
+        return self.run_times[route].overdue_s(since, now_s - taken)
 
     async def _ask(self, jobs: Sequence[Job]) -> None:
         await self._gate.polls.turn()

@@ -20,7 +20,7 @@ import polars as pl
 
 from pointsman.dispatch.durable import replace_file
 from pointsman.dispatch.figures import FIGURES, Figures, StageFigures, read_figures
-from pointsman.dispatch.journal import segment_paths
+from pointsman.dispatch.journal import read_segment, segment_paths
 from pointsman.dispatch.seconds import METRICS, SECONDS, Second, read_seconds, to_line
 from pointsman.dispatch.status import TERMINAL_SENT
 
@@ -57,7 +57,7 @@ class Recorder:
         """Count what the journal has and the feed has not."""
         left = []
         for path in reversed(segment_paths(self._drive_dir)):
-            frame = pl.read_ipc(path)
+            frame = read_segment(path)
             if path.stem <= self._segment and _taken_ns(frame) // _SECOND_NS <= self.figures.through:
                 break
             left.append((path.stem, frame))
