@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +18,6 @@ from pointsman.dispatch.claiming import MOST_CLAIMED, Claimer
 from pointsman.dispatch.claims import Era, write_era
 from pointsman.dispatch.durable import replace_file
 from pointsman.dispatch.edges import Disk, Ticks
-from pointsman.dispatch.figures import percentiles
 from pointsman.dispatch.gate import Gate
 from pointsman.dispatch.hearing import Hearing
 from pointsman.dispatch.history import History, read_history
@@ -32,10 +30,10 @@ from pointsman.dispatch.planned import Planned
 from pointsman.dispatch.polling import Poller
 from pointsman.dispatch.protocol import DispatchTarget
 from pointsman.dispatch.reading import STATUS
-from pointsman.dispatch.recording import Recorder
+from pointsman.dispatch.recording import Recorder, live_status
 from pointsman.dispatch.results import ResultAsker
 from pointsman.dispatch.sending import ClosedLoop, OpenLoop
-from pointsman.dispatch.status import DriveStatus, Phase
+from pointsman.dispatch.status import Phase
 from pointsman.dispatch.submission import Submitter
 from pointsman.dispatch.transport import Transport
 
@@ -379,24 +377,13 @@ class Driver:
                         write_segment(path, frame)
                         self._recorder.take(path.stem, frame)
                     self._recorder.write(now_ns, queued=terms["queued"], last=last)
-                    status = self._status(phase, now_ns, terms)
+                    status = live_status(self._recorder, phase, terms, era=self._era, now_ns=now_ns)
                     replace_file(self._drive_dir / STATUS, status.model_dump_json().encode())
                 except OSError as error:
                     self._unwritten = error
                     raise
 
             await self._disk.run(write)
-
-    def _status(self, phase: Phase, now_ns: int, terms: Mapping[str, int]) -> DriveStatus:
-        return DriveStatus(
-            phase=phase,
-            at=datetime.fromtimestamp((self._epoch_wall_ns + now_ns) / 1e9, UTC),
-            elapsed_s=max(0.0, now_ns / 1e9),
-            counts=terms,
-            sent_per_s=float(self._recorder.sent_per_s),
-            **percentiles(self._recorder.figures.overall()),
-            interruptions=self._era.number,
-        )
 
 
 def _nothing() -> None:

@@ -11,6 +11,8 @@ import errno
 import json
 import os
 from collections import Counter, defaultdict
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,11 +20,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from pointsman.dispatch.claims import Era
 from pointsman.dispatch.durable import replace_file
-from pointsman.dispatch.figures import FIGURES, Figures, StageFigures, read_figures
+from pointsman.dispatch.figures import FIGURES, Figures, StageFigures, percentiles, read_figures
 from pointsman.dispatch.journal import read_segment, segment_paths
 from pointsman.dispatch.seconds import METRICS, SECONDS, Second, read_seconds, to_line
-from pointsman.dispatch.status import TERMINAL_SENT
+from pointsman.dispatch.status import TERMINAL_SENT, DriveStatus, Phase
 
 Buffer: TypeAlias = "array.array[int] | npt.NDArray[np.int64]"
 _SECOND_NS = 1_000_000_000
@@ -130,6 +133,19 @@ class Recorder:
             )
             for stage, figures in sorted(stages.items())
         ]
+
+
+def live_status(recorder: Recorder, phase: Phase, terms: Mapping[str, int], *, era: Era, now_ns: int) -> DriveStatus:
+    """How the drive stands at a moment whose `terms` are in the journal."""
+    return DriveStatus(
+        phase=phase,
+        at=datetime.fromtimestamp((era.epoch_wall_ns + now_ns) / 1e9, UTC),
+        elapsed_s=max(0.0, now_ns / 1e9),
+        counts=terms,
+        sent_per_s=float(recorder.sent_per_s),
+        **percentiles(recorder.figures.overall()),
+        interruptions=era.number,
+    )
 
 
 def _taken_ns(frame: pl.DataFrame) -> int:
