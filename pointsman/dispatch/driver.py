@@ -252,14 +252,14 @@ class Driver:
             await loop.resume(self._history.unsent)
         first = self._claimer.claimed
         if self._start is not None:
-            self._join(self._start, self._planned.due_ns)
+            await self._join(self._start, self._planned.due_ns)
         elif first < len(self._planned) and self._history.eras:
             # The schedule goes on from here, as if the gap had not been; the gap is reported beside it.
             late = self.now_ns() + _LEAD_NS - self._planned.due_ns[first]
             self._planned.shift_ns = max(self._planned.shift_ns, late)
         await loop.run()
 
-    def _join(self, start: Start, due_ns: Sequence[int]) -> None:
+    async def _join(self, start: Start, due_ns: Sequence[int]) -> None:
         """Go on where the run's schedule is by now: other shards have not waited for this one."""
         shift_ns = self._planned.shift_ns = max(self._planned.shift_ns, start.shift_ns)
         claimed = self._claimer.claimed
@@ -267,6 +267,9 @@ class Driver:
         for index in range(claimed, first):
             if not self.board.touched[index]:
                 self.board.never_sent(index, "dropped", "shard_lost")
+        if first > claimed:
+            # On the disk before the next claim: who comes after a crash looks at nothing that lies before a claim.
+            await self._flush()
         self._claimer.claimed = first
 
     def _restore(self, history: History) -> None:
