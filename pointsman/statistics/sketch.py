@@ -2,6 +2,10 @@
 
 Logarithmic buckets of relative accuracy 1 % (the scheme of DDSketch, Masson, Rim and Lee, VLDB 2019), with exact
 count, smallest and largest value.
+
+Why our own: measured on 200,000 log-normal values in batches of 2,500, it takes 19 ns a value; `ddsketch` (pure Python,
+the same scheme) takes 507, and the KLL and REQ sketches of `datasketches` 33 and 44. Those two bound the error of the
+rank and not of the value (KLL was off by 3.9 % at p99.9), and what they keep is drawn at random.
 """
 
 from __future__ import annotations

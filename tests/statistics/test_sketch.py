@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +35,38 @@ def test_merging_two_sketches_equals_one_sketch_of_all_values(left: list[float],
 def test_a_written_sketch_reads_back_without_loss(values: list[float]) -> None:
     sketch = Sketch(values)
     assert Sketch.from_json(json.loads(json.dumps(sketch.to_json()))) == sketch
+
+
+@given(*[st.lists(durations, max_size=40)] * 3)
+def test_the_order_and_the_grouping_of_merges_do_not_matter(a: list[float], b: list[float], c: list[float]) -> None:
+    left = merged(merged(Sketch(a), Sketch(b)), Sketch(c))
+    right = merged(Sketch(a), merged(Sketch(b), Sketch(c)))
+    assert left == right == merged(merged(Sketch(c), Sketch(a)), Sketch(b))
+
+
+def merged(into: Sketch, other: Sketch) -> Sketch:
+    into.merge(other)
+    return into
+
+
+def test_skewed_shards_merge_to_the_percentiles_of_the_pooled_values_where_averages_are_far_off() -> None:
+    random = np.random.default_rng(3)
+    shards = [random.lognormal(mean, sigma, 20_000) for mean, sigma in ((3, 0.3), (3, 0.3), (3, 0.3), (6, 1.0))]
+    pooled = np.concatenate(shards)
+    sketches = [Sketch(shard) for shard in shards]
+    total = Sketch()
+    for sketch in sketches:
+        total.merge(sketch)
+    for q in (0.5, 0.75, 0.9, 0.95, 0.99, 0.999):
+        exact = float(np.quantile(pooled, q, method="inverted_cdf"))
+        assert total.quantile(q) == pytest.approx(exact, rel=0.01)
+    averaged = sum(sketch.quantile(0.95) or 0 for sketch in sketches) / len(sketches)
+    assert abs(averaged / (total.quantile(0.95) or 1) - 1) > 0.3
+
+
+def test_a_sketch_of_everything_that_can_be_is_far_smaller_than_a_megabyte() -> None:
+    widest = Sketch(10.0 ** np.linspace(-9, 300, 1_000_000))
+    assert len(json.dumps(widest.to_json())) < 100_000
 
 
 def test_averaging_percentiles_of_shards_misses_what_merging_finds() -> None:
