@@ -15,7 +15,7 @@ from pointsman.dispatch.journal import read_journal, read_segment, segment_paths
 from pointsman.dispatch.plan import read_header, read_planned_part
 from pointsman.dispatch.status import ANSWERED, PLANNED_TERMS, SENT_TERMS, TERMINAL_SENT
 
-_PART = 20_000
+_PART = 10_000
 """Dispatches that are folded together."""
 _ALL = 2**63 - 1
 

@@ -81,6 +81,23 @@ def test_a_target_without_idempotency_never_gets_a_dispatch_twice(tmp_path: Path
     assert unknown > 0  # what the journal lost could not be learnt, and nobody pretended otherwise
 
 
+@LOOPS
+def test_a_drive_that_is_read_in_parts_is_the_same_drive(
+    tmp_path: Path, per_s: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, rows in (("plan", 3), ("planned", 5), ("ledger", 4)):
+        monkeypatch.setattr(f"pointsman.dispatch.{module}._PART", rows)
+    count = 11
+    more = {"max_in_flight": 4 if per_s is None else 20}
+    total = steps_of(tmp_path, count, per_s, **more)
+    for step in range(1, total + 1, 5):
+        drive_dir, world, service = killed_at(tmp_path / str(step), step, count, per_s, **more)
+        check_conservation(*read_counts(drive_dir))
+        assert carry_on(drive_dir, world, service) == "completed"
+        assert_once_each(drive_dir, service, close_drive(drive_dir, "completed"), count)
+        assert read_dispatches(drive_dir)["seq"].to_list() == list(range(count))
+
+
 def test_two_kills_in_a_row_lose_nothing_either(tmp_path: Path) -> None:
     total = steps_of(tmp_path, 3, None, max_in_flight=2)
     for step in range(2, total, 7):
