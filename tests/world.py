@@ -86,7 +86,9 @@ def running_world(home: Path) -> Iterator[LabWorld]:
 def _environment(home: Path) -> Iterator[None]:
     """POINTSMAN_HOME and whatever `prepare_lab` sets, until the block ends."""
     before = dict(os.environ)
-    os.environ.pop("PREFECT_API_URL", None)
+    # Worlds may be nested: one must not be started with the secret of another.
+    for name in ("PREFECT_API_URL", "STUDIO_EXECUTOR_SECRET"):
+        os.environ.pop(name, None)
     os.environ["POINTSMAN_HOME"] = str(home)
     try:
         yield
