@@ -18,24 +18,32 @@ _RANK = {"awaiting_ack": 0, "submitted": 1, "queued": 2, "leased": 2}
 
 
 class Job:
-    """A dispatch on its way: from the moment it is to be sent until it has ended."""
+    """A dispatch on its way: from the moment it is to be sent until it has ended.
 
-    __slots__ = (
-        *(
-            "absences",
-            "ack_ns",
-            "acked",
-            "asked_ns",
-            "dispatch_id",
-            "done_ns",
-            "doubt",
-            "fetching",
-            "index",
-            "job_id",
-            "offered_ns",
-        ),
-        *("planned_ns", "provider", "refusal", "returned", "sending", "sent_ns", "seq", "state", "submissions"),
-    )
+    What begins alike for all is an attribute of the class until it changes: that halves the time to make one.
+    """
+
+    job_id: str | None = None
+    state = "awaiting_ack"
+    acked = False
+    sent_ns: int | None = None
+    ack_ns: int | None = None
+    submissions = 0
+    sending = True
+    """A submission is on its way or waits to go: there is nothing to ask yet."""
+    returned = False
+    refusal: str | None = None
+    """The target turned the last submission away for now."""
+    doubt: str | None = None
+    """Why it is not known whether the target took it."""
+    absences = 0
+    fetching = False
+    asked_ns: int | None = None
+    """When the target was last asked about it, and it had not ended."""
+    done_ns: int | None = None
+    """When it ended by the target's own clock."""
+    offered_ns = 0
+    """Since when it is tried to send it, this time."""
 
     def __init__(self, index: int, seq: int, dispatch_id: str, provider: str | None, planned_ns: int | None) -> None:
         self.index = index
@@ -43,27 +51,6 @@ class Job:
         self.dispatch_id = dispatch_id
         self.provider = provider
         self.planned_ns = planned_ns
-        self.job_id: str | None = None
-        self.state = "awaiting_ack"
-        self.acked = False
-        self.sent_ns: int | None = None
-        self.ack_ns: int | None = None
-        self.submissions = 0
-        self.sending = True
-        """A submission is on its way or waits to go: there is nothing to ask yet."""
-        self.returned = False
-        self.refusal: str | None = None
-        """The target turned the last submission away for now."""
-        self.doubt: str | None = None
-        """Why it is not known whether the target took it."""
-        self.absences = 0
-        self.fetching = False
-        self.asked_ns: int | None = None
-        """When the target was last asked about it, and it had not ended."""
-        self.done_ns: int | None = None
-        """When it ended by the target's own clock."""
-        self.offered_ns = 0
-        """Since when it is tried to send it, this time."""
 
 
 class Board:
@@ -74,7 +61,7 @@ class Board:
         self.now_ns = now_ns
         self._epoch_wall_ns = epoch_wall_ns
         self.rows = Rows()
-        self.counts: Counter[str] = Counter()
+        self.counts = dict.fromkeys((*PLANNED_TERMS, *SENT_TERMS), 0)
         self.live: dict[str, Job] = {}
         """Sent and not ended."""
         self.in_flight: Counter[str | None] = Counter()
@@ -250,9 +237,8 @@ class Board:
 
     def terms(self) -> dict[str, int]:
         """The conservation law's terms as the driver believes them, for the live status."""
-        terms = {term: self.counts[term] for term in (*PLANNED_TERMS, *SENT_TERMS)}
-        terms["still_planned"] = len(self.seqs) - int(np.count_nonzero(np.frombuffer(self.touched, np.uint8)))
-        return {"planned": len(self.seqs), **terms}
+        left = len(self.seqs) - int(np.count_nonzero(np.frombuffer(self.touched, np.uint8)))
+        return {"planned": len(self.seqs), **self.counts, "still_planned": left}
 
     def _ended(self, job: Job, state: str) -> None:
         self.counts[job.state] -= 1

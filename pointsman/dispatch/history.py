@@ -87,5 +87,5 @@ def read_history(drive_dir: Path) -> History:
         unsettled=unsettled,
         unsent=unsent,
         claims=claims,
-        last_ns=latest(read_segment(segments[-1])["at_ns"]) if segments else 0,
+        last_ns=latest(read_segment(segments[-1], ["at_ns"])["at_ns"]) if segments else 0,
     )

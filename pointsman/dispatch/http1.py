@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 _LONGEST_HEAD = 64 * 1024
@@ -12,29 +14,75 @@ _LARGEST_BODY = 256 * 1024 * 1024
 Progress = Literal["more", "done", "bad"]
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The status line and the headers of an answer."""
+
+    status: int
+    text: bytes
+    """In lower case, without the empty line at its end."""
+    length: int | None
+    """Of the body, in bytes; None = it says so in another way."""
+    chunked: bool
+    until_close: bool
+    keeps_open: bool
+    """Whether the connection may carry another exchange."""
+
+    def header(self, name: str) -> str | None:
+        """The first header of that lower-case name, in lower case."""
+        return _header(self.text, name)
+
+
+@lru_cache(maxsize=64)
+def parse_head(raw: bytes) -> Head | None:
+    """Read the head of an answer, None = it is none. Remembered, because most answers of a second begin alike."""
+    text = raw.lower()
+    if not text.startswith(b"http/1.") or not text[9:12].isdigit():
+        return None
+    status = int(text[9:12])
+    chunked, length = False, None
+    if status < 200 or status in (204, 304):
+        length = 0
+    elif text.count(b"\r\ncontent-length:") > 1:
+        return None
+    elif "chunked" in (_header(text, "transfer-encoding") or ""):
+        chunked = True
+    elif (told := _header(text, "content-length")) is not None:
+        if not (told.isascii() and told.isdigit() and len(told) < 20):
+            return None
+        length = int(told)
+    until_close = length is None and not chunked
+    connection = _header(text, "connection") or ""
+    stays = "close" not in connection if text.startswith(b"http/1.1") else "keep-alive" in connection
+    return Head(status, text, length, chunked, until_close, stays and not until_close)
+
+
+def _header(text: bytes, name: str) -> str | None:
+    at = text.find(b"\r\n" + name.encode() + b":")
+    if at < 0:
+        return None
+    begin = at + len(name) + 3
+    end = text.find(b"\r\n", begin)
+    return text[begin : end if end >= 0 else len(text)].strip().decode("latin-1")
+
+
 class AnswerReader:
-    """One answer. `feed` it what arrives until it is `done`; then read `status`, `body` and `header`.
+    """One answer. `feed` it what arrives until it is `done`; then read `head` and `body`.
 
     With a `sink` the body of a 200 answer is passed on as it comes instead of being collected.
     """
 
-    __slots__ = ("_buffer", "_chunked", "_head", "_left", "_pieces", "_sink", "_size", "_until_close", "status")
+    __slots__ = ("_buffer", "_left", "_pieces", "_sink", "_size", "body", "head")
 
     def __init__(self, sink: Callable[[bytes], object] | None = None) -> None:
-        self.status = 0
+        self.head: Head | None = None
+        self.body = b""
         self._sink = sink
         self._buffer = b""
-        self._head: bytes | None = None
         self._pieces: list[bytes] = []
         self._size = 0
         self._left = 0
         """Of the body, or of the current chunk and the line end behind it."""
-        self._chunked = False
-        self._until_close = False
-
-    @property
-    def body(self) -> bytes:
-        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
 
     @property
     def streams(self) -> bool:
@@ -43,84 +91,58 @@ class AnswerReader:
 
     @property
     def keeps_open(self) -> bool:
-        """Whether the connection may carry another exchange."""
-        head = self._head or b""
-        if self._until_close or self._buffer:
-            return False
-        if head.startswith(b"http/1.1"):
-            return b"close" not in head or "close" not in (self.header("connection") or "")
-        return "keep-alive" in (self.header("connection") or "")
-
-    def header(self, name: str) -> str | None:
-        """The first header of that lower-case name, in lower case."""
-        head = self._head or b""
-        at = head.find(b"\r\n" + name.encode() + b":")
-        if at < 0:
-            return None
-        begin = at + len(name) + 3
-        end = head.find(b"\r\n", begin)
-        return head[begin : end if end >= 0 else len(head)].strip().decode("latin-1")
+        """Whether the connection may carry another exchange: nothing came behind the answer, and nothing forbids it."""
+        return self.head is not None and self.head.keeps_open and not self._buffer
 
     def feed(self, data: bytes) -> Progress:
         """Take what has arrived."""
-        if self._head is None:
-            buffer = self._buffer + data if self._buffer else data
-            while True:
-                end = buffer.find(b"\r\n\r\n")
-                if end < 0:
-                    self._buffer = buffer
-                    return "bad" if len(buffer) > _LONGEST_HEAD else "more"
-                head = buffer[:end].lower()
-                if not head.startswith(b"http/1.") or not head[9:12].isdigit():
-                    return "bad"
-                buffer = buffer[end + 4 :]
-                self.status = int(head[9:12])
-                if self.status >= 200:
-                    break  # what is below is a note that the answer will follow
-            self._head = head
-            self._buffer = b""
-            progress = self._begin_body()
-            if progress == "more":
-                return self._take(buffer)
-            self._buffer = buffer  # behind an answer without a body
-            return progress
-        return self._take(data)
+        head = self.head
+        if head is not None:
+            return self._take(head, data)
+        if self._buffer:
+            data = self._buffer + data
+        while True:
+            end = data.find(b"\r\n\r\n")
+            if end < 0:
+                self._buffer = data
+                return "bad" if len(data) > _LONGEST_HEAD else "more"
+            head = parse_head(data[:end])
+            if head is None:
+                return "bad"
+            data = data[end + 4 :]
+            if head.status >= 200:
+                break  # what is below is a note that the answer will follow
+        self.head = head
+        self._buffer = b""
+        if head.status != 200:
+            self._sink = None
+        length = head.length
+        if length is None:
+            return self._take(head, data)
+        if length == len(data) and self._sink is None and length <= _LARGEST_BODY:
+            self.body = data  # as nearly always: all of it at once
+            return "done"
+        self._left = length
+        if not length:
+            self._buffer = data  # behind an answer without a body
+            return "done"
+        return self._take(head, data)
 
     def close(self) -> Progress:
         """The connection has ended: that is the end of an answer which does not say its length, and of no other."""
-        return "done" if self._until_close else "bad"
+        return self._done() if self.head is not None and self.head.until_close else "bad"
 
-    def _begin_body(self) -> Progress:
-        if self.status != 200:
-            self._sink = None
-        if self.status in (204, 304):
-            return "done"
-        head = self._head or b""
-        if head.count(b"\r\ncontent-length:") > 1:
-            return "bad"
-        if b"chunked" in head and "chunked" in (self.header("transfer-encoding") or ""):
-            self._chunked = True
-            return "more"
-        length = self.header("content-length")
-        if length is None:
-            self._until_close = True
-            return "more"
-        if not (length.isascii() and length.isdigit()):
-            return "bad"
-        self._left = int(length)
-        return "more" if self._left else "done"
-
-    def _take(self, data: bytes) -> Progress:
-        if self._chunked:
+    def _take(self, head: Head, data: bytes) -> Progress:
+        if head.chunked:
             return self._take_chunks(data)
-        if self._until_close:
+        if head.until_close:
             return self._keep(data)
         if len(data) > self._left:
             self._buffer = data[self._left :]  # more than was announced: this connection is not used again
             data = data[: self._left]
         self._left -= len(data)
         kept = self._keep(data)
-        return kept if kept == "bad" or self._left else "done"
+        return kept if kept == "bad" or self._left else self._done()
 
     def _take_chunks(self, data: bytes) -> Progress:
         buffer = self._buffer + data if self._buffer else data
@@ -156,11 +178,15 @@ class AnswerReader:
                         return "bad"
                     break  # trailers are still to come
                 self._buffer = behind
-                return "done"
+                return self._done()
             self._left = count + 2
             buffer = rest
         self._buffer = buffer
         return "more"
+
+    def _done(self) -> Progress:
+        self.body = b"".join(self._pieces)
+        return "done"
 
     def _keep(self, piece: bytes) -> Progress:
         if not piece:

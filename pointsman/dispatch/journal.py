@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import polars as pl
 
 from pointsman.dispatch.durable import write_durably
+from pointsman.dispatch.status import ANSWERED
 from pointsman.errors import DataCheckFailed
 
 SCHEMA: Mapping[str, Any] = {
@@ -63,7 +63,7 @@ class Rows:
         self.done_at: list[int] = []
         self.done_from: list[int | None] = []
         self._full: list[Row] = []
-        self.tally: Counter[str] = Counter()
+        self.tally = dict.fromkeys(("sent", *ANSWERED), 0)
 
     def __len__(self) -> int:
         return len(self.sent_seq) + len(self.done_seq) + len(self._full)
@@ -136,10 +136,13 @@ def segment_paths(drive_dir: Path) -> list[Path]:
     return sorted((drive_dir / "journal").glob("[0-9]*.arrow"))
 
 
-def read_segment(path: Path) -> pl.DataFrame:
-    """One segment. Raises `DataCheckFailed` (`journal_damaged`) when it is not whole: it was written whole, or not."""
+def read_segment(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
+    """One segment, all columns or these.
+
+    Raises `DataCheckFailed` (`journal_damaged`) when it is not whole: it was written whole, or not.
+    """
     try:
-        return pl.read_ipc(path)
+        return pl.read_ipc(path, columns=columns)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataCheckFailed(
             f"The journal's file {path.name} is damaged, so what happened to its dispatches is not known.",
@@ -148,9 +151,8 @@ def read_segment(path: Path) -> pl.DataFrame:
         ) from error
 
 
-def read_journal(paths: Iterable[Path], where: pl.Expr | None = None) -> pl.DataFrame:
-    """Rows of these segments in their order, tally rows included; `where` = only those."""
-    frames = (read_segment(path) for path in paths)
-    return pl.concat(
-        [pl.DataFrame(schema=SCHEMA), *(frame if where is None else frame.filter(where) for frame in frames)]
-    )
+def read_journal(
+    paths: Iterable[Path], where: pl.Expr, read: Callable[[Path], pl.DataFrame] = read_segment
+) -> pl.DataFrame:
+    """Those rows of these segments, in their order. `read` may remember segments that are read again soon."""
+    return pl.concat([pl.DataFrame(schema=SCHEMA), *(read(path).filter(where) for path in paths)])

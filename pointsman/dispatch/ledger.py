@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
@@ -119,23 +120,24 @@ def fold_drive(drive_dir: Path) -> Iterator[Part]:
     """The dispatches of a drive folder part by part, in plan order: a drive of a million is never held as a whole."""
     planned, claims = read_header(drive_dir).planned, read_claims(drive_dir)
     segments = [(path, *_reach(path)) for path in segment_paths(drive_dir)] if planned > _PART else None
+    read = lru_cache(maxsize=2)(read_segment)  # parts that follow each other are mostly in the same segments
     after = -1
     for first in range(0, planned, _PART):
         part = read_planned_part(drive_dir, first, _PART)
         if segments is None:
-            rows = read_journal(segment_paths(drive_dir)).filter(pl.col("seq") >= 0)
+            rows = read_journal(segment_paths(drive_dir), pl.col("seq") >= 0)
         else:
             # The last part gets whatever follows: rows that no dispatch is planned for must not vanish.
             last = _ALL if first + _PART >= planned else int(part["seq"][-1])
             about = pl.col("seq").is_between(after + 1, last)
-            rows = read_journal((path for path, low, high in segments if low <= last and high > after), about)
+            rows = read_journal((path for path, low, high in segments if low <= last and high > after), about, read)
             after = last
         yield Part(first, fold(part, rows, claims), rows)
 
 
 def _reach(path: Path) -> tuple[int, int]:
     """The lowest and highest sequence number of a segment."""
-    seqs = read_segment(path)["seq"]
+    seqs = read_segment(path, ["seq"])["seq"]
     known = seqs.filter(seqs >= 0)
     return (known.min(), known.max()) if known.len() else (_ALL, -1)  # type: ignore[return-value]
 
@@ -172,7 +174,7 @@ def count_heard(drive_dir: Path) -> TargetCounts:
     """What was counted where requests leave and answers are heard."""
     tally: Counter[str] = Counter()
     for path in segment_paths(drive_dir):
-        for text in read_journal([path], pl.col("seq") < 0)["reason"].to_list():
+        for text in read_segment(path, ["seq", "reason"]).filter(pl.col("seq") < 0)["reason"].to_list():
             tally.update(json.loads(text))
     return TargetCounts(tally["sent"], {name: tally[name] for name in ANSWERED}, tally["rows"])
 

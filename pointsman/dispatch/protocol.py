@@ -6,9 +6,10 @@ The driver owns the transport, so one adapter serves the hot path, the tests and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from types import MappingProxyType
+from typing import Literal, NamedTuple, Protocol
 
 from pointsman.ids import RouteKey, VariantId
 from pointsman.model import AttemptOutcome, InputMember, Number, Variant
@@ -16,20 +17,24 @@ from pointsman.model import AttemptOutcome, InputMember, Number, Variant
 Purpose = Literal["submit", "poll", "cancel", "result"]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One HTTP request, relative to the target's base URL. `asks_for` = the dispatch ids whose fate it may tell."""
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+class Request(NamedTuple):
+    """One HTTP request, relative to the target's base URL. `asks_for` = the dispatch ids whose fate it may tell.
+
+    A named tuple, like `Response`: there is one for every dispatch, and a frozen dataclass takes four times as long.
+    """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
     path: str
     asks_for: tuple[str, ...]
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = NO_HEADERS
     body: bytes | None = None
     purpose: Purpose = "submit"
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """What came back. `headers` has lower-case names."""
 
     status: int

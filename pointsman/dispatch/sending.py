@@ -100,7 +100,7 @@ class ClosedLoop:
         self._claimer = claimer
         self._submitter = submitter
         self._room = _Room(board, submitter, limits)
-        self._lanes: dict[str | None, deque[int]] = {}
+        self._lanes: deque[tuple[str | None, deque[int]]] = deque()
         """Claimed and not sent: by provider if each has its own bound. The first lane has its turn next."""
         self._queued = 0
         self._claiming = False
@@ -133,9 +133,13 @@ class ClosedLoop:
         return self._claimer.claimed < len(self._planned)
 
     def _add(self, indexes: list[int] | range) -> None:
+        lanes = dict(self._lanes)
         for index in indexes:
-            lane = None if self._room.per_provider is None else self._planned.provider(index)
-            self._lanes.setdefault(lane, deque()).append(index)
+            provider = None if self._room.per_provider is None else self._planned.provider(index)
+            if provider not in lanes:
+                lanes[provider] = deque()
+                self._lanes.append((provider, lanes[provider]))
+            lanes[provider].append(index)
         self._queued += len(indexes)
 
     def _ended(self, job: Job) -> None:
@@ -145,15 +149,14 @@ class ClosedLoop:
 
     def _fill(self) -> None:
         """Send while there is room, a dispatch from each lane in turn."""
+        lanes, full, send = self._lanes, self._room.full, self._submitter.send
         blocked = 0
-        while self._queued and blocked < len(self._lanes):
-            lane = next(iter(self._lanes))
-            queue = self._lanes[lane]
-            if len(self._lanes) > 1:
-                self._lanes[lane] = self._lanes.pop(lane)
-            if not queue or self._room.full(lane) is not None:
+        while self._queued and blocked < len(lanes):
+            provider, queue = lanes[0]
+            lanes.rotate(-1)
+            if not queue or full(provider) is not None:
                 blocked += 1
                 continue
             blocked = 0
             self._queued -= 1
-            self._submitter.send(queue.popleft())
+            send(queue.popleft())

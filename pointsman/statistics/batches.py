@@ -14,9 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
 from pointsman.statistics.label_swaps import Floats
+from pointsman.statistics.student import t_reach
 
 BATCHES = 12
 _FEWEST_INDEPENDENT = 3.0
@@ -42,5 +42,5 @@ def paired_interval(differences: Floats, *, confidence: float) -> Interval:
     alike = min(0.9, max(0.0, float(around[1:] @ around[:-1]) / squares + 1 / count))
     independent = max(_FEWEST_INDEPENDENT, count * (1 - alike) / (1 + alike))
     error = np.sqrt(squares / (count - 1) / independent)
-    half = float(stdtrit(count - 1, 0.5 + confidence / 2) * error)
+    half = float(t_reach(count - 1, confidence=confidence) * error)
     return Interval(mean, mean - half, mean + half)

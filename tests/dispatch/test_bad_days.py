@@ -174,7 +174,7 @@ def test_a_disk_that_is_full_ends_the_drive_in_words_and_what_was_kept_stays_kep
     script = lambda driver: asyncio.get_running_loop().call_later(1.6, full.__setitem__, 0, True)  # noqa: E731
     with pytest.raises(OSError, match="No space"):
         carry_on(drive_dir, world, service, script=script)
-    kept = read_journal(segment_paths(drive_dir))
+    kept = read_journal(segment_paths(drive_dir), pl.lit(True))
     assert kept.height > 10
     check_conservation(*read_counts(drive_dir))
     full[0] = False
@@ -182,7 +182,7 @@ def test_a_disk_that_is_full_ends_the_drive_in_words_and_what_was_kept_stays_kep
     rows = balanced(drive_dir, world, service)
     assert rows["state"].to_list() == ["completed"] * 40
     assert all(len(jobs) == 1 for jobs in service.jobs.values())
-    assert read_journal(segment_paths(drive_dir))[: kept.height].equals(kept)
+    assert read_journal(segment_paths(drive_dir), pl.lit(True))[: kept.height].equals(kept)
 
 
 def test_a_journal_that_was_cut_in_half_is_refused_by_name_and_never_read_as_if_it_were_whole(tmp_path: Path) -> None:

@@ -45,7 +45,8 @@ def test_the_pieces_that_an_answer_comes_in_do_not_matter(
     cuts = data.draw(st.lists(st.integers(1, len(raw) - 1), max_size=8))
     reader = AnswerReader()
     assert feed(reader, raw, cuts) == "done"
-    assert (reader.status, reader.body) == (status, body)
+    assert reader.head is not None
+    assert (reader.head.status, reader.body) == (status, body)
     assert reader.keeps_open
 
 
@@ -123,8 +124,9 @@ def test_only_an_answer_that_says_no_length_ends_with_the_connection() -> None:
 def test_a_header_is_found_whatever_its_case_and_only_under_its_whole_name() -> None:
     reader = AnswerReader()
     reader.feed(b"HTTP/1.1 429 Slow Down\r\nX-Retry-After: 9\r\nRETRY-After:  7 \r\nContent-Length: 0\r\n\r\n")
-    assert reader.header("retry-after") == "7"
-    assert reader.header("after") is None
+    assert reader.head is not None
+    assert reader.head.header("retry-after") == "7"
+    assert reader.head.header("after") is None
 
 
 def test_only_a_good_answer_is_streamed() -> None:
