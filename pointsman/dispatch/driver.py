@@ -25,7 +25,7 @@ from pointsman.dispatch.journal import segment_path, write_segment
 from pointsman.dispatch.orders import Start
 from pointsman.dispatch.outputs import AT_ONCE, Elsewhere, Fetcher
 from pointsman.dispatch.pace import share_of
-from pointsman.dispatch.plan import drain_s, read_header
+from pointsman.dispatch.plan import cancelling_s, drain_s, read_header
 from pointsman.dispatch.planned import Planned
 from pointsman.dispatch.polling import Poller
 from pointsman.dispatch.protocol import DispatchTarget
@@ -46,8 +46,6 @@ _FLUSH_EVERY_S = 0.5
 _WATCH_EVERY_S = 0.1
 _STEP_S = 0.02
 _LAST_ANSWERS_NS = 1_000_000_000
-_CANCEL_LIMIT_S = 5.0
-_LAST_LOOKS = 10
 _FIRST_CLAIM = 500
 _ROWS_AT_ONCE = 10_000
 """What is left of a large plan is written off in pieces."""
@@ -327,14 +325,10 @@ class Driver:
             self._hearing.giving_up = why
         for job in self.board.live.values():
             job.sending = False
+        limit_s = cancelling_s(self._limits, self._target.capabilities, len(self.board.live))
         try:
-            async with asyncio.timeout(_CANCEL_LIMIT_S):
-                await self._poller.cancel_all()
-                for _ in range(_LAST_LOOKS):
-                    await self._poller.ask_all()
-                    if not self.board.live:
-                        break
-                    await asyncio.sleep(_WATCH_EVERY_S)
+            async with asyncio.timeout(limit_s):
+                await self._poller.end_all()
         except TimeoutError:
             pass  # what was not learnt by now is not learnt
         await _cancel([*self._background, *self._tasks])

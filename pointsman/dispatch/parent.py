@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pointsman
 from pointsman.clock import Clock, SystemClock
-from pointsman.dispatch.plan import DriveHeader, drain_s, read_header, read_planned, schedule_length_s
+from pointsman.dispatch.plan import DriveHeader, cancelling_s, drain_s, read_header, read_planned, schedule_length_s
 from pointsman.dispatch.reading import STATUS, read_live_status, read_summary
 from pointsman.dispatch.settling import settle_cancelled
 from pointsman.dispatch.status import DriveStatus, DriveSummary
@@ -22,6 +22,7 @@ from pointsman.settings import Secret, load_credential
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _TARGET_LOST, _INTERRUPTED, _REFUSED = 75, 76, 70
 _MARGIN_S = 60.0
+_GOOD_BYE_S = 5.0
 _DEAF_LIMIT_S = 15.0
 _AGAIN = "Run the same command again: it continues where this one stopped."
 
@@ -69,6 +70,7 @@ def drive(
         deadline_s=deadline_s(drive_dir, header),
         cancelled=cancelled_and_heard,
         on_tick=tick,
+        grace_s=good_bye_s(header),
         clock=clock,
     )
     summary = read_summary(drive_dir)
@@ -118,7 +120,14 @@ def deadline_s(drive_dir: Path, header: DriveHeader) -> float | None:
         return None
     capabilities = header.target.build().capabilities
     answer_s = max(limits.request_timeout_s, capabilities.answer_within_s or 0.0)
-    return length + 2 * drain_s(limits, capabilities) + 2 * answer_s + limits.target_patience_s + _MARGIN_S
+    waits_s = 2 * drain_s(limits, capabilities) + 2 * answer_s + limits.target_patience_s
+    return length + waits_s + good_bye_s(header) + _MARGIN_S
+
+
+def good_bye_s(header: DriveHeader) -> float:
+    """How long the child may take to end its jobs at the target, once it is told to."""
+    jobs = min(header.limits.max_in_flight, header.planned)
+    return _GOOD_BYE_S + cancelling_s(header.limits, header.target.build().capabilities, jobs)
 
 
 def error_of(header: DriveHeader, result: ChildResult) -> PointsmanError:

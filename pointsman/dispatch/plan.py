@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from pointsman.canonical import canonical_json
 from pointsman.dispatch.durable import write_durably
+from pointsman.dispatch.pace import share_of
 from pointsman.dispatch.protocol import Capabilities
 from pointsman.dispatch.targets import TargetSpec
 from pointsman.errors import Conflict, InputRefused, NotFound
@@ -30,6 +31,8 @@ PLAN_SCHEMA: Mapping[str, Any] = {
 }
 _PART = 10_000
 """Rows in one file: a plan of a million is never in memory as a whole."""
+CANCELS_AT_ONCE = 64
+_CANCELLING_AT_LEAST_S = 5.0
 Column: TypeAlias = Any
 """A sequence, an array, a polars Series, or one value for all rows."""
 
@@ -287,6 +290,15 @@ def _fingerprint(dispatches: pl.DataFrame) -> str:
 def drain_s(limits: Limits, capabilities: Capabilities) -> float:
     """How long to wait for outcomes: at least as long as the one answer may take that is a whole job."""
     return max(limits.drain_limit_s, capabilities.answer_within_s or 0.0)
+
+
+def cancelling_s(limits: Limits, capabilities: Capabilities, jobs: int) -> float:
+    """How long it may take to end so many jobs at the target and to hear that they have.
+
+    Two requests for each, as fast as the target allows, or as one that takes a second for an answer.
+    """
+    per_s = share_of(capabilities.polls_per_s, limits.rate_share) or CANCELS_AT_ONCE
+    return _CANCELLING_AT_LEAST_S + 2 * jobs / min(per_s, CANCELS_AT_ONCE)
 
 
 def schedule_length_s(dispatches: pl.DataFrame) -> float:

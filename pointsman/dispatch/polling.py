@@ -11,8 +11,9 @@ import numpy as np
 from pointsman.dispatch.board import Board, Job
 from pointsman.dispatch.gate import Gate, asked_to_wait
 from pointsman.dispatch.hearing import Hearing
+from pointsman.dispatch.plan import CANCELS_AT_ONCE
 from pointsman.dispatch.planned import Planned
-from pointsman.dispatch.protocol import DispatchTarget, Request
+from pointsman.dispatch.protocol import DispatchTarget, Request, Response
 from pointsman.dispatch.run_times import Floats, RunTimes
 from pointsman.dispatch.transport import NoAnswer, Transport
 
@@ -22,6 +23,10 @@ _AT_ONCE = 8
 _RANKED_PER_S = 5000
 """Jobs that are put into order in a second, lest that take the time of the sending loop."""
 _LONGEST_PAUSE_S = 30.0
+_NOBODY_THERE_S = 5.0
+_CANCEL_AGAIN_S = 0.25
+_LAST_LOOKS = 10
+_LOOK_AGAIN_S = 0.1
 
 
 class Poller:
@@ -50,6 +55,7 @@ class Poller:
         batch = target.capabilities.batch_status
         self._batch = min(batch, _LARGEST_BATCH) if most_per_s is None else batch
         self._pause_s = 0.0
+        self._cancelling = False
         self.run_times: dict[int, RunTimes] = defaultdict(RunTimes)
         """By route."""
 
@@ -58,6 +64,8 @@ class Poller:
         while True:
             wait_s = max(self._interval_s, len(self._board.live) / _RANKED_PER_S if self._most_per_s else 0.0)
             await asyncio.sleep(max(wait_s, self._pause_s))
+            if self._cancelling:
+                continue  # what the target allows to ask is needed for that
             if self._most_per_s is None:
                 await self.ask_all()
             else:
@@ -107,7 +115,8 @@ class Poller:
     async def _ask(self, jobs: Sequence[Job]) -> None:
         await self._gate.polls.turn()
         asked_ns = self._board.now_ns()
-        if not await self._exchange(self._target.poll([(job.dispatch_id, job.job_id) for job in jobs])):
+        answer = await self._exchange(self._target.poll([(job.dispatch_id, job.job_id) for job in jobs]))
+        if answer is None or answer.status >= 300:
             return
         for job in jobs:
             self._learn(job, asked_ns)
@@ -125,29 +134,47 @@ class Poller:
             times.seen(max(0, min(since_ns, until_ns)) / 1e9, max(0, until_ns) / 1e9, ended=ended)
         job.asked_ns = asked_ns
 
-    async def cancel_all(self) -> None:
-        """Ask the target to end every job in flight. Answers are heard like any other."""
+    async def end_all(self) -> None:
+        """Ask the target to end every job in flight, and what became of them; returns early where nobody is there."""
+        self._cancelling = True
         if self._target.capabilities.cancel:
-            jobs = [job for job in self._board.live.values() if not job.fetching and self._hearing.can_ask(job)]
-            for at in range(0, len(jobs), _AT_ONCE):
-                await asyncio.gather(*(self._cancel(job) for job in jobs[at : at + _AT_ONCE]))
+            await self._cancel_all()
+        for _ in range(_LAST_LOOKS):
+            if not self._board.live or self._gate.silent_s() >= _NOBODY_THERE_S:
+                return
+            await self.ask_all()
+            await asyncio.sleep(_LOOK_AGAIN_S)
 
-    async def _cancel(self, job: Job) -> None:
-        await self._exchange(self._target.cancel(job.dispatch_id, job.job_id))
+    async def _cancel_all(self) -> None:
+        """Within the target's limit, and again where nobody answered or the target wanted quiet."""
+        left = [job for job in self._board.live.values() if not job.fetching and self._hearing.can_ask(job)]
+        while left and self._gate.silent_s() < _NOBODY_THERE_S:
+            self._pause_s = 0.0
+            now, later = left[:CANCELS_AT_ONCE], left[CANCELS_AT_ONCE:]
+            answered = await asyncio.gather(*(self._cancel(job) for job in now))
+            again = [job for job, done in zip(now, answered, strict=True) if not done]
+            if again:
+                await asyncio.sleep(max(self._pause_s, _CANCEL_AGAIN_S))
+            left = [*later, *(job for job in again if job.dispatch_id in self._board.live)]
 
-    async def _exchange(self, request: Request) -> bool:
-        """Whether an answer came that may tell something."""
+    async def _cancel(self, job: Job) -> bool:
+        """Whether the target answered, be it that there is nothing to end any more."""
+        await self._gate.polls.turn()
+        return await self._exchange(self._target.cancel(job.dispatch_id, job.job_id)) is not None
+
+    async def _exchange(self, request: Request) -> Response | None:
+        """The answer, which was heard; None when nobody answered or the target wants to be asked later."""
         answer = await self._transport.send(request)
         if isinstance(answer, NoAnswer):
             self._hearing.trouble = answer.reason
             # A status request that found nobody says nothing about where a submission got to.
             self._gate.not_answered()
-            return False
+            return None
         self._gate.reached()
         if answer.status in (429, 503):
             asked = asked_to_wait(answer)
             self._pause_s = max(self._pause_s, min(asked if asked is not None else 1.0, _LONGEST_PAUSE_S))
             self._hearing.trouble = f"http_{answer.status}"
-            return False
+            return None
         self._hearing.polled(request, answer)
-        return answer.status < 300
+        return answer

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from pointsman.clock import Clock
-from pointsman.dispatch.parent import argv, deadline_s, environment, error_of
+from pointsman.dispatch.parent import argv, deadline_s, environment, error_of, good_bye_s
 from pointsman.dispatch.plan import read_header
 from pointsman.dispatch.reading import STATUS, read_live_status, read_summary
 from pointsman.dispatch.status import DriveStatus, DriveSummary
@@ -59,6 +60,11 @@ class DriveProcess:
     def overdue(self) -> bool:
         """It should have come to its end long ago."""
         return self._ends_by is not None and self._clock.monotonic() - self._began > self._ends_by
+
+    @cached_property
+    def good_bye_s(self) -> float:
+        """How long it may take to end its jobs at the target."""
+        return good_bye_s(read_header(self._drive_dir))
 
     def result(self) -> DriveSummary:
         """What the drive came to. Raises what `drive` raises when the process ended before the drive was closed."""

@@ -33,7 +33,7 @@ LOST_AFTER_S = 10.0
 _FIRST_WORD_S = 60.0
 """How long a new process may take to say something: it reads its plan first."""
 _GOOD_BYE_S = 20.0
-"""How long a cancelled shard may take to end its jobs at the target."""
+"""How long a cancelled shard may say nothing. One that does may take as long as it takes to end its jobs."""
 _STILLBORN = 3
 """So many processes in a row that end without a word will be followed by others like them."""
 _LEAD_S = 0.5
@@ -108,7 +108,9 @@ class Shards:
             if process.ended:
                 self._ended(shard, process)
             elif self._cancelled_at is not None:
-                if self._clock.monotonic() - self._cancelled_at > _GOOD_BYE_S and not _is_closing(process):
+                since_s = self._clock.monotonic() - self._cancelled_at
+                late = min(since_s, self._silent_s(shard)) > _GOOD_BYE_S or since_s > process.good_bye_s + _GOOD_BYE_S
+                if late and not _is_closing(process):
                     self._settle(shard)
             elif process.overdue:
                 raise RunFailed(
