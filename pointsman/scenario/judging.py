@@ -112,7 +112,7 @@ class _Rule:
 
     def document(self) -> dict[str, Any]:
         """For `metrics_json`: the verdict, and the worst figure of any window that ended at `worst_at_s`."""
-        if self.judged == 0 and not self.broken:
+        if not self.broken and (self.judged == 0 or self.why_not is not None):
             why = self.why_not or "nothing happened by which it could be judged"
             unknown = {"worst": why, "worst_at_s": why}
             names = {"worst": None, "worst_at_s": None, "missing": unknown}
@@ -170,12 +170,7 @@ class Conditions:
         if state:
             self._restore(state)
         else:
-            try:
-                self._read_alarms()
-            except InputRefused as error:
-                for rule in self._rules:
-                    if rule.condition.figure == "alarms_moved":
-                        rule.why_not = error.message
+            self._read_alarms()
             self._readings.baseline = self._read(self._sources.backend_errors)
 
     def look(self, now_s: float, seconds: Sequence[Second]) -> Stop | None:
@@ -242,8 +237,17 @@ class Conditions:
             return None
 
     def _read_alarms(self) -> bool:
-        """Only an alarm that was seen otherwise moves: scaling alarms are normally in ALARM."""
-        states = self._read(self._sources.alarms)
+        """Only an alarm that was seen otherwise moves: scaling alarms are normally in ALARM.
+
+        One that does not exist, or is deleted while the run goes on, leaves nothing to judge by from then on.
+        """
+        try:
+            states = self._read(self._sources.alarms)
+        except InputRefused as error:
+            for rule in self._rules:
+                if rule.condition.figure == "alarms_moved":
+                    rule.why_not = error.message
+            return False
         if states is None:
             return False
         self._readings.moved |= {name for name, alarms in states.items() if alarms and name in self._readings.armed}

@@ -42,6 +42,8 @@ class Watch:
         self._watchers = build_watchers(ws, record, run_scenario(ws, record))
         self._kept: Mapping[str, Any] = record.metrics_json.get("watchers", {})
         self._epoch: datetime | None = None
+        self._zero_s = 0.0
+        """The epoch on the monotonic clock: one that is set while the run goes on must not move its windows."""
         self._feed = RunSeconds(record.metrics_json.get("seconds_seen"))
 
     @property
@@ -54,6 +56,7 @@ class Watch:
         advance(self._ws, self._run_id, None, metrics={"epoch": epoch.isoformat()})
         for watcher in self._watchers:
             watcher.begin(epoch, self._kept.get(watcher.name, {}))
+        self._zero_s = self._ws.clock.monotonic() - (self._ws.clock.now() - epoch).total_seconds()
         self._epoch = epoch
 
     def look(self, drive_dirs: Sequence[Path], *, last: bool = False) -> None:
@@ -62,7 +65,7 @@ class Watch:
         The first that wants the run to stop says why: `metrics_json.stopped`, and its event in the action log.
         """
         assert self._epoch is not None
-        now_s = (self._ws.clock.now() - self._epoch).total_seconds()
+        now_s = self._ws.clock.monotonic() - self._zero_s
         seconds = self._feed.new(drive_dirs, last=last)
         stops = [watcher.look(now_s, seconds) for watcher in self._watchers]
         self._keep(next((stop for stop in stops if stop is not None), None))

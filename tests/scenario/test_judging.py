@@ -211,6 +211,17 @@ def test_only_an_alarm_that_moved_to_alarm_since_the_baseline_stops() -> None:
     assert run(back, second, until_s=100)[0] is not None
 
 
+def test_alarms_that_are_deleted_while_the_run_goes_on_leave_nothing_to_judge_by() -> None:
+    gone = NotFound("observe.alarms", "errors", "the name of a CloudWatch alarm")
+    watcher = conditions("alarms moved >= 1", alarms=scripted([{"errors": False}] * 5 + [gone]))
+    assert run(watcher, second, until_s=100)[0] is None
+    assert verdict(watcher)["verdict"] == "not judged"
+    assert "errors" in verdict(watcher)["missing"]["worst"]
+    taken_over = conditions("alarms moved >= 1", alarms=scripted([gone]))
+    taken_over.begin(EPOCH, watcher.state())
+    assert taken_over.look(100.0, []) is None
+
+
 def test_the_backends_errors_are_held_against_those_before_the_run() -> None:
     usual = conditions("backend_error_rate > baseline + 5% for 10s", backend_errors=scripted([0.02, None, 0.06]))
     assert run(usual, second, until_s=100)[0] is None

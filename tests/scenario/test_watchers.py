@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -35,6 +35,23 @@ def test_a_watcher_sees_every_second_once_and_its_state_is_kept(
     assert metrics["watchers"] == {"fake": {"count": 5}}
     assert metrics["epoch"] == EPOCH.isoformat()
     assert watcher.ended == 1
+
+
+@pytest.mark.parametrize("step_s", [3600.0, -3600.0])
+def test_a_clock_that_is_set_while_the_run_goes_on_moves_no_window(
+    ws: Workspace, engine: FakeEngine, watcher: FakeWatcher, monkeypatch: pytest.MonkeyPatch, step_s: float
+) -> None:
+    plan(ws)
+    right = ws.clock.now
+
+    def now() -> datetime:
+        set_by = step_s if watcher.looked and watcher.looked[-1] >= 2.0 else 0.0
+        return right() + timedelta(seconds=set_by)
+
+    monkeypatch.setattr(ws.clock, "now", now)
+    assert execute(ws).status == "completed"
+    assert watcher.looked == sorted(watcher.looked)
+    assert watcher.looked[-1] < 10.0
 
 
 def test_a_stop_fails_the_run_with_its_reason_and_ends_the_jobs(
