@@ -57,6 +57,16 @@ def awaits_admission(record: RunRecord) -> bool:
     return record.status in ("created", "awaiting_approval")
 
 
+def require_admission(record: RunRecord) -> None:
+    """Raise `GuardRefused` for a run that would begin without having been held against the limits."""
+    if awaits_admission(record) and not record.metrics_json.get("admitted"):
+        raise GuardRefused(
+            f"The run {record.id} was not admitted: nobody has held it against the limits, or it waits for consent.",
+            instruction="Start it by a command that does so: pointsman scenario run --help",
+            code="not_admitted",
+        )
+
+
 def planned_dispatches(ws: Workspace, record: RunRecord) -> int:
     """How many dispatches the run's schedule has."""
     scenario = run_scenario(ws, record)
@@ -113,9 +123,10 @@ def admit_run(
             known = {"forecast": forecast.document(), "limit_usd": format(limit, "f")}
             cost = {**with_missing({"usd": None}, NOT_PRICED), **known}
             if approval is None or approval.decision == "approved":
-                _lay(ws, connection, record, {"cost": cost}, None, "")
+                _lay(ws, connection, record, {"cost": cost, "admitted": True}, None, "")
                 return Admission(run_id, "admitted", approval)
-            _lay(ws, connection, record, {"cost": cost}, "awaiting_approval", f"{approval.id} waits for a decision")
+            waits = {"cost": cost, "admitted": False}
+            _lay(ws, connection, record, waits, "awaiting_approval", f"{approval.id} waits for a decision")
             return Admission(run_id, "waiting", approval)
         if refusal.code in ("over_run_budget", "over_month_budget"):
             ActionLog(ws).record_in(

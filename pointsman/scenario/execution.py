@@ -7,6 +7,7 @@ from typing import Any
 
 from pointsman.dispatch import order_cancel, settle
 from pointsman.errors import Conflict, DataCheckFailed, DependencyDown, RunFailed
+from pointsman.scenario.admission import require_admission
 from pointsman.scenario.cancelling import request_stop
 from pointsman.scenario.conclusion import conclude, write_results
 from pointsman.scenario.coordination import Coordinator
@@ -28,13 +29,15 @@ def execute_run(
     Call it again after anything that interrupted it: it continues, and a run that has ended answers as it did. Stops
     within about a second when `cancelled` says so, when a watcher of the run wants it to stop (it is then `failed`), or
     when `cancel_run` was called, in this process or another. A shard that dies or hangs is replaced. The run's watchers
-    end before it does. Raises `NotFound`; `Conflict` when another process coordinates it; and, leaving the run as it is
-    for a later call or for `give_up_run`, `DependencyDown` when the target is out of reach (`target_lost`) and
-    `RunFailed` when the engine's processes die as soon as they are started.
+    end before it does. Raises `NotFound`; `GuardRefused` for a run that `admit_run` did not admit; `Conflict` when
+    another process coordinates it; and, leaving the run as it is for a later call or for `give_up_run`,
+    `DependencyDown` when the target is out of reach (`target_lost`) and `RunFailed` when the engine's processes die as
+    soon as they are started.
     """
     with hold_run(ws, run_id, wait_s=_OTHERS_WAIT_S) as hold:
         if hold.record.ended:
             return outcome(hold.record)
+        require_admission(hold.record)
         record = advance(ws, run_id, "starting", reason="executed")
         return _carry_out(ws, hold, record, secret, cancelled)
 

@@ -63,7 +63,8 @@ class Hold:
         runs, shard_rows = tables.load_test_runs, tables.load_test_shards
         with self._ws.database.begin() as connection:
             record = read_in(connection, self.record.id)
-            if _holder(record) is None or _holder(record).token != self._token:  # type: ignore[union-attr]
+            holder = _holder(record)
+            if holder is None or holder.token != self._token:
                 raise Conflict(
                     f"Another process coordinates the run {record.id} by now.",
                     instruction=f"Look at it: pointsman scenario status {record.id}",

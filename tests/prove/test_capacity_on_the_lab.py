@@ -12,7 +12,17 @@ from lab.clips import Clip, make_clips
 from pointsman.dispatch import TargetSpec
 from pointsman.ids import VariantId
 from pointsman.model import InputMember, InputSet, Missing, Variant
-from pointsman.scenario import CapacitySearch, execute_run, next_capacity_run, plan_run, read_capacity
+from pointsman.safety import Forecast, Limits, who_acts
+from pointsman.scenario import (
+    CapacitySearch,
+    admit_run,
+    execute_run,
+    next_capacity_run,
+    plan_run,
+    planned_dispatches,
+    read_capacity,
+    read_run,
+)
 from pointsman.settings import Secret, load_settings
 from pointsman.workspace import Workspace
 from tests.lab.running import SECRET, Backend, job, variant
@@ -61,6 +71,16 @@ def search(folder: Path, url: str, clip: Clip) -> float:
             variant=chosen,
             target=TargetSpec(name="lab", preset="lab", base_url=url),
             inputs=InputSet("one", (member,), "0" * 64),
+        )
+        dispatches = planned_dispatches(ws, read_run(ws, run.run_id))
+        admit_run(
+            ws,
+            run.run_id,
+            dispatches=dispatches,
+            forecast=Forecast.unknown(dispatches, "the lab is measured for the first time"),
+            unbilled=True,
+            limits=Limits.of(load_settings()),
+            requester=who_acts(ws, None),
         )
         ended = execute_run(ws, run.run_id, secret=Secret(SECRET), cancelled=lambda: False)
         assert ended.status == "completed", ended

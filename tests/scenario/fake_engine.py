@@ -19,6 +19,7 @@ from pointsman.errors import DataCheckFailed, DependencyDown, RunFailed
 from pointsman.ids import VariantId
 from pointsman.model import InputMember, InputSet, Variant
 from pointsman.scenario import Scenario, Stage, plan_run
+from pointsman.scenario.record import advance
 from pointsman.statistics.sketch import Sketch
 from pointsman.workspace import Workspace
 
@@ -36,8 +37,8 @@ INPUTS = InputSet(
 )
 
 
-def plan(ws: Workspace, run_id: str = "run1", **changes: Any) -> str:
-    """Plan a run of `SCENARIO`, with some arguments changed."""
+def plan(ws: Workspace, run_id: str = "run1", *, admitted: bool = True, **changes: Any) -> str:
+    """Plan a run of `SCENARIO`, with some arguments changed, as one that was held against the limits."""
     usual: dict[str, Any] = {
         "run_id": run_id,
         "parent_run_id": None,
@@ -49,6 +50,8 @@ def plan(ws: Workspace, run_id: str = "run1", **changes: Any) -> str:
         "inputs": INPUTS,
     }
     plan_run(ws, **{**usual, **changes})
+    if admitted:
+        advance(ws, run_id, None, metrics={"admitted": True})
     return run_id
 
 

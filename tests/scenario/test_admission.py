@@ -68,12 +68,23 @@ def test_a_dear_run_waits_until_somebody_else_agrees(ws: Workspace, engine: Fake
     error = waiting.waiting_error()
     assert (error.code, error.exit_code, error.instruction) == ("awaiting_approval", 3, f"pointsman approve {asked.id}")
     assert admit(ws, costing("50.001")).state == "waiting"
+    with pytest.raises(GuardRefused, match="not admitted"):
+        execute_run(ws, "run1", secret=None)
     decide(ws)
     assert admit(ws, costing("50.001")).state == "admitted"
     assert read_run(ws, "run1").metrics_json["cost"]["limit_usd"] == "50.01"
     ended = execute_run(ws, "run1", secret=None, cancelled=lambda: False)
     assert ended.status == "completed"
     assert admit(ws, costing("1000")) == Admission("run1", "admitted", None), "what has ended is not asked again"
+
+
+def test_a_run_that_nobody_held_against_the_limits_is_not_executed(ws: Workspace, engine: FakeEngine) -> None:
+    plan(ws, admitted=False)
+    with pytest.raises(GuardRefused) as caught:
+        execute_run(ws, "run1", secret=None)
+    assert (caught.value.code, engine.drives) == ("not_admitted", 0)
+    admit(ws, costing("1"))
+    assert execute_run(ws, "run1", secret=None).status == "completed"
 
 
 def test_an_unknown_cost_needs_consent_unless_nobody_is_paid(ws: Workspace) -> None:
