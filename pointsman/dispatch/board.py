@@ -23,6 +23,8 @@ class Job:
     What begins alike for all is an attribute of the class until it changes: that halves the time to make one.
     """
 
+    params: str | None = None
+    """What is laid over its variant's parameters."""
     job_id: str | None = None
     state = "awaiting_ack"
     acked = False

@@ -10,7 +10,7 @@ from pathlib import Path
 from pointsman.dispatch.board import Board
 from pointsman.dispatch.claims import Claim, write_claim
 from pointsman.dispatch.edges import Disk
-from pointsman.dispatch.planned import Planned
+from pointsman.dispatch.planned import Planned, Texts
 
 MOST_CLAIMED = 5000
 """Dispatches in one claim."""
@@ -44,11 +44,11 @@ class Claimer:
         planned, first = self._planned, self.claimed
         claim = Claim(self._era, planned.seqs[first], planned.seqs[until - 1], planned.shift_ns)
 
-        def promise() -> list[str]:
+        def promise() -> Texts:
             write_claim(self._drive_dir, claim)
-            return planned.read_ids(first, until - first)
+            return planned.read_texts(first, until - first)
 
-        planned.keep_ids(first, await self._disk.run(promise))
+        planned.keep_texts(first, await self._disk.run(promise))
         self.claimed = until
         return range(first, until)
 

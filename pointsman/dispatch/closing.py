@@ -26,8 +26,8 @@ SUMMARY = "summary.json"
 Outcome = Literal["completed", "cancelled", "settled"]
 _METRICS = ("queue_ms", "run_ms", "total_ms", "raw_total_ms", "lateness_ms")
 _DISPATCH_COLUMNS = (
-    *("seq", "dispatch_id", "route", "variant", "generation", "version", "input_id", "repeat", "stage"),
-    *("planned_ns", "sent_ns", "lateness_ns", "ack_ns", "done_ns", "state", "reason", "job_id"),
+    *("seq", "dispatch_id", "route", "variant", "generation", "version", "input_id", "params"),
+    *("repeat", "stage", "planned_ns", "sent_ns", "lateness_ns", "ack_ns", "done_ns", "state", "reason", "job_id"),
     *("queue_ms", "run_ms", "total_ms", "raw_total_ms", "output_uri", "output_sha256", "output_bytes"),
 )
 

@@ -276,7 +276,7 @@ class Driver:
             if state not in ("dropped", "cancelled_unsent"):
                 self.board.counts["sent"] += number
         self.board.touch(history.ended_indexes)
-        self._planned.load_ids([left.index for left in history.unsettled] + history.unsent)
+        self._planned.load_texts([left.index for left in history.unsettled] + history.unsent)
         for left in history.unsettled:
             job = self._planned.job(left.index)
             job.planned_ns = left.planned_ns

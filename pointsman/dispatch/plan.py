@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from pointsman.canonical import canonical_json
 from pointsman.dispatch.durable import write_durably
+from pointsman.dispatch.overrides import canonical_overrides, overridden
 from pointsman.dispatch.pace import share_of
 from pointsman.dispatch.protocol import Capabilities
 from pointsman.dispatch.targets import TargetSpec
@@ -28,7 +29,9 @@ PLAN_SCHEMA: Mapping[str, Any] = {
     "input_id": pl.String,
     "repeat": pl.Int64,
     "stage": pl.Int64,
+    "params": pl.String,
 }
+"""`params` = what is laid over the variant's parameters, null = nothing."""
 _PART = 10_000
 """Rows in one file: a plan of a million is never in memory as a whole."""
 CANCELS_AT_ONCE = 64
@@ -132,7 +135,7 @@ class DrivePlan:
         except ValidationError as error:
             first = error.errors()[0]
             raise InputRefused("drive " + ".".join(map(str, first["loc"])), first.get("input"), first["msg"]) from error
-        _check_requests(self.header)
+        _check_requests(self.header, dispatches)
 
 
 def planned_dispatches(
@@ -143,13 +146,15 @@ def planned_dispatches(
     due_ns: Column | None = None,
     repeat: Column = 0,
     stage: Column = 0,
+    params: Column | None = None,
 ) -> pl.DataFrame:
     """The columns of the plan from sequences, arrays or single values, which are repeated to the common length.
 
     `seq` defaults to 0, 1, 2...; `due_ns` = nanoseconds after the epoch in ascending order, None = closed loop.
-    `route` holds variant ids or route keys as text.
+    `route` holds variant ids or route keys as text, `params` what `canonical_overrides` makes of JSON objects.
     """
     given = {"seq": seq, "due_ns": due_ns, "route": route, "input_id": input_id, "repeat": repeat, "stage": stage}
+    given["params"] = params
     lengths = {len(value) for value in given.values() if _is_column(value)}
     if len(lengths) > 1:
         raise InputRefused("planned dispatches", sorted(lengths), "columns of one length")
@@ -262,13 +267,22 @@ def _check_dispatches(dispatches: pl.DataFrame, variants: Mapping[str, Any], inp
             raise NotFound("planned input", input_id, ", ".join(sorted(inputs)) or "none: the drive has no inputs")
 
 
-def _check_requests(header: DriveHeader) -> None:
-    """Make the request of each variant once: what its parameters lack is refused before anything is sent."""
+def _check_requests(header: DriveHeader, dispatches: pl.DataFrame) -> None:
+    """Make each request once that differs in its parameters: what they lack is refused before anything is sent."""
     target = header.target.build()
     name, entry = next(iter(header.inputs.items()))
-    for route in header.variants:
-        variant_id = VariantId.parse(route)
-        target.submit("check", variant_id, variant_of(header, variant_id), entry.member(name))
+    variants = {
+        route: Variant(VariantId.parse(route), header.target.name, params) for route, params in header.variants.items()
+    }
+    for variant in variants.values():
+        target.submit("check", variant.id, variant, entry.member(name))
+    overrides = dispatches.select("route", "params").drop_nulls("params").unique(maintain_order=True)
+    for route, params in overrides.iter_rows():
+        if canonical_overrides(params) != params:
+            raise InputRefused("planned dispatches, params", params, "a JSON object in canonical form")
+        if route not in variants:
+            raise InputRefused("planned dispatches, params", params, f"nothing where the gateway chooses ({route})")
+        target.submit("check", variants[route].id, overridden(variants[route], params), entry.member(name))
 
 
 def _dispatch_ids(run_id: str, dispatches: pl.DataFrame) -> pl.Series:

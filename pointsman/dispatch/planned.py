@@ -6,19 +6,23 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import polars as pl
 
 from pointsman.dispatch.board import Job
+from pointsman.dispatch.overrides import overridden
 from pointsman.dispatch.plan import DriveHeader, parse_route, read_planned_part, variant_of
 from pointsman.dispatch.protocol import DispatchTarget, Request
 from pointsman.ids import VariantId
 
 _PART = 50_000
+Texts: TypeAlias = tuple[list[str], list[str | None]]
+"""Dispatch ids, and what is laid over their variants' parameters: an empty list where no dispatch has any."""
 
 
 class Planned:
-    """Numbers are kept in arrays, texts once each; of the dispatch ids only those of claimed dispatches are here."""
+    """Numbers are kept in arrays, texts once each; of ids and parameters only those of claimed dispatches are here."""
 
     def __init__(self, header: DriveHeader, drive_dir: Path, target: DispatchTarget) -> None:
         self._drive_dir = drive_dir
@@ -28,13 +32,15 @@ class Planned:
         due_ns = array("q")
         route_of, routes = array("q"), _Words()
         input_of, inputs = array("q"), _Words()
-        columns = ("seq", "due_ns", "route", "input_id", "stage")
+        columns = ("seq", "due_ns", "route", "input_id", "stage", "params")
+        self._has_params = False
         for first in range(0, header.planned, _PART):
             part = read_planned_part(drive_dir, first, _PART, columns)
             _extend(self.seqs, part["seq"])
             _extend(self.stages, part["stage"])
             _extend(route_of, routes.numbers(part["route"]))
             _extend(input_of, inputs.numbers(part["input_id"]))
+            self._has_params |= part["params"].null_count() < part.height
             if not part["due_ns"].null_count():
                 _extend(due_ns, part["due_ns"])
         self.due_ns: array[int] | None = due_ns or None
@@ -44,6 +50,7 @@ class Planned:
         self._variants = [variant_of(header, route) for route in self._routes]
         self._members = [header.inputs[name].member(name) for name in inputs.words]
         self._ids: dict[int, str] = {}
+        self._params: dict[int, str] = {}
         self.shift_ns = 0
         """How much later than planned the schedule runs in this era."""
 
@@ -67,40 +74,51 @@ class Planned:
         """The first index whose sequence number is greater."""
         return bisect_right(self.seqs, seq)
 
-    def read_ids(self, first: int, rows: int) -> list[str]:
-        """Dispatch ids from the disk."""
-        found: list[str] = read_planned_part(self._drive_dir, first, rows, ("dispatch_id",))["dispatch_id"].to_list()
-        return found
+    def read_texts(self, first: int, rows: int) -> Texts:
+        """The texts of these dispatches from the disk."""
+        columns = ("dispatch_id", "params") if self._has_params else ("dispatch_id",)
+        part = read_planned_part(self._drive_dir, first, rows, columns)
+        return part["dispatch_id"].to_list(), part["params"].to_list() if self._has_params else []
 
-    def keep_ids(self, first: int, ids: Sequence[str]) -> None:
-        """Have the ids of these dispatches at hand until each becomes a job."""
+    def keep_texts(self, first: int, texts: Texts) -> None:
+        """Have the texts of these dispatches at hand until each becomes a job."""
+        ids, params = texts
         self._ids.update(enumerate(ids, first))
+        self._params.update((index, text) for index, text in enumerate(params, first) if text is not None)
 
-    def load_ids(self, indexes: Iterable[int]) -> None:
-        """Read and keep the ids of scattered dispatches."""
+    def load_texts(self, indexes: Iterable[int]) -> None:
+        """Read and keep the texts of scattered dispatches."""
         wanted = sorted(indexes)
         at = 0
         while at < len(wanted):
             first = wanted[at]
-            ids = self.read_ids(first, _PART)
+            ids, params = self.read_texts(first, _PART)
             while at < len(wanted) and wanted[at] < first + _PART:
-                self._ids[wanted[at]] = ids[wanted[at] - first]
+                place = wanted[at] - first
+                self.keep_texts(wanted[at], (ids[place : place + 1], params[place : place + 1]))
                 at += 1
 
     def job(self, index: int) -> Job:
         """A claimed dispatch on its way, once."""
         planned_ns = None if self.due_ns is None else self.due_ns[index] + self.shift_ns
-        return Job(index, self.seqs[index], self._ids.pop(index), self._providers[self._route_of[index]], planned_ns)
+        job = Job(index, self.seqs[index], self._ids.pop(index), self._providers[self._route_of[index]], planned_ns)
+        if self._has_params:
+            job.params = self._params.pop(index, None)
+        return job
 
     def skip(self, index: int) -> None:
         """A claimed dispatch that will not be sent."""
         self._ids.pop(index, None)
+        self._params.pop(index, None)
 
     def request(self, job: Job) -> Request:
         """The submission. The same for every call, so that sending it again is sending it once."""
         route = self._route_of[job.index]
+        variant = self._variants[route]
+        if job.params is not None and variant is not None:
+            variant = overridden(variant, job.params)
         return self._target.submit(
-            job.dispatch_id, self._routes[route], self._variants[route], self._members[self._input_of[job.index]]
+            job.dispatch_id, self._routes[route], variant, self._members[self._input_of[job.index]]
         )
 
 

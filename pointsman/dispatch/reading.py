@@ -30,7 +30,7 @@ def read_dispatches(drive_dir: Path) -> pl.DataFrame:
     """One row per planned dispatch of a closed drive, in order of `seq`. Raises `NotFound` while it is open.
 
     Times `*_ns` after the drive's epoch, null = not known; `total_ms` from the planned time (closed loop: from sending)
-    to completion, `raw_total_ms` from sending.
+    to completion, `raw_total_ms` from sending; `params` = what was laid over the variant's parameters, null = nothing.
     """
     return _read(drive_dir, DISPATCHES)
 

@@ -87,7 +87,8 @@ class TraceFile(BaseModel):
         min_length=1,
         max_length=1000,
         title="File",
-        description="CSV or Parquet with at_s (seconds) or at (times), and optionally input_id.",
+        description="CSV or Parquet with at_s (seconds) or at (times), and optionally input_id and params (a JSON "
+        "object that is laid over the variant's parameters).",
         examples=["monday.csv"],
     )
     sha256: str = Field(

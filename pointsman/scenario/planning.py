@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 import polars as pl
 import sqlalchemy as sa
@@ -12,10 +10,10 @@ from pointsman.dispatch import DriveInput, DrivePlan, Limits, TargetSpec, planne
 from pointsman.errors import Conflict, InputRefused
 from pointsman.ids import check_id, scenario_context
 from pointsman.model import InputSet, Variant
-from pointsman.scenario.arrivals import Int64s, plan_arrivals
+from pointsman.scenario.arrivals import plan_arrivals
 from pointsman.scenario.model import Scenario
 from pointsman.scenario.record import RunRecord, run_drives
-from pointsman.scenario.trace import keep_traces, recorded_inputs
+from pointsman.scenario.trace import Traces, keep_traces, stage_traces
 from pointsman.states import LOAD_TEST_RUN
 from pointsman.storage import insert_absent, record_creation, tables
 from pointsman.workspace import Workspace
@@ -37,9 +35,10 @@ def plan_run(
 ) -> None:
     """Write the run (state `created`) and its drive at `{environment}/{scenario}/{timestamp}/{run_id}`.
 
-    Inputs are assigned round robin in an order drawn with the seed, but as recorded where a trace names them. The same
-    call again changes nothing, except that the target may have moved to another address. Raises `InputRefused` for
-    input that is not allowed and `Conflict` when the run id was used for something else; then no run is written.
+    Inputs are assigned round robin in an order drawn with the seed, inputs and parameters as recorded where a trace
+    has them. The same call again changes nothing, except that the target may have moved to another address. Raises
+    `InputRefused` for input that is not allowed and `Conflict` when the run id was used for something else; then no run
+    is written.
     """
     check_id("run id", run_id)
     check_id("environment id", environment_id)
@@ -54,10 +53,7 @@ def plan_run(
         raise InputRefused("variant", str(variant.id), "a variant that is enabled")
     target.build()
     traces = keep_traces(ws, scenario, inputs)
-    due, stages = plan_arrivals(scenario, seed, traces)
-    drive_plans = _drive_plans(
-        run_id, scenario, seed, due, stages, recorded_inputs(scenario, traces), variant, target, inputs
-    )
+    drive_plans = plan_drives(run_id, scenario, seed, traces, variant=variant, target=target, inputs=inputs)
     now = ws.clock.now()
     digest = scenario.sha256
     row = {
@@ -74,7 +70,7 @@ def plan_run(
         "metrics_json": {
             "runner": {"mode": "inline", "shards": len(drive_plans)},
             "stages": [
-                {"name": stage.name, "planned": int((stages == index).sum())}
+                {"name": stage.name, "planned": sum(_in_stage(one, index) for one in drive_plans)}
                 for index, stage in enumerate(scenario.stages)
             ],
         },
@@ -98,7 +94,7 @@ def plan_run(
                 run_id,
                 at=now,
                 actor=ws.actor,
-                reason=f"{due.size} dispatches planned",
+                reason=f"{sum(one.header.planned for one in drive_plans)} dispatches planned",
             )
             shards = [
                 {"run_id": run_id, "shard": shard, "state": "planned", "planned": one.header.planned, "processes": 0}
@@ -117,31 +113,19 @@ def plan_run(
             write_drive(drive_dir, one)
 
 
-def _drive_plans(
+def plan_drives(
     run_id: str,
     scenario: Scenario,
     seed: int,
-    due: Int64s,
-    stages: Int64s,
-    recorded: Mapping[int, Sequence[str]],
+    traces: Traces,
+    *,
     variant: Variant,
     target: TargetSpec,
     inputs: InputSet,
 ) -> list[DrivePlan]:
     """One per shard. Together they are the plan of the run: who sends a dispatch changes nothing about it."""
-    if not due.size:
-        raise InputRefused(
-            "seed", seed, f"a seed with which at least one of {scenario.expected_dispatches:g} expected arrivals occurs"
-        )
-    # A stream of its own, so that the order of inputs does not move when the number of arrivals does.
-    order = np.random.Generator(np.random.PCG64([seed, 1])).permutation(len(inputs.members))
-    turn, place = np.divmod(np.arange(due.size), len(order))
-    input_ids = pl.Series([member.input_id for member in inputs.members], dtype=pl.String)
-    chosen = input_ids.gather(order[place])
-    for stage, named in recorded.items():
-        chosen = chosen.scatter(np.flatnonzero(stages == stage), list(named))
-    dispatches = planned_dispatches(route=str(variant.id), input_id=chosen, due_ns=due, repeat=turn, stage=stages)
-    shards = min(scenario.shards, due.size)
+    dispatches = _dispatches(scenario, seed, traces, variant, inputs)
+    shards = min(scenario.shards, dispatches.height)
     return [
         DrivePlan(
             run_id=run_id,
@@ -161,3 +145,30 @@ def _drive_plans(
         )
         for shard in range(shards)
     ]
+
+
+def _in_stage(plan: DrivePlan, stage: int) -> int:
+    return int((plan.dispatches["stage"] == stage).sum())
+
+
+def _dispatches(scenario: Scenario, seed: int, traces: Traces, variant: Variant, inputs: InputSet) -> pl.DataFrame:
+    """Those of all shards."""
+    due, stages = plan_arrivals(scenario, seed, traces)
+    if not due.size:
+        raise InputRefused(
+            "seed", seed, f"a seed with which at least one of {scenario.expected_dispatches:g} expected arrivals occurs"
+        )
+    # A stream of its own, so that the order of inputs does not move when the number of arrivals does.
+    order = np.random.Generator(np.random.PCG64([seed, 1])).permutation(len(inputs.members))
+    turn, place = np.divmod(np.arange(due.size), len(order))
+    chosen = pl.Series([member.input_id for member in inputs.members], dtype=pl.String).gather(order[place])
+    params = pl.Series([None], dtype=pl.String).new_from_index(0, due.size)
+    for stage, trace in stage_traces(scenario, traces).items():
+        arrivals = np.flatnonzero(stages == stage)
+        if trace.input_ids is not None:
+            chosen = chosen.scatter(arrivals, list(trace.input_ids))
+        if trace.params is not None:
+            params = params.scatter(arrivals, trace.params)
+    return planned_dispatches(
+        route=str(variant.id), input_id=chosen, due_ns=due, repeat=turn, stage=stages, params=params
+    )

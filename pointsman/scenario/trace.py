@@ -1,8 +1,10 @@
-"""Recorded arrivals: when each came and, where it was recorded, with which input; the replay of production.
+"""Recorded arrivals: when each came and, where it was recorded, with which input and parameters; replay of production.
 
 A trace is a CSV (with a header) or Parquet file with one row per arrival and the columns `at_s` (seconds after the
-beginning) or `at` (a time; the earliest one is the beginning), and optionally `input_id`. Its sha256 is part of the
-scenario's identity; where it lies is not. A run keeps what it replays under `traces/` of the results store.
+beginning) or `at` (a time; the earliest one is the beginning), and optionally `input_id` and `params`: a JSON object as
+text that is laid over the variant's parameters as a merge patch (RFC 7396), empty = they stay as they are. The file's
+sha256 is part of the scenario's identity; where it lies is not. A run keeps what it replays under `traces/` of the
+results store.
 """
 
 from __future__ import annotations
@@ -19,21 +21,24 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from pointsman.dispatch.overrides import canonical_overrides
 from pointsman.errors import InputRefused, NotFound
 from pointsman.model import InputSet
 from pointsman.scenario.model import MAX_DISPATCHES, MAX_DURATION_S, Scenario, TraceFile
 from pointsman.workspace import Workspace
 
-_COLUMNS = ("at_s", "at", "input_id")
+_COLUMNS = ("at_s", "at", "input_id", "params")
 _MAX_BYTES = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Arrivals in order. `input_ids` is None where the recording does not name inputs."""
+    """Arrivals in order. `input_ids` is None where the recording does not name inputs, `params` where it has none."""
 
     at_ns: npt.NDArray[np.int64]
     input_ids: tuple[str, ...] | None
+    params: pl.Series | None = None
+    """What is laid over the variant's parameters, in canonical form; null = nothing."""
 
 
 Traces: TypeAlias = Mapping[str, Trace]
@@ -63,7 +68,7 @@ def read_trace(path: Path) -> tuple[str, Trace]:
 def _parsed(path: Path, rows: pl.DataFrame) -> Trace:
     unknown = [name for name in rows.columns if name not in _COLUMNS]
     if unknown or ("at_s" in rows.columns) is ("at" in rows.columns):
-        raise InputRefused(f"trace {path.name}, columns", rows.columns, "at_s or at, and input_id")
+        raise InputRefused(f"trace {path.name}, columns", rows.columns, "at_s or at, input_id, params")
     if not 1 <= rows.height <= MAX_DISPATCHES:
         raise InputRefused(f"trace {path.name}, arrivals", rows.height, f"1 to {MAX_DISPATCHES:,}")
     at_ns = _seconds(rows["at_s"]) if "at_s" in rows.columns else _times(rows["at"])
@@ -78,7 +83,23 @@ def _parsed(path: Path, rows: pl.DataFrame) -> Trace:
         if rows["input_id"].null_count():
             raise InputRefused(f"trace {path.name}, input_id", None, "a value in every row")
         inputs = tuple(rows["input_id"].cast(pl.String).gather(order).to_list())
-    return Trace(at_ns.gather(order).to_numpy().astype(np.int64), inputs)
+    params = _params(path, rows["params"]).gather(order) if "params" in rows.columns else None
+    return Trace(at_ns.gather(order).to_numpy().astype(np.int64), inputs, params)
+
+
+def _params(path: Path, column: pl.Series) -> pl.Series:
+    """In canonical form; each distinct text is read once."""
+    if column.dtype in (pl.Null, pl.Categorical):
+        column = column.cast(pl.String)
+    forms: dict[str, str | None] = {}
+    bad = column.is_not_null()
+    if column.dtype == pl.String:
+        forms = {text: canonical_overrides(text) for text in column.drop_nulls().unique().to_list()}
+        bad = column.is_in(pl.Series([text for text, form in forms.items() if form is None], dtype=pl.String))
+    if (first := bad.arg_true()).len():
+        allowed = 'a JSON object as text, such as {"seed": 7}, or nothing'
+        raise InputRefused(f"trace {path.name}, row {first[0] + 1}, params", column[first[0]], allowed)
+    return column.replace_strict(forms, default=None, return_dtype=pl.String) if forms else column
 
 
 def _seconds(column: pl.Series) -> pl.Series:
@@ -131,10 +152,9 @@ def file_traces(scenario: Scenario) -> dict[str, Trace]:
     return found
 
 
-def recorded_inputs(scenario: Scenario, traces: Traces) -> dict[int, tuple[str, ...]]:
-    """By index of stage, the inputs of its arrivals in order; stages whose inputs are drawn are absent."""
-    found = {index: traces[named.sha256].input_ids for index, named in _named(scenario)}
-    return {index: inputs for index, inputs in found.items() if inputs is not None}
+def stage_traces(scenario: Scenario, traces: Traces) -> dict[int, Trace]:
+    """By index of stage, what it replays; stages that have a rate are absent."""
+    return {index: traces[named.sha256] for index, named in _named(scenario)}
 
 
 def keep_traces(ws: Workspace, scenario: Scenario, inputs: InputSet) -> Traces:
@@ -149,6 +169,8 @@ def keep_traces(ws: Workspace, scenario: Scenario, inputs: InputSet) -> Traces:
             columns: dict[str, Any] = {"at_ns": trace.at_ns}
             if trace.input_ids is not None:
                 columns["input_id"] = trace.input_ids
+            if trace.params is not None:
+                columns["params"] = trace.params
             pl.DataFrame(columns).write_parquet(buffer)
             ws.results.write(_key(sha256), buffer.getvalue())
     traces = kept_traces(ws, scenario)
@@ -167,7 +189,8 @@ def kept_traces(ws: Workspace, scenario: Scenario) -> Traces:
     for _, named in _named(scenario):
         rows = pl.read_parquet(ws.results.read(_key(named.sha256)))
         inputs = tuple(rows["input_id"].to_list()) if "input_id" in rows.columns else None
-        found[named.sha256] = Trace(rows["at_ns"].to_numpy(), inputs)
+        params = rows["params"] if "params" in rows.columns else None
+        found[named.sha256] = Trace(rows["at_ns"].to_numpy(), inputs, params)
     return found
 
 

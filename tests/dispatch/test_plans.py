@@ -70,8 +70,8 @@ def test_columns_come_from_sequences_arrays_and_single_values() -> None:
     found = planned_dispatches(
         route=VARIANT, input_id=["a", "b"], due_ns=np.array([5, 9]), seq=range(3, 5), stage=pl.Series([0, 1])
     )
-    assert found.rows() == [(3, 5, VARIANT, "a", 0, 0), (4, 9, VARIANT, "b", 0, 1)]
-    assert planned_dispatches(route=VARIANT, input_id="a").rows() == [(0, None, VARIANT, "a", 0, 0)]
+    assert found.rows() == [(3, 5, VARIANT, "a", 0, 0, None), (4, 9, VARIANT, "b", 0, 1, None)]
+    assert planned_dispatches(route=VARIANT, input_id="a").rows() == [(0, None, VARIANT, "a", 0, 0, None)]
     with pytest.raises(InputRefused, match="one length"):
         planned_dispatches(route=[VARIANT] * 2, input_id=["a"] * 3)
 
@@ -89,6 +89,9 @@ def test_columns_come_from_sequences_arrays_and_single_values() -> None:
         ({"route": "er:e:wf:bad", "input_id": "i"}, "variant id"),
         ({"route": VARIANT.replace("exp:x", "exp:y"), "input_id": "i"}, "planned route"),
         ({"route": VARIANT, "input_id": "nobody"}, "planned input"),
+        ({"route": VARIANT, "input_id": "i", "params": ["[1]"]}, "params.*a JSON object"),
+        ({"route": VARIANT, "input_id": "i", "params": ['{"a": 1}']}, "params.*canonical"),
+        ({"route": ROUTE, "input_id": "i", "params": ["{}"]}, "params.*gateway"),
     ],
 )
 def test_dispatches_that_do_not_fit_are_refused(columns: dict[str, Any], field: str) -> None:
@@ -153,3 +156,11 @@ def test_a_variant_that_lacks_what_the_preset_needs_is_refused_before_anything_i
     target = TargetSpec(name="t", preset="fal", base_url="https://queue.fal.run")
     with pytest.raises(InputRefused, match="variant parameter endpoint"):
         plan(target=target, variants={VARIANT: {"input": {}}})
+
+
+def test_so_are_parameters_of_a_single_dispatch() -> None:
+    target = TargetSpec(name="t", preset="fal", base_url="https://queue.fal.run")
+    params = [None, '{"endpoint":"fal-ai/flux"}', '{"endpoint":"../secret"}']
+    dispatches = planned_dispatches(route=[VARIANT] * 3, input_id="i", params=params)
+    with pytest.raises(InputRefused, match=r"variant parameter endpoint: '\.\./secret'"):
+        plan(dispatches, target=target, variants={VARIANT: {"endpoint": "fal-ai/other", "input": {}}})

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from pointsman.canonical import canonical_json
+from pointsman.dispatch import read_dispatches, settle
 from pointsman.dispatch.plan import read_planned
 from pointsman.errors import InputRefused, NotFound
 from pointsman.scenario import (
@@ -22,15 +26,25 @@ from pointsman.scenario import (
     schedule,
     shard_schedule,
 )
+from pointsman.scenario.planning import plan_drives
 from pointsman.scenario.record import run_drives
-from pointsman.scenario.trace import read_trace
+from pointsman.scenario.trace import Trace, read_trace
 from pointsman.workspace import Workspace
-from tests.scenario.fake_engine import FakeEngine, plan
+from tests.scenario.fake_engine import INPUTS as INPUT_SET
+from tests.scenario.fake_engine import TARGET, VARIANT, FakeEngine, plan
 
 TIMES = [0.5, 0.25, 1.0, 2.125, 0.25]
 CSV = "at_s,input_id\n0.5,clip2\n0.25,clip0\n1.0,clip1\n2.125,clip1\n0.25,clip2\n"
 IN_ORDER = [250_000_000, 250_000_000, 500_000_000, 1_000_000_000, 2_125_000_000]
 INPUTS = ["clip0", "clip2", "clip2", "clip1", "clip1"]
+WITH_PARAMS = """at_s,params
+0.5,"{""crf"": 20, ""preset"": null}"
+0.25,"{""preset"":""slow"" , ""crf"":1.50}"
+1.0,
+2.125,"{""preset"":""slow"",""crf"":1.5}"
+0.25,{}
+"""
+PARAMS = ['{"crf":1.5,"preset":"slow"}', "{}", '{"crf":20,"preset":null}', None, '{"crf":1.5,"preset":"slow"}']
 YAML = """
 name: replay
 stages:
@@ -38,6 +52,8 @@ stages:
   - {name: monday, kind: trace, trace: {file: monday.csv}}
   - {name: after, rate: 2, duration_s: 1}
 """
+Arrival: TypeAlias = tuple[int, str, dict[str, Any] | None]
+"""Nanoseconds after the beginning, input, parameters."""
 
 
 @pytest.fixture
@@ -134,6 +150,85 @@ def test_a_run_replays_the_recorded_inputs_and_keeps_the_recording(
     assert record.metrics_json["slos"][0]["verdict"] == "held"
 
 
+def test_a_run_replays_the_recorded_parameters_and_its_ledger_says_which(ws: Workspace, folder: Path) -> None:
+    (folder / "monday.csv").write_text(WITH_PARAMS)
+    scenario = load_scenario(folder / "replay.yaml")
+    plan(ws, scenario=scenario)
+    (folder / "monday.csv").unlink()
+    plan(ws, scenario=scenario)
+    (drive,) = run_drives(ws, read_run(ws, "run1"))
+    assert read_planned(drive)["params"].to_list() == [None] * 2 + PARAMS + [None] * 2
+    dispatches = settle(drive)
+    assert dispatches.counts["cancelled_unsent"] == 9
+    assert read_dispatches(drive)["params"].to_list() == [None] * 2 + PARAMS + [None] * 2
+
+
+def test_parameters_read_the_same_from_every_kind_of_file(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(WITH_PARAMS)
+    rows = pl.read_csv(tmp_path / "a.csv").with_columns(pl.col("params").cast(pl.Categorical))
+    for name, frame in (
+        ("text.parquet", rows.cast({"params": pl.String})),
+        ("words.parquet", rows),
+        ("none.parquet", rows.with_columns(params=None)),
+    ):
+        frame.write_parquet(tmp_path / name)
+    for name, wanted in (("a.csv", PARAMS), ("text.parquet", PARAMS), ("words.parquet", PARAMS)):
+        _, trace = read_trace(tmp_path / name)
+        assert trace.params is not None
+        assert trace.params.to_list() == wanted, name
+    _, trace = read_trace(tmp_path / "none.parquet")
+    assert trace.params is not None
+    assert trace.params.null_count() == 5
+
+
+@given(
+    arrivals=st.lists(
+        st.tuples(
+            st.integers(0, 10**10),
+            st.sampled_from([member.input_id for member in INPUT_SET.members]),
+            st.none() | st.dictionaries(st.text(max_size=3), st.none() | st.integers() | st.text(max_size=5)),
+        ),
+        min_size=1,
+        max_size=40,
+    ),
+    counts=st.sets(st.integers(1, 64), min_size=1, max_size=4),
+)
+@settings(max_examples=10)
+def test_the_plans_of_all_shards_are_the_single_plan_with_inputs_and_parameters(
+    arrivals: list[Arrival], counts: set[int]
+) -> None:
+    check_shards(arrivals, counts)
+
+
+@pytest.mark.prove
+def test_so_they_are_for_every_number_of_shards() -> None:
+    check_shards([(n, f"clip{n % 2}", {"n": n % 7}) for n in range(70)], set(range(1, 65)))
+
+
+def check_shards(arrivals: list[Arrival], counts: set[int]) -> None:
+    at_ns, input_ids, params = zip(*sorted(arrivals, key=lambda one: one[0]), strict=True)
+    texts = [None if one is None else canonical_json(one).decode() for one in params]
+    traces = {"0" * 64: Trace(np.asarray(at_ns), input_ids, pl.Series(texts, dtype=pl.String))}
+    recording = {"file": "a.csv", "sha256": "0" * 64, "arrivals": len(arrivals)}
+    stages = [
+        {"name": "before", "rate": 2, "duration_s": 1},
+        {"name": "replay", "kind": "trace", "trace": recording, "duration_s": 10.000001},
+        {"name": "after", "rate": 2, "duration_s": 1},
+    ]
+
+    def drives(shards: int) -> list[pl.DataFrame]:
+        scenario = Scenario.model_validate({"name": "replay", "stages": stages, "shards": shards})
+        plans = plan_drives("run1", scenario, 1, traces, variant=VARIANT, target=TARGET, inputs=INPUT_SET)
+        return [one.dispatches for one in plans]
+
+    (single,) = drives(1)
+    assert single.filter(pl.col("stage") == 1)["params"].to_list() == texts
+    for shards in counts:
+        parts = drives(shards)
+        assert len(parts) == min(shards, single.height)
+        assert pl.concat(parts).sort("seq").equals(single)
+
+
 def test_a_recording_that_changed_or_names_an_unknown_input_is_refused(
     ws: Workspace, folder: Path, replay: Scenario
 ) -> None:
@@ -165,6 +260,13 @@ def test_a_stage_that_is_shorter_than_its_recording_is_refused(ws: Workspace, fo
         ("a.csv", "at_s,user\n1,me\n", "columns"),
         ("a.csv", "when\n1\n", "columns"),
         ("a.csv", "at_s,input_id\n1,\n", "a value in every row"),
+        ("a.csv", 'at_s,params\n1,{}\n2,"{""crf"":"\n', "row 2, params: '{\"crf\":'.*a JSON object"),
+        ("a.csv", "at_s,params\n1,\n2,{}\n3,[1]\n", "row 3, params"),
+        ("a.csv", "at_s,params\n1,7\n", "row 1, params"),
+        ("a.csv", 'at_s,params\n1,"{""crf"": NaN}"\n', "row 1, params"),
+        ("a.csv", 'at_s,params\n1,"{""prompt"": ""\\ud800""}"\n', "row 1, params"),
+        ("a.csv", f"at_s,params\n1,{'[' * 100_000}\n", "row 1, params"),
+        ("a.csv", "at_s,parameters\n1,{}\n", "columns"),
         ("a.csv", "at_s\n1,2,3\n", "readable csv"),
         ("a.parquet", "no parquet", "readable parquet"),
         ("a.txt", "1", r"ends in \.csv or \.parquet"),
@@ -181,4 +283,10 @@ def test_what_is_no_recording_is_refused_by_name(tmp_path: Path, name: str, text
 def test_times_of_another_type_are_refused(tmp_path: Path) -> None:
     pl.DataFrame({"at": [1, 2]}).write_parquet(tmp_path / "a.parquet")
     with pytest.raises(InputRefused, match="row 1, at"):
+        read_trace(tmp_path / "a.parquet")
+
+
+def test_parameters_of_another_type_are_refused(tmp_path: Path) -> None:
+    pl.DataFrame({"at_s": [1.0, 2.0], "params": [None, {"crf": 20}]}).write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(InputRefused, match=r"row 2, params: \{'crf': 20\}"):
         read_trace(tmp_path / "a.parquet")
