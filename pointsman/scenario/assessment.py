@@ -32,12 +32,16 @@ def assess(status: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[Check]
     return [
         _ended(status),
         _conserved(status["counts"]),
-        _rate(status["counts"]),
-        _lateness(status["lateness"]),
+        *load_checks(status["counts"], status["lateness"]),
         *(_condition("slo", "held", rule) for rule in metrics.get("slos", ())),
         *(_condition("stop condition", "not met", rule) for rule in metrics.get("stop_conditions", ())),
         *_faults(status["stages"]),
     ]
+
+
+def load_checks(counts: Mapping[str, int], lateness: Mapping[str, Any]) -> list[Check]:
+    """Whether the target was offered the load that was planned, and when it was planned."""
+    return [_rate(counts), _lateness(lateness)]
 
 
 def _ended(status: Mapping[str, Any]) -> Check:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pointsman.actions import ActionLog
 from pointsman.dispatch import order_cancel, settle
 from pointsman.errors import Conflict, DataCheckFailed, DependencyDown, RunFailed
 from pointsman.scenario.admission import require_admission
+from pointsman.scenario.assessment import load_checks
 from pointsman.scenario.cancelling import request_stop
 from pointsman.scenario.conclusion import conclude, write_results
 from pointsman.scenario.coordination import Coordinator
@@ -129,10 +131,20 @@ def _conclude(
     for state, reason in (("running", "dispatched"), ("draining", "all is sent"), ("completed", "all has ended")):
         if record.status != "cancelling":
             record = advance(ws, run_id, state, reason=reason, metrics=metrics, submitted=sent)
+    if record.status == "completed":
+        _tell_missed_rate(ws, record)
     if record.status == "cancelling":
         metrics["failure"] = None
         record = advance(ws, run_id, "cancelled", reason=_stop_reason(record), metrics=metrics, submitted=sent)
     return outcome(record)
+
+
+def _tell_missed_rate(ws: Workspace, record: RunRecord) -> None:
+    metrics = record.metrics_json
+    missed = [check for check in load_checks(metrics["counts"], metrics["lateness_ms"]) if check.verdict == "failed"]
+    if missed:
+        why = "; ".join(f"{check.asked}, but {check.found}" for check in missed)
+        ActionLog(ws).record("load_test_rate_missed", run_id=record.id, context=record.context, why=why)
 
 
 def _fail(

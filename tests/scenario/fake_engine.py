@@ -72,6 +72,7 @@ class FakeProcess:
 
     id = "1"
     overdue = False
+    good_bye_s = 5.0
 
     def __init__(self, engine: FakeEngine, drive_dir: Path, journal: Journal, clock: ManualClock) -> None:
         self._engine = engine
@@ -135,6 +136,7 @@ class FakeEngine:
     breaks: bool = False
     """The drive's books do not add up."""
     drop_row: int | None = None
+    late_ns: int = 2_000_000
     """A row that the ledger loses."""
     journals: dict[Path, Journal] = field(default_factory=dict)
     drives: int = 0
@@ -211,7 +213,7 @@ class FakeEngine:
                 pl.col("seq").replace_strict(journal.sent_at, default=None, return_dtype=pl.Int64).alias("sent_ns"),
             )
             .with_columns(
-                pl.when(sent).then(2_000_000).alias("lateness_ns"),
+                pl.when(sent).then(self.late_ns).alias("lateness_ns"),
                 pl.when(sent).then(20.0).alias("queue_ms"),
                 pl.when(sent).then(60.0).alias("run_ms"),
                 pl.when(sent).then(80.0 + pl.col("seq")).alias("total_ms"),

@@ -57,6 +57,19 @@ def test_a_run_goes_through_every_state_and_ends_with_its_figures(ws: Workspace,
     assert metrics["failure"] is None
 
 
+def test_a_run_that_offered_another_load_than_planned_says_so(ws: Workspace, engine: FakeEngine) -> None:
+    plan(ws)
+    assert execute(ws).status == "completed"
+    assert ActionLog(ws).read(run_id="run1") == []
+    engine.late_ns = 80_000_000
+    plan(ws, "run2")
+    assert execute_run(ws, "run2", secret=None).status == "completed"
+    execute_run(ws, "run2", secret=None)
+    (told,) = ActionLog(ws).read(run_id="run2")
+    assert (told.event, told.severity) == ("load_test_rate_missed", "warn")
+    assert told.data["why"] == "p99 of lateness is at most 50 ms, but p99 is 80 ms"
+
+
 def test_results_json_says_where_the_results_come_from(ws: Workspace, engine: FakeEngine) -> None:
     plan(ws)
     execute(ws)
