@@ -26,13 +26,19 @@ def lock_spending(connection: sa.Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
 
 
-def spent_in(connection: sa.Connection, month: str, *, without: str | None = None) -> Decimal:
+def spent_in(connection: sa.Connection, month: str, *, now: datetime, without: str | None = None) -> Decimal:
     """USD spent or set aside in a month by all runs but `without`.
 
-    What is not priced counts as what was set aside for it; a run that ended before it sent anything counts nothing.
+    What is not priced counts as what was set aside for it. Nothing is counted for a run that ended before it sent
+    anything, and for one that will not begin: its consent was refused, or expired before it was given or used.
     """
-    runs = tables.load_test_runs
-    sent_nothing = _SPENDING.c.measured_usd.is_(None) & runs.c.ended_at.is_not(None) & (runs.c.submitted_count == 0)
+    runs, approvals = tables.load_test_runs, tables.approvals
+    ended = runs.c.ended_at.is_not(None)
+    refused = sa.exists().where(
+        approvals.c.subject_id == runs.c.id, (approvals.c.decision == "rejected") | (approvals.c.expires_at <= now)
+    )
+    will_not_begin = runs.c.status.in_(("created", "awaiting_approval")) & refused
+    sent_nothing = (runs.c.submitted_count == 0) & _SPENDING.c.measured_usd.is_(None) & (ended | will_not_begin)
     rows = connection.execute(
         sa.select(_SPENDING.c.reserved_usd, _SPENDING.c.measured_usd)
         .outerjoin(runs, runs.c.id == _SPENDING.c.run_id)
@@ -45,7 +51,7 @@ def spent_in(connection: sa.Connection, month: str, *, without: str | None = Non
 def spent_in_month(ws: Workspace, month: str) -> Decimal:
     """The same in a transaction of its own, over all runs."""
     with ws.database.connect() as connection:
-        return spent_in(connection, month)
+        return spent_in(connection, month, now=ws.clock.now())
 
 
 def reserve(connection: sa.Connection, run_id: str, usd: Decimal, *, at: datetime) -> None:

@@ -98,7 +98,7 @@ def admit_run(
             return Admission(run_id, "admitted", None)
         lock_spending(connection)
         now = ws.clock.now()
-        left = limits.month_usd - spent_in(connection, month_of(now), without=run_id)
+        left = limits.month_usd - spent_in(connection, month_of(now), now=now, without=run_id)
         most = _most(forecast, unbilled, limits, left)
         what = f"Load test {record.context} with {dispatches:,} dispatches"
         intent = Intent(what, dispatches, min(max_in_flight, dispatches), most)

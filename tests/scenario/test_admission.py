@@ -137,6 +137,41 @@ def test_the_month_holds_over_all_runs_and_a_run_cancelled_unsent_gives_its_shar
     assert admit(ws, costing("201"), "run3").state == "waiting"
 
 
+@pytest.mark.parametrize("approved", [True, False])
+def test_consent_that_expired_gives_its_share_of_the_month_back_before_anybody_looks(
+    ws: Workspace, approved: bool
+) -> None:
+    plan(ws)
+    plan(ws, "run2")
+    admit(ws, costing("400"))
+    if approved:
+        decide(ws)
+    ws.clock.sleep(timedelta(hours=24).total_seconds() - 1)
+    assert spent_in_month(ws, MONTH) == 400
+    ws.clock.sleep(1)
+    assert spent_in_month(ws, MONTH) == 0
+    assert read_run(ws, "run1").status == "awaiting_approval", "nobody has touched it"
+    assert admit(ws, costing("400"), "run2").state == "waiting"
+    assert spent_in_month(ws, MONTH) == 400
+
+
+def test_a_rejected_run_gives_its_share_back_and_a_run_that_began_in_time_keeps_its_own(
+    ws: Workspace, engine: FakeEngine
+) -> None:
+    plan(ws)
+    plan(ws, "run2")
+    admit(ws, costing("100"))
+    decide(ws)
+    admit(ws, costing("100"))
+    execute_run(ws, "run1", secret=None, cancelled=lambda: False)
+    admit(ws, costing("200"), "run2")
+    assert spent_in_month(ws, MONTH) == 300
+    decide(ws, "rejected")
+    assert spent_in_month(ws, MONTH) == 100
+    ws.clock.sleep(timedelta(hours=48).total_seconds())
+    assert spent_in_month(ws, MONTH) == 100, "what it cost is not known yet"
+
+
 def test_less_than_the_approval_limit_may_be_left_of_the_month(ws: Workspace) -> None:
     plan(ws)
     admit(ws, costing("10"), limits=replace(LIMITS, month_usd=Decimal(30)))
