@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from pointsman.scenario.series import run_series
 from tests.scenario.ledgers import ledger
@@ -60,6 +61,21 @@ def test_latency_is_that_of_dispatches_planned_in_a_span_corrected_and_raw():
                 assert row[prefix + name] == np.quantile(values, q, method="inverted_cdf")
     stalled = series.latency.filter(pl.col("at_s").is_between(31, 40))
     assert (stalled["p95"] > 2 * stalled["raw_p95"]).all()
+
+
+def test_rows_may_come_in_any_order_as_those_of_several_shards_do():
+    rows = drawn()
+    one, other = run_series(rows.lazy()), run_series(rows.sample(fraction=1, shuffle=True, seed=2).lazy())
+    assert_frame_equal(one.latency, other.latency)
+    assert_frame_equal(one.rates, other.rates)
+    assert one.distributions == other.distributions
+
+
+def test_latency_of_what_completed_without_a_known_time_of_sending_is_corrected_only():
+    rows = drawn().with_columns(pl.lit(None, pl.Float64).alias("raw_total_ms"))
+    latency = run_series(rows.lazy()).latency
+    assert latency["p50"].null_count() == 0
+    assert latency["raw_p50"].null_count() == latency.height
 
 
 def test_a_span_in_which_nothing_completed_is_null_and_not_zero():
