@@ -1,20 +1,19 @@
 """Plots as small SVG texts: the same points give the same bytes. No browser, no network, no font is fetched.
 
-altair and vl-convert take a second to import, so each function imports them when it draws.
+They are written in Vega-Lite, as plain dictionaries: a library that builds these takes longer than to draw them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pointsman.model import Missing, Number
 
-if TYPE_CHECKING:
-    import altair as alt
-
+Vega = Mapping[str, Any]
+"""A part of a Vega-Lite chart."""
 _WIDTH, _HEIGHT = 620, 340
 _PADDING = {"left": 8, "top": 8, "right": 40, "bottom": 8}
 """More on the right: the widths of labels that reach over the edge are only estimated."""
@@ -39,8 +38,6 @@ def cost_quality(points: Sequence[CostQuality], frontier: Collection[str], *, co
     A point without a cost or a quality cannot be drawn and is left out; the caller's table names it. Of many variants
     only the frontier and those with a role of their own are labelled.
     """
-    import altair as alt
-
     rows = [
         {
             "label": point.label,
@@ -57,26 +54,22 @@ def cost_quality(points: Sequence[CostQuality], frontier: Collection[str], *, co
     ]
     rows.sort(key=lambda row: (row["cost"], row["label"]))
     _place_names(rows)
-    axis = alt.Axis(tickCount=6, labelOverlap="greedy")
-    x = alt.X("cost:Q", title=cost_title, axis=axis, scale=alt.Scale(zero=False, nice=True, padding=12))
-    y = alt.Y("quality:Q", title="mean quality (0 to 100)", scale=alt.Scale(zero=False, nice=True, padding=12))
-    roles = alt.Scale(domain=["candidate", "incumbent", "winner"], range=["#5b7fa6", "#c2571a", "#1a7f4b"])
-    base = alt.Chart(alt.InlineData(values=rows))
-    line = (
-        alt.Chart(alt.InlineData(values=[row for row in rows if row["on"]]))
-        .mark_line(interpolate="step-after", strokeDash=[5, 3], color="#8a949e")
-        .encode(x=x, y=y)
-    )
-    dots = base.mark_point(filled=True, size=90, opacity=1).encode(
-        x=x, y=y, color=alt.Color("role:N", scale=roles, title=None, legend=alt.Legend(orient="top"))
-    )
-    above, below = (
-        base.transform_filter(alt.datum.below == (dy > 0))
-        .mark_text(align="left", dx=8, dy=dy, fontSize=11, color=INK)
-        .encode(x=x, y=y, text="text:N")
-        for dy in (-7, 11)
-    )
-    return to_svg(line + dots + above + below)
+    axis = {"tickCount": 6, "labelOverlap": "greedy"}
+    scale = {"zero": False, "nice": True, "padding": 12}
+    x = {**number("cost"), "title": cost_title, "axis": axis, "scale": scale}
+    y = {**number("quality"), "title": "mean quality (0 to 100)", "scale": scale}
+    roles = {"domain": ["candidate", "incumbent", "winner"], "range": ["#5b7fa6", "#c2571a", "#1a7f4b"]}
+    colour = {**name("role"), "scale": roles, "title": None, "legend": {"orient": "top"}}
+    line = {"type": "line", "interpolate": "step-after", "strokeDash": [5, 3], "color": "#8a949e"}
+    dots = {"type": "point", "filled": True, "size": 90, "opacity": 1}
+    layers = [
+        layer([row for row in rows if row["on"]], line, x=x, y=y),
+        layer(rows, dots, x=x, y=y, color=colour),
+    ]
+    for dy in (-7, 11):
+        mark = {"type": "text", "align": "left", "dx": 8, "dy": dy, "fontSize": 11, "color": INK}
+        layers.append(layer([row for row in rows if row["below"] == (dy > 0)], mark, x=x, y=y, text=name("text")))
+    return to_svg(layers)
 
 
 def _place_names(rows: Sequence[dict[str, Any]]) -> None:
@@ -106,31 +99,47 @@ def bars(
     height: int = _HEIGHT,
 ) -> str:
     """What was counted in ranges, each (from, to, count)."""
-    import altair as alt
-
     rows = [{"from": float(low), "to": float(high), "count": int(count), "zero": 0} for low, high, count in counted]
-    scale = alt.Scale(type="log", nice=False) if log_x else alt.Scale(zero=False)
-    chart = (
-        alt.Chart(alt.InlineData(values=rows))
-        .mark_rect(color="#0072b2", stroke="#ffffff", strokeWidth=0.5)
-        .encode(
-            x=alt.X("from:Q", title=x_title, scale=scale, axis=alt.Axis(labelOverlap="greedy", grid=False)),
-            x2="to:Q",
-            y=alt.Y("count:Q", title=y_title, axis=alt.Axis(tickCount=5, format=",~r")),
-            y2="zero:Q",
-        )
-    )
-    return to_svg(chart, width=width, height=height)
+    x = {
+        **number("from"),
+        "title": x_title,
+        "scale": {"type": "log", "nice": False} if log_x else {"zero": False},
+        "axis": {"labelOverlap": "greedy", "grid": False},
+    }
+    y = {**number("count"), "title": y_title, "axis": {"tickCount": 5, "format": ",~r"}}
+    mark = {"type": "rect", "color": "#0072b2", "stroke": "#ffffff", "strokeWidth": 0.5}
+    drawn = layer(rows, mark, x=x, x2={"field": "to"}, y=y, y2={"field": "zero"})
+    return to_svg([drawn], width=width, height=height)
 
 
-def to_svg(chart: alt.Chart | alt.LayerChart, *, width: int = _WIDTH, height: int = _HEIGHT) -> str:
+def layer(rows: Sequence[Vega], mark: Vega, **encoding: Vega) -> Vega:
+    """Marks, one per row or one along all rows; `encoding` says what of a row is which of their properties."""
+    return {"data": {"values": rows}, "mark": mark, "encoding": encoding}
+
+
+def number(field: str) -> dict[str, Any]:
+    return {"field": field, "type": "quantitative"}
+
+
+def name(field: str) -> dict[str, Any]:
+    return {"field": field, "type": "nominal"}
+
+
+def to_svg(layers: Sequence[Vega], *, width: int = _WIDTH, height: int = _HEIGHT) -> str:
     """Draw a chart on white paper on purpose: dark text stays readable in the dark themes of both Prefect UIs."""
-    import vl_convert
+    import vl_convert  # takes a third of a second
 
-    spec: dict[str, Any] = (
-        chart.properties(width=width, height=height, padding=_PADDING)
-        .configure(background="#ffffff", font="sans-serif", view={"stroke": None}, axis={"titlePadding": 10})
-        .to_dict()
-    )
+    spec = {
+        "layer": layers,
+        "width": width,
+        "height": height,
+        "padding": _PADDING,
+        "config": {
+            "background": "#ffffff",
+            "font": "sans-serif",
+            "view": {"stroke": None},
+            "axis": {"titlePadding": 10},
+        },
+    }
     # A picture in an <img> has no inner structure to a screen reader: what it shows is in its alternative text.
     return _FOR_READERS.sub("", str(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])))

@@ -8,12 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from pointsman.reporting.plots import INK, to_svg
-
-if TYPE_CHECKING:
-    import altair as alt
+from pointsman.reporting.plots import INK, Vega, layer, name, number, to_svg
 
 Colour = Literal["grey", "black", "orange", "sky", "green", "blue", "vermillion", "purple"]
 _COLOURS: dict[Colour, str] = {
@@ -68,19 +65,17 @@ def timeline(
 
     Of very many bands the longest are drawn, of many the longest have labels; very many stages are not marked at all.
     """
-    import altair as alt
-
     unit, per_unit = _unit(until_s)
-    x = alt.X(
-        "x:Q",
-        title=f"time since the run's start, {unit}",
-        scale=alt.Scale(domain=[0, until_s / per_unit], nice=False),
-        axis=alt.Axis(tickCount=10, grid=False),
-    )
+    x = {
+        **number("x"),
+        "title": f"time since the run's start, {unit}",
+        "scale": {"domain": [0, until_s / per_unit], "nice": False},
+        "axis": {"tickCount": 10, "grid": False},
+    }
     longest = sorted(bands, key=lambda band: band.start_s - band.end_s)[:_BANDS_DRAWN]
     rects, labels = _bands(longest, until_s, per_unit, x)
     layers = [*rects, *_stages(stages, until_s, per_unit, x), *_lines(drawn, per_unit, x, y_title, log_y), *labels]
-    return to_svg(alt.LayerChart(layer=layers), width=_WIDTH, height=_HEIGHT)
+    return to_svg(layers, width=_WIDTH, height=_HEIGHT)
 
 
 def _unit(until_s: float) -> tuple[str, float]:
@@ -89,65 +84,61 @@ def _unit(until_s: float) -> tuple[str, float]:
     return ("min", 60.0) if until_s <= 6 * 3600 else ("h", 3600.0)
 
 
-def _lines(drawn: Sequence[Line], per_unit: float, x: alt.X, y_title: str, log_y: bool) -> list[alt.Chart]:
-    import altair as alt
-
+def _lines(drawn: Sequence[Line], per_unit: float, x: Vega, y_title: str, log_y: bool) -> list[Vega]:
     names = [line.name for line in drawn]
-    colour = alt.Color(
-        "line:N",
-        title=None,
-        sort=names,
-        scale=alt.Scale(domain=names, range=[_COLOURS[line.colour] for line in drawn]),
-        legend=alt.Legend(
-            orient="top", symbolStrokeWidth=2.5, symbolSize=220, symbolOpacity=1, labelLimit=300, columnPadding=18
-        ),
-    )
-    dash = alt.StrokeDash(
-        "line:N", sort=names, scale=alt.Scale(domain=names, range=[[5, 3] if line.dashed else [1, 0] for line in drawn])
-    )
-    y = _height_axis(drawn, y_title, log_y)
-    charts = []
-    for line in drawn:
-        rows = [
-            {"line": line.name, "x": _short(at_s / per_unit), "y": _drawable(value, log_y)}
-            for at_s, value in line.points
-        ]
-        charts.append(
-            alt.Chart(alt.InlineData(values=rows))
-            .mark_line(
-                strokeWidth=5 if line.wide else 1.8,
-                opacity=0.5 if line.wide and line.dashed else 1,
-                strokeJoin="round",
-                invalid="break-paths-show-domains",
-            )
-            .encode(x=x, y=y, color=colour, strokeDash=dash)
+    legend = {
+        "orient": "top",
+        "labelLimit": 300,
+        "columnPadding": 18,
+        "symbolStrokeWidth": 2.5,
+        "symbolSize": 220,
+        "symbolOpacity": 1,
+    }
+    colours = {"domain": names, "range": [_COLOURS[line.colour] for line in drawn]}
+    dashes = {"domain": names, "range": [[5, 3] if line.dashed else [1, 0] for line in drawn]}
+    encoding = {
+        "x": x,
+        "y": _height_axis(drawn, y_title, log_y),
+        "color": {**name("line"), "title": None, "sort": names, "scale": colours, "legend": legend},
+        "strokeDash": {**name("line"), "sort": names, "scale": dashes},
+    }
+    return [
+        layer(
+            [
+                {"line": line.name, "x": _short(at_s / per_unit), "y": _drawable(value, log_y)}
+                for at_s, value in line.points
+            ],
+            {
+                "type": "line",
+                "strokeWidth": 5 if line.wide else 1.8,
+                "opacity": 0.5 if line.wide and line.dashed else 1,
+                "strokeJoin": "round",
+                "invalid": "break-paths-show-domains",
+            },
+            **encoding,
         )
-    return charts
+        for line in drawn
+    ]
 
 
-def _height_axis(drawn: Sequence[Line], title: str, log: bool) -> alt.Y:
+def _height_axis(drawn: Sequence[Line], title: str, log: bool) -> Vega:
     """From 0, or from 1, 2 or 5 times a power of ten; with room above the lines for the labels of bands."""
-    import altair as alt
-
     values = [float(value) for line in drawn for _, value in line.points if _drawable(value, log) is not None]  # type: ignore[arg-type]
     most = max(values, default=1.0)
-    labels = "~s" if most >= 1e6 else ",~r"
+    axis: dict[str, Any] = {"format": "~s" if most >= 1e6 else ",~r", "gridColor": _GRID}
     if not log:
-        scale = alt.Scale(domain=[0, (most or 1.0) * 1.15], nice=False)
-        return alt.Y(
-            "y:Q",
-            title=title,
-            scale=scale,
-            axis=alt.Axis(tickCount=5, format=labels, gridColor=_GRID, labelOverlap="greedy"),
-        )
-    steps = [factor * 10.0**power for power in range(-7, 13) for factor in (1, 2, 5)]
-    low = max((step for step in steps if step <= min(values, default=1.0)), default=steps[0])
-    high = min((step for step in steps if step >= most * 1.3), default=steps[-1])
-    shown = [step for step in steps if low <= step <= high]
-    if len(shown) > 8:
-        shown = [step for step in shown if f"{step:e}".startswith("1")]
-    scale = alt.Scale(type="log", domain=[low, high], nice=False)
-    return alt.Y("y:Q", title=title, scale=scale, axis=alt.Axis(values=shown, format=labels, gridColor=_GRID))
+        axis |= {"tickCount": 5, "labelOverlap": "greedy"}
+        scale: dict[str, Any] = {"domain": [0, (most or 1.0) * 1.15], "nice": False}
+    else:
+        steps = [factor * 10.0**power for power in range(-7, 13) for factor in (1, 2, 5)]
+        low = max((step for step in steps if step <= min(values, default=1.0)), default=steps[0])
+        high = min((step for step in steps if step >= most * 1.3), default=steps[-1])
+        shown = [step for step in steps if low <= step <= high]
+        if len(shown) > 8:
+            shown = [step for step in shown if f"{step:e}".startswith("1")]
+        axis["values"] = shown
+        scale = {"type": "log", "domain": [low, high], "nice": False}
+    return {**number("y"), "title": title, "scale": scale, "axis": axis}
 
 
 def _drawable(value: float | None, log_y: bool) -> float | None:
@@ -161,59 +152,46 @@ def _short(value: float) -> float:
     return float(f"{value:.5g}")
 
 
-def _bands(bands: Sequence[Band], until_s: float, per_unit: float, x: alt.X) -> tuple[list[alt.Chart], list[alt.Chart]]:
+def _bands(bands: Sequence[Band], until_s: float, per_unit: float, x: Vega) -> tuple[list[Vega], list[Vega]]:
     """What lies below the lines, and the labels that lie above them. `bands` begin with those to label."""
-    import altair as alt
-
-    rects = [
-        alt.Chart(
-            alt.InlineData(
-                values=[
-                    {
-                        "x": band.start_s / per_unit,
-                        "end": max(band.end_s, band.start_s + until_s / 300) / per_unit,
-                    }
-                    for band in bands
-                    if band.kind == kind
-                ]
-            )
-        )
-        .mark_rect(color=colour, opacity=0.22)
-        .encode(x=x, x2="end:Q")
-        for kind, colour in _BANDS.items()
-    ]
+    rects = []
+    for kind, colour in _BANDS.items():
+        ends = [(band.start_s, max(band.end_s, band.start_s + until_s / 300)) for band in bands if band.kind == kind]
+        rows = [{"x": start / per_unit, "end": end / per_unit} for start, end in ends]
+        rects.append(layer(rows, {"type": "rect", "color": colour, "opacity": 0.22}, x=x, x2={"field": "end"}))
     labels = []
-    for number, band in enumerate(sorted(bands[:_LABELLED], key=lambda band: band.start_s)):
+    for place, band in enumerate(sorted(bands[:_LABELLED], key=lambda band: band.start_s)):
         on_the_left = band.start_s < until_s * 0.7
         row = {"at": (band.start_s if on_the_left else band.end_s) / per_unit, "label": band.label}
-        side: dict[str, Any] = {"align": "left", "dx": 4} if on_the_left else {"align": "right", "dx": -4}
-        halo: dict[str, Any] = {"stroke": "#ffffff", "strokeWidth": 3, "strokeOpacity": 0.8}
+        mark = {
+            "type": "text",
+            "baseline": "top",
+            "fontSize": 11,
+            "fontWeight": "bold",
+            "color": INK,
+            **({"align": "left", "dx": 4} if on_the_left else {"align": "right", "dx": -4}),
+        }
+        halo = {"stroke": "#ffffff", "strokeWidth": 3, "strokeOpacity": 0.8}
         labels += [
-            alt.Chart(alt.InlineData(values=[row]))
-            .mark_text(baseline="top", fontSize=11, fontWeight="bold", color=INK, **side, **around)
-            .encode(x=alt.X("at:Q"), y=alt.value(4 + 14 * (number % 4)), text="label:N")
+            layer([row], {**mark, **around}, x=number("at"), y={"value": 4 + 14 * (place % 4)}, text=name("label"))
             for around in (halo, {})
         ]
     return rects, labels
 
 
-def _stages(stages: Sequence[tuple[float, str]], until_s: float, per_unit: float, x: alt.X) -> list[alt.Chart]:
-    import altair as alt
-
+def _stages(stages: Sequence[tuple[float, str]], until_s: float, per_unit: float, x: Vega) -> list[Vega]:
     if not 0 < len(stages) <= _STAGES_MARKED:
         return []
     ends = [start for start, _ in stages[1:]] + [until_s]
     rows = [
         {
             "x": start / per_unit,
-            "name": name if (end - start) / until_s * _WIDTH > _LETTER * len(name) + 8 else "",
+            "name": title if (end - start) / until_s * _WIDTH > _LETTER * len(title) + 8 else "",
         }
-        for (start, name), end in zip(stages, ends, strict=True)
+        for (start, title), end in zip(stages, ends, strict=True)
     ]
-    data = alt.Chart(alt.InlineData(values=rows))
+    mark = {"type": "text", "align": "left", "baseline": "bottom", "dx": 3, "fontSize": 11, "color": "#5b6570"}
     return [
-        data.mark_rule(color="#8a949e", strokeDash=[2, 3]).encode(x=x),
-        data.mark_text(align="left", baseline="bottom", dx=3, fontSize=11, color="#5b6570").encode(
-            x=x, y=alt.value(-3), text="name:N"
-        ),
+        layer(rows, {"type": "rule", "color": "#8a949e", "strokeDash": [2, 3]}, x=x),
+        layer(rows, mark, x=x, y={"value": -3}, text=name("name")),
     ]

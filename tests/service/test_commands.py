@@ -169,7 +169,7 @@ def test_an_interrupted_command_exits_130_and_says_that_it_continues(pointsman, 
 def test_commands_that_should_answer_at_once_load_nothing_heavy(home, words):
     look = (
         "import sys; from service.cli import main; main(sys.argv[1:]); "
-        "heavy = {'polars', 'numpy', 'pandas', 'altair', 'prefect', 'httpx', 'great_expectations'}; "
+        "heavy = {'polars', 'numpy', 'pandas', 'vl_convert', 'prefect', 'httpx', 'great_expectations'}; "
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )
     registered(home)
