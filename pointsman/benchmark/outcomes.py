@@ -114,7 +114,8 @@ def _billable(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The rows of `attempts` (one per try) and `usage` (one per try and sku) of a drive.
 
-    An attempt without any usage says why in its detail `no_usage`; it cannot be priced. The detail `version` is the
+    An attempt without any usage says why in its detail `no_usage`; it cannot be priced. One without that detail was
+    not taken by the target. The detail `version` is the
     model or the version of it that the target names.
     """
     attempts: dict[str, dict[str, Any]] = {}
@@ -150,7 +151,7 @@ def _billable(
 
 
 def _detail(row: Mapping[str, Any], version: str | None) -> dict[str, str]:
-    found = {"no_usage": row["missing_reason"]} if row["sku"] is None else {}
+    found = {"no_usage": row["missing_reason"]} if row["sku"] is None and row["missing_reason"] is not None else {}
     return found if version is None else {**found, "version": version}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from pointsman.dispatch.targets.refusals import MODERATION
 from pointsman.ids import VariantId
 
 ATTEMPTS_SCHEMA: dict[str, Any] = {
@@ -25,12 +26,17 @@ ATTEMPTS_SCHEMA: dict[str, Any] = {
     "basis": pl.String,
 }
 _NO_USAGE = "the target reports no usage"
+_MODERATED = pl.col("reason").fill_null("").str.starts_with(MODERATION)
+NOT_TAKEN = (pl.col("told") == "refused") & ~_MODERATED
+"""Of rows with `told` and `reason`, those of jobs that the target did not take. What its moderation turned down, before
+or after the work, may be billed."""
 
 
 def attempts_of(dispatches: pl.DataFrame, epoch: datetime) -> pl.DataFrame:
     """Rows of ATTEMPTS_SCHEMA in the order of the dispatches: one per attempt and SKU.
 
-    A dispatch without reported attempts made one, without a SKU; `missing_reason` says why there is no usage.
+    A dispatch without reported attempts made one, without a SKU; `missing_reason` says why there is no usage. It is
+    null where the target did not take the job: there was nothing to use.
     """
     sent = dispatches.with_row_index("n").filter(pl.col("sent"))
     has_report = pl.col("attempts").is_not_null()
@@ -85,7 +91,12 @@ def _silent(dispatches: pl.DataFrame, epoch: datetime) -> pl.DataFrame:
         _at(pl.col("sent_ns").fill_null(0), epoch).alias("started"),
         _at(pl.col("done_ns"), epoch).alias("ended"),
         *(pl.lit(None, pl.String).alias(name) for name in ("sku", "quantity", "basis")),
-        pl.when(outcome == "unknown").then("reason").fill_null(_NO_USAGE).alias("missing_reason"),
+        pl.when(NOT_TAKEN)
+        .then(None)
+        .when(outcome == "refused")
+        .then(pl.lit(f"{_NO_USAGE} for what its moderation turned down"))
+        .otherwise(pl.when(outcome == "unknown").then("reason").fill_null(_NO_USAGE))
+        .alias("missing_reason"),
     )
 
 

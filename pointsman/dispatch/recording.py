@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from pointsman.dispatch.attempts import NOT_TAKEN
 from pointsman.dispatch.claims import Era
 from pointsman.dispatch.durable import replace_file
 from pointsman.dispatch.figures import FIGURES, Figures, StageFigures, percentiles, read_figures
@@ -78,7 +79,8 @@ class Recorder:
         kind, state, at_ns, from_ns = (pl.col(name) for name in ("kind", "state", "at_ns", "from_ns"))
         first_open = self.figures.through + 1
         rows = frame.filter(kind.is_in(["sent", "returned", "end", "unsent"])).select(
-            *("seq", "told", "queue_ms", "run_ms"),
+            *("seq", "queue_ms", "run_ms"),
+            NOT_TAKEN.alias("not_taken"),
             pl.when(kind.is_in(["end", "unsent"])).then(state).otherwise(kind).alias("event"),
             (at_ns.fill_null(_taken_ns(frame)) // _SECOND_NS).clip(0).alias("second"),
             pl.when(kind == "sent").then((at_ns - from_ns).clip(0) / 1e6).alias("lateness_ms"),
@@ -98,7 +100,7 @@ class Recorder:
             figures = self._open[key[0]][key[1]]
             events = part["event"].value_counts()
             figures.counts.update(dict(zip(events["event"].to_list(), events["count"].to_list(), strict=True)))
-            figures.counts["refused"] += int((part["told"] == "refused").sum())
+            figures.counts["refused"] += int(part["not_taken"].sum())
             for name in METRICS:
                 known = part.filter(pl.col("event") == "completed") if name != "lateness_ms" else part
                 getattr(figures, name).add(known[name].drop_nulls().to_numpy())

@@ -37,8 +37,8 @@ class Second:
     """Index of the stage that the dispatches belong to."""
     counts: Mapping[str, int]
     """Events: `sent` (less those that turned out not to have reached the target), `dropped`, `completed`, `failed`,
-    `refused` (of `failed`, those that the target would not take), `unknown`, `cancelled_sent`, `cancelled_unsent`.
-    Absent = 0."""
+    `refused` (of `failed`, those that the target did not take, which cost nothing), `unknown`, `cancelled_sent`,
+    `cancelled_unsent`. Absent = 0."""
     in_flight: int
     """Sent and not ended, at the end of this second, over all stages."""
     queued: int

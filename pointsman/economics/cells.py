@@ -11,7 +11,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from pointsman.economics.price_book import PriceBook
-from pointsman.economics.pricing import egress_cost, storage_cost, total, usage_cost
+from pointsman.economics.pricing import attempt_cost, egress_cost, storage_cost, total
 from pointsman.errors import InputRefused, NotFound
 from pointsman.ids import VariantId
 from pointsman.model import Missing, Number
@@ -175,7 +175,7 @@ def _attempts(connection: sa.Connection, benchmark_id: str, book: PriceBook) -> 
             attempts.c.started_at,
             usage.c.sku,
             usage.c.quantity,
-            usage.c.missing_reason,
+            sa.func.coalesce(usage.c.missing_reason, attempts.c.detail["no_usage"].as_string()).label("missing_reason"),
         )
         .join(items, items.c.dispatch_id == attempts.c.subject_id)
         .outerjoin(usage, usage.c.subject_id == attempts.c.id)
@@ -185,20 +185,7 @@ def _attempts(connection: sa.Connection, benchmark_id: str, book: PriceBook) -> 
     found: dict[str, list[_PricedAttempt]] = {}
     for rows in _grouped(connection.execute(query)):
         first = rows[0]
-        cost: Number
-        if first.sku is None:
-            refused = first.outcome == "refused"
-            cost = Decimal(0) if refused else Missing(f"{first.provider} reports no usage")
-        else:
-            cost = total(
-                usage_cost(
-                    book,
-                    row.sku,
-                    Missing(row.missing_reason) if row.quantity is None else row.quantity,
-                    row.started_at,
-                )
-                for row in rows
-            )
+        cost = total(attempt_cost(book, row._asdict(), row.started_at) for row in rows)
         found.setdefault(first.subject_id, []).append(_PricedAttempt(first.number, first.outcome, cost))
     return found
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any
 
 import polars as pl
 import sqlalchemy as sa
 
 from pointsman.economics.cells import NEVER_SENT, PricedCell
 from pointsman.economics.price_book import PriceBook
-from pointsman.economics.pricing import total, usage_cost
+from pointsman.economics.pricing import attempt_cost, total
 from pointsman.errors import NotFound
 from pointsman.model import Missing, Number
 from pointsman.safety import settle_spending
@@ -51,10 +49,10 @@ def experiment_cost(
 def load_cost(attempts: pl.DataFrame, book: PriceBook) -> Number:
     """USD for the attempts of a drive, a row per attempt and sku.
 
-    A row without usage makes the sum `Missing`, unless the target refused the job: then there was nothing to bill.
+    A row without usage makes the sum `Missing`, unless the target did not take the job: then there was nothing to bill.
     """
     rows = attempts.select("provider", "outcome", "started", "sku", "quantity", "missing_reason").iter_rows(named=True)
-    return total(_row_cost(row, book) for row in rows)
+    return total(attempt_cost(book, row, row["started"]) for row in rows)
 
 
 def price_load_run(ws: Workspace, run_id: str, book: PriceBook) -> Number:
@@ -79,15 +77,6 @@ def price_load_run(ws: Workspace, run_id: str, book: PriceBook) -> Number:
     return usd
 
 
-def _row_cost(row: dict[str, Any], book: PriceBook) -> Number:
-    if row["sku"] is None:
-        if row["outcome"] == "refused":
-            return Decimal(0)
-        return Missing(row["missing_reason"] or f"{row['provider']} reports no usage")
-    quantity = Missing(row["missing_reason"]) if row["quantity"] is None else Decimal(row["quantity"])
-    return usage_cost(book, row["sku"], quantity, row["started"])
-
-
 def _judging_cost(ws: Workspace, benchmark_id: str, book: PriceBook) -> Number:
     # A judgement without a usage row cost nothing outside this machine; one that may have been billed has a row.
     attempts, usage, sets = tables.attempts, tables.usage, tables.evaluation_sets
@@ -108,4 +97,4 @@ def _judging_cost(ws: Workspace, benchmark_id: str, book: PriceBook) -> Number:
         )
     )
     with ws.database.connect() as connection:
-        return total(_row_cost(dict(row._mapping), book) for row in connection.execute(query))
+        return total(attempt_cost(book, dict(row), row["started"]) for row in connection.execute(query).mappings())

@@ -19,7 +19,7 @@ import polars as pl
 import sqlalchemy as sa
 
 from pointsman.economics.price_book import PriceBook
-from pointsman.economics.pricing import total, usage_cost
+from pointsman.economics.pricing import attempt_cost, not_taken, total
 from pointsman.errors import NotFound
 from pointsman.ids import VariantId
 from pointsman.model import Missing, Number
@@ -161,7 +161,7 @@ def _of_matrices(ws: Workspace, variant: VariantId, book: PriceBook, at: datetim
             attempts.c.provider,
             usage.c.sku,
             usage.c.quantity,
-            usage.c.missing_reason,
+            sa.func.coalesce(usage.c.missing_reason, attempts.c.detail["no_usage"].as_string()).label("missing_reason"),
         )
         .join(attempts, attempts.c.subject_id == newest.c.dispatch_id)
         .outerjoin(usage, usage.c.subject_id == attempts.c.id)
@@ -175,17 +175,10 @@ def _by_dispatch(rows: Sequence[Mapping[str, Any]], book: PriceBook, at: datetim
     """What each dispatch cost that the target took: all its attempts, failed and lost ones too."""
     costs: dict[tuple[str, str], list[Number]] = {}
     for row in rows:
-        if row["sku"] is not None or row["outcome"] != "refused":
-            costs.setdefault((row["dispatch_id"], row["input_id"]), []).append(_row_cost(row, book, at))
+        if not not_taken(row):
+            costs.setdefault((row["dispatch_id"], row["input_id"]), []).append(attempt_cost(book, row, at))
     for (_, input_id), amounts in costs.items():
         yield input_id, total(amounts)
-
-
-def _row_cost(row: Mapping[str, Any], book: PriceBook, at: datetime) -> Number:
-    if row["sku"] is None:
-        return Missing(row["missing_reason"] or f"{row['provider']} reports no usage")
-    quantity = Missing(row["missing_reason"]) if row["quantity"] is None else Decimal(row["quantity"])
-    return usage_cost(book, row["sku"], quantity, at)
 
 
 def _unit(usd: float, low: float, high: float, method: str) -> _Unit:

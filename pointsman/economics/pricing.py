@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from pointsman.economics.price_book import EXACT, PriceBook
 from pointsman.errors import InputRefused
@@ -36,6 +37,24 @@ def usage_cost(book: PriceBook, sku: str, quantity: Number, at: datetime) -> Num
     if isinstance(quantity, Missing):
         return Missing(f"{sku}: {quantity.reason}")
     return book.cost(sku, quantity, at)
+
+
+def not_taken(row: Mapping[str, Any]) -> bool:
+    """Whether an attempt with these `sku`, `outcome`, `missing_reason` was turned away at the door: nothing to bill.
+
+    What a target refused later, or its moderation turned down, says why its usage is not known.
+    """
+    return row["sku"] is None and row["outcome"] == "refused" and row["missing_reason"] is None
+
+
+def attempt_cost(book: PriceBook, row: Mapping[str, Any], at: datetime) -> Number:
+    """USD for one row of an attempt: its `sku` and `quantity`, or why they are not known; 0 for what was not taken."""
+    if not_taken(row):
+        return Decimal(0)
+    if row["sku"] is None:
+        return Missing(row["missing_reason"] or f"{row['provider']} reports no usage")
+    quantity = Missing(row["missing_reason"]) if row["quantity"] is None else Decimal(row["quantity"])
+    return usage_cost(book, row["sku"], quantity, at)
 
 
 def egress_cost(book: PriceBook, output_bytes: int, deliveries: int, at: datetime) -> Number:

@@ -47,7 +47,7 @@ class SpendMeter:
         return cls(Decimal(forecast["unit_usd"]))
 
     def so_far(self, counts: Mapping[str, int], in_flight: int = 0) -> Spend:
-        """What the target refused to take cost nothing."""
+        """What the target did not take cost nothing; what its moderation turned down counts like all others."""
         ended = sum(counts.get(name, 0) for name in _BILLED) - counts.get("refused", 0)
         return Spend(
             ended=self._times(ended),

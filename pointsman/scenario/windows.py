@@ -55,7 +55,7 @@ class Window:
             self._latest = (second.second, sent + (self._latest[1] if second.second == self._latest[0] else 0))
         tally.completed += counts.get("completed", 0)
         tally.failed += counts.get("failed", 0) + counts.get("unknown", 0)
-        if self._condition.figure == "failed_spend":  # what the target refused to take cost nothing
+        if self._condition.figure == "failed_spend":  # what the target did not take cost nothing
             tally.failed += counts.get("cancelled_sent", 0) - counts.get("refused", 0)
         if self._condition.metric is not None:
             tally.times.merge(getattr(second, self._condition.metric))

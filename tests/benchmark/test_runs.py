@@ -303,6 +303,15 @@ def test_an_attempt_without_any_usage_says_why(
     assert {row.detail["no_usage"] for row in select(ws, tables.attempts)} == {"the target reports no usage"}
 
 
+def test_an_attempt_that_the_target_did_not_take_lacks_no_usage(
+    ws: Workspace, plan: Callable[..., MatrixRun], driver: FakeDrive
+) -> None:
+    driver.fate = lambda route, input_id, seq: Fate("failed", "http_422", ("refused",), usage=((None, None, None),))
+    plan()
+    run(ws, 0)
+    assert [row.detail for row in select(ws, tables.attempts)] == [{}] * 6
+
+
 def test_an_attempt_says_which_version_did_it_where_the_target_tells(
     ws: Workspace, plan: Callable[..., MatrixRun], driver: FakeDrive
 ) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pointsman.dispatch import DriveSummary, read_attempts, read_dispatches
+from pointsman.dispatch import DriveSummary, read_attempts, read_dispatches, read_seconds
 from pointsman.dispatch.closing import close_drive
 from pointsman.dispatch.downloads import NotAllowed
 from pointsman.dispatch.protocol import Request, Response
@@ -205,6 +205,7 @@ def test_moderation_is_an_outcome_of_its_own(bench: Bench) -> None:
     assert attempts["provider"].unique().to_list() == [VARIANT.split(":")[-3]]
     assert attempts["sku"].unique().to_list() == ["p1:second"]
     assert attempts["quantity"].to_list() == ["1.5", None, "2.0", None]  # what was turned down was run, and is billed
+    assert refused_in_feed(bench) == 0
 
 
 def test_moderation_of_the_submission_itself_is_told_from_other_refusals(bench: Bench) -> None:
@@ -218,7 +219,15 @@ def test_moderation_of_the_submission_itself_is_told_from_other_refusals(bench: 
     service = Provider(bench.world, answer=lambda request: next(answers))
     _, rows = bench.run(service, 3, per_s=10.0)
     assert rows["reason"].to_list() == ["moderation: http_400: not this", "http_400: no such size", "http_400"]
-    assert read_attempts(bench.drive_dir)["outcome"].to_list() == ["refused"] * 3
+    attempts = read_attempts(bench.drive_dir)
+    assert attempts["outcome"].to_list() == ["refused"] * 3
+    unknown = "the target reports no usage for what its moderation turned down"
+    assert attempts["missing_reason"].to_list() == [unknown, None, None]
+    assert refused_in_feed(bench) == 2, "what was moderated may be billed: it is not among what cost nothing"
+
+
+def refused_in_feed(bench: Bench) -> int:
+    return sum(one.counts.get("refused", 0) for one in read_seconds(bench.drive_dir))
 
 
 def test_times_and_the_version_come_from_the_job(bench: Bench) -> None:

@@ -106,10 +106,21 @@ def test_one_unpriced_attempt_makes_the_cell_unpriced_however_much_else_is_known
 
 
 @pytest.mark.parametrize("attempts", [[], [Tried("refused", [])]])
-def test_a_refused_job_was_never_run_and_costs_nothing(world: World, book: PriceBook, attempts: list[Tried]):
+def test_a_job_that_was_not_taken_was_never_run_and_costs_nothing(world: World, book: PriceBook, attempts: list[Tried]):
     world.cell(A, *attempts, status="failed", reason="refused: unreadable input")
     (cell,) = cells(world, book)
     assert (cell.outcome, cell.cost) == ("refused", Decimal(0))
+
+
+def test_what_moderation_turned_down_costs_what_is_said_of_it_and_is_unknown_when_nothing_is(
+    world: World, book: PriceBook
+):
+    silent = Tried("refused", [], no_usage="the target reports no usage")
+    world.cell(A, Tried("refused"), status="failed", reason="refused: moderation")
+    world.cell(A, silent, status="failed", reason="refused: moderation")
+    billed, unknown = cells(world, book)
+    assert billed.cost == Decimal("0.002")
+    assert unknown.cost == Missing("the target reports no usage")
 
 
 @pytest.mark.parametrize(

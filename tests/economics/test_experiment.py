@@ -59,10 +59,15 @@ def test_a_load_run_costs_the_sum_of_its_usage_lost_attempts_too(book: PriceBook
     frame = attempts(
         ("completed", "cpu:vcpu-second", "1.5", None),
         ("lost", "cpu:vcpu-second", "0.25", None),
-        ("refused", None, None, "the target reports no usage"),
+        ("refused", None, None, None),
     )
     assert load_cost(frame, book) == Decimal("0.00175")
     assert load_cost(attempts(), book) == 0
+
+
+def test_what_moderation_turned_down_costs_what_its_usage_says(book: PriceBook):
+    frame = attempts(("refused", "cpu:vcpu-second", "1.5", None), ("refused", None, None, None))
+    assert load_cost(frame, book) == Decimal("0.0015")
 
 
 @pytest.mark.parametrize(
@@ -70,6 +75,7 @@ def test_a_load_run_costs_the_sum_of_its_usage_lost_attempts_too(book: PriceBook
     [
         (("completed", None, None, "the target reports no usage"), "the target reports no usage"),
         (("unknown", None, None, None), "cpu reports no usage"),
+        (("refused", None, None, "nothing is said of what was moderated"), "nothing is said of what was moderated"),
         (("lost", "cpu:vcpu-second", None, "worker died"), "cpu:vcpu-second: worker died"),
         (("completed", "gpu:second", "1", None), "no price for gpu:second on 2026-11-21"),
     ],

@@ -62,7 +62,7 @@ def close_load_run(world: World, run_id: str, rows: list[tuple[str, str, str | N
         {"dispatch_id": one, "number": 1, "provider": "cpu", "generation": None, "outcome": outcome, "started": NOW}
         | {"ended": NOW, "basis": None, "quantity": quantity}
         | {"sku": None if quantity is None else "cpu:vcpu-second"}
-        | {"missing_reason": "the target reports no usage" if quantity is None else None}
+        | {"missing_reason": "the target reports no usage" if quantity is None and outcome != "refused" else None}
         for one, (_, outcome, quantity) in zip(ids, rows, strict=True)
     ]
     pl.DataFrame(attempts, schema=SCHEMA).write_parquet(folder / "attempts-00000.parquet")

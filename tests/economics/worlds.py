@@ -60,6 +60,8 @@ class Tried:
     outcome: str = "completed"
     usage: Sequence[tuple[str, str | None]] = (("cpu:vcpu-second", "2"),)
     started: datetime = NOW
+    no_usage: str | None = None
+    """What its detail says about having no usage."""
 
 
 class World:
@@ -152,7 +154,7 @@ class World:
             provider=provider,
             outcome=tried.outcome,
             started_at=tried.started,
-            detail={},
+            detail={} if tried.no_usage is None else {"no_usage": tried.no_usage},
         )
         for sku, quantity in tried.usage:
             known = quantity is not None and quantity[0].isdigit()
