@@ -1,8 +1,11 @@
 """The FIS agent: it walks moto's experiments through their states and does to the lab's workers what they say.
 
-`aws:ec2:stop-instances`   the instance's workers are killed, and start again after the action's duration
-`aws:ec2:reboot-instances` they are killed, and start again at once
-`aws:ssm:send-command`     they are frozen for the action's duration, as a machine is that no longer answers
+`aws:ec2:stop-instances`      the instance's workers are killed, and start again after the action's duration
+`aws:ec2:terminate-instances` they are killed; half a minute later a machine of the same id takes their place
+`aws:ec2:reboot-instances`    they are killed, and start again at once
+`aws:ssm:send-command`        they are frozen for the action's duration, as a machine is that no longer answers
+
+EC2 shows the instances accordingly as long as their workers are away.
 """
 
 from __future__ import annotations
@@ -13,16 +16,31 @@ from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
 from lab.aws.gaps import ENDED, LEVER, LabExperiment
+from lab.aws.machines import MachineState
 from pointsman.clock import Clock
 
 Ending = Literal["completed", "skipped", "failed", "cancelled", "stopped", "empty", "stuck", "stray"]
 """How an experiment ends that was asked to end otherwise: `skipped` completes without its actions, `stopped` ends in
 the middle of them, `empty` finds no target, `stuck` never gets past initiating, `stray` hits an instance of nobody."""
 STRAY = "arn:aws:ec2:us-east-1:123456789012:instance/i-0123456789abcdef0"
-_KINDS = {"aws:ec2:stop-instances": "kill", "aws:ec2:reboot-instances": "kill", "aws:ssm:send-command": "freeze"}
+_TERMINATE = "aws:ec2:terminate-instances"
+_KINDS: Mapping[str, tuple[str, MachineState, MachineState]] = {
+    "aws:ec2:stop-instances": ("kill", "stopping", "stopped"),
+    _TERMINATE: ("kill", "shutting-down", "terminated"),
+    "aws:ec2:reboot-instances": ("kill", "running", "running"),
+    "aws:ssm:send-command": ("freeze", "frozen", "frozen"),
+}
+"""What happens to the workers, and what the machine is shown as at first and a moment later."""
+_REPLACED_AFTER_S = 30.0
 _PAUSE_S = 0.1
 """How long an experiment is pending, and how long initiating."""
 _DURATION = re.compile(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?")
+
+
+class Machines(Protocol):
+    """The instances as EC2 shows them."""
+
+    def show(self, instance_id: str, state: MachineState) -> None: ...
 
 
 class Workers(Protocol):
@@ -35,13 +53,15 @@ class Workers(Protocol):
 class Agent:
     """Call `step` often. `endings` says how the next experiments end that would do something; by default well."""
 
-    def __init__(self, experiments: Mapping[str, Any], workers: Workers, clock: Clock) -> None:
+    def __init__(self, experiments: Mapping[str, Any], workers: Workers, machines: Machines, clock: Clock) -> None:
         self._experiments = experiments
         self._workers = workers
+        self._machines = machines
         self._clock = clock
         self._since: dict[str, float] = {}
         self._endings: dict[str, Ending] = {}
         self._stopped: dict[str, set[str]] = {}
+        self._replaced_at: dict[str, float] = {}
         self.endings: deque[Ending] = deque()
 
     def step(self) -> None:
@@ -49,6 +69,10 @@ class Agent:
         for experiment in list(self._experiments.values()):
             if experiment.status not in ENDED:
                 self._move(experiment)
+        for instance_id, at in list(self._replaced_at.items()):
+            if self._clock.monotonic() >= at:
+                del self._replaced_at[instance_id]
+                self._give_back(instance_id)
 
     def _move(self, experiment: LabExperiment) -> None:
         now = self._clock.monotonic()
@@ -95,12 +119,21 @@ class Agent:
             self._to(experiment, "failed", "An action failed: the role lab-fis may not stop instances.")
         else:
             self._to(experiment, "running", "Experiment is running.")
-            for instance_id, kind, lasts_s in _acts(experiment):
+            for instance_id, action_id, lasts_s in _acts(experiment):
+                kind, at_first, _ = _KINDS[action_id]
+                if action_id == _TERMINATE:
+                    lasts_s = _REPLACED_AFTER_S
+                    self._replaced_at[instance_id] = self._clock.monotonic() + lasts_s
+                else:
+                    self._stopped.setdefault(experiment.id, set()).add(instance_id)
                 self._workers.stop(instance_id, kind=kind, at_most_s=lasts_s + 60)
-                self._stopped.setdefault(experiment.id, set()).add(instance_id)
+                self._machines.show(instance_id, at_first)
 
     def _run(self, experiment: LabExperiment, ending: Ending, lasted_s: float) -> None:
-        lasts_s = max((lasts_s for _, _, lasts_s in _acts(experiment)), default=0.0)
+        acts = _acts(experiment)
+        for instance_id, action_id, _ in acts:
+            self._machines.show(instance_id, _KINDS[action_id][2])
+        lasts_s = max((lasts_s for _, _, lasts_s in acts), default=0.0)
         if ending == "stopped" and lasted_s >= lasts_s / 2:
             self._to(experiment, "stopping", "A stop condition was met.")
         elif lasted_s >= lasts_s:
@@ -112,13 +145,17 @@ class Agent:
 
     def _restore(self, experiment: LabExperiment) -> None:
         for instance_id in self._stopped.pop(experiment.id, ()):
-            self._workers.start(instance_id)
+            self._give_back(instance_id)
+
+    def _give_back(self, instance_id: str) -> None:
+        self._workers.start(instance_id)
+        self._machines.show(instance_id, "running")
 
 
 def _acts(experiment: LabExperiment) -> list[tuple[str, str, float]]:
-    """(instance id, what happens to its workers, for how many seconds) of every action."""
+    """(instance id, action id, how many seconds it lasts) of every action."""
     return [
-        (arn.rpartition("/")[2], _KINDS[action["actionId"]], _seconds(action.get("parameters") or {}))
+        (arn.rpartition("/")[2], action["actionId"], _seconds(action.get("parameters") or {}))
         for action in experiment.actions.values()
         for target in (action.get("targets") or {}).values()
         for arn in experiment.targets[target]["resourceArns"]

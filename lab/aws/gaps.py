@@ -1,4 +1,5 @@
-"""What moto's FIS lacks and the lab adds: experiments that move only when the agent says so, and the safety lever.
+"""What moto lacks and the lab adds: experiments that move only when the agent says so, the safety lever, and health
+checks of a load balancer's targets that fail while their machine is away.
 
 `fill_gaps` changes moto for the whole process, hence the lab's AWS is a process of its own.
 """
@@ -9,6 +10,8 @@ import json
 from datetime import datetime
 from typing import Any, ClassVar
 
+from moto.ec2.models import EC2Backend
+from moto.elbv2.models import FakeHealthStatus, FakeTargetGroup
 from moto.fis import models, urls
 from moto.fis.exceptions import FISException
 from moto.fis.responses import FISResponse
@@ -16,6 +19,9 @@ from moto.fis.responses import FISResponse
 ENDED = ("completed", "stopped", "failed", "cancelled")
 LEVER = {"id": "default", "status": "disengaged", "reason": "the lab was started"}
 """Of the one account and region that the lab has."""
+SILENT: set[str] = set()
+"""Ids of instances that run and do not answer."""
+_moto_health_for = FakeTargetGroup.health_for
 
 
 class LabExperiment(models.Experiment):
@@ -59,13 +65,28 @@ class _ValidationException(FISException):
 
 
 def fill_gaps() -> None:
-    """Let moto start the lab's experiments, and answer for the safety lever."""
+    """Let moto start the lab's experiments, answer for the safety lever, and check the health of machines."""
+    FakeTargetGroup.health_for = _health_for  # type: ignore[method-assign]
     models.Experiment = LabExperiment  # type: ignore[misc]
     urls.url_paths["{0}/safetyLevers/(?P<id>[^/]+)$"] = FISResponse.dispatch
     urls.url_paths["{0}/safetyLevers/(?P<id>[^/]+)/state$"] = FISResponse.dispatch
     FISResponse.get_safety_lever = _get_safety_lever
     FISResponse.update_safety_lever_state = _update_safety_lever_state
     FISResponse.stop_experiment = _stop_experiment
+
+
+def _health_for(group: FakeTargetGroup, target: dict[str, Any], ec2_backend: EC2Backend) -> FakeHealthStatus:
+    registered = group.targets.get(target["Id"])
+    instance = ec2_backend.get_instance_by_id(target["Id"])
+    if registered is None or instance is None:
+        return _moto_health_for(group, target, ec2_backend)
+    if instance.state != "running":
+        told = ("unused", "Target.InvalidState", "Target is in the stopped or terminated state")
+    elif target["Id"] in SILENT:
+        told = ("unhealthy", "Target.Timeout", "Request timed out")
+    else:
+        return _moto_health_for(group, target, ec2_backend)
+    return FakeHealthStatus(target["Id"], registered["Port"], group.health_check_port, *told)
 
 
 def _get_safety_lever(response: FISResponse) -> str:

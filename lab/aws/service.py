@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any, get_args
 
@@ -17,11 +18,13 @@ from werkzeug.serving import make_server
 
 from lab.aws.agent import Agent, Ending
 from lab.aws.gaps import fill_gaps
+from lab.aws.machines import MotoMachines
 from lab.aws.workers import LabWorkers
 from lab.aws.world import TEMPLATE, fis, make_group, make_template
 from lab.effects.catalogue import GROUP
 from pointsman.clock import SystemClock
 from pointsman.settings import Secret
+from pointsman.storage import write_atomically
 
 log = logging.getLogger(__name__)
 _STEP_S = 0.05
@@ -30,14 +33,17 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 
 
-def serve(port: int, effects_url: str, secret: Secret) -> None:
-    """Serve until SIGTERM or SIGINT. Raises `DependencyDown` when the effects backend does not answer."""
+def serve(port: int, effects_url: str, secret: Secret, url_file: Path) -> None:
+    """Serve until SIGTERM or SIGINT, with the address in `url_file`.
+
+    Raises `DependencyDown` when the effects backend does not answer.
+    """
     workers = LabWorkers(effects_url, secret)
     owners = workers.instance_ids(GROUP)
     fill_gaps()
     make_group(GROUP, owners)
     make_template(TEMPLATE)
-    agent = Agent(fis().experiments, workers, SystemClock())
+    agent = Agent(fis().experiments, workers, MotoMachines(), SystemClock())
     application = _Lab(DomainDispatcherApplication(create_backend_app), agent)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = make_server("127.0.0.1", port, application, threaded=True, request_handler=MotoRequestHandler)
@@ -51,10 +57,14 @@ def serve(port: int, effects_url: str, secret: Secret) -> None:
         signal.signal(number, stop)
     stepping = threading.Thread(target=_keep_stepping, args=(agent, ended))
     stepping.start()
-    print(f"ready http://127.0.0.1:{server.server_port}", flush=True)
+    url = f"http://127.0.0.1:{server.server_port}"
+    url_file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(url_file, url.encode())
+    print(f"ready {url}", flush=True)
     try:
         server.serve_forever()
     finally:
+        url_file.unlink(missing_ok=True)
         ended.set()
         stepping.join()
 

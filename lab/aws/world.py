@@ -1,4 +1,6 @@
-"""What the lab's AWS holds from its start: an Auto Scaling group of the lab's workers and an experiment template."""
+"""What the lab's AWS holds from its start: an Auto Scaling group of the lab's workers, the target group that checks
+their health, and an experiment template.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from contextlib import contextmanager
 from moto.autoscaling.models import AutoScalingBackend, autoscaling_backends
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends, instances
+from moto.elbv2.models import elbv2_backends
 from moto.fis.models import FISBackend, fis_backends
 
 from lab.effects.catalogue import REGION
@@ -26,8 +29,13 @@ def autoscaling() -> AutoScalingBackend:
 
 
 def make_group(name: str, instance_ids: Sequence[str]) -> None:
-    """An Auto Scaling group whose instances have these ids."""
+    """An Auto Scaling group, and a target group of the same name, whose instances have these ids."""
     ec2 = ec2_backends[DEFAULT_ACCOUNT_ID][REGION]
+    network = ec2.get_default_vpc()
+    assert network is not None
+    targets = elbv2_backends[DEFAULT_ACCOUNT_ID][REGION].create_target_group(
+        name, vpc_id=network.id, protocol="HTTP", port="80", target_type="instance"
+    )
     template = ec2.create_launch_template(
         name=name,
         description="one lab worker",
@@ -48,7 +56,7 @@ def make_group(name: str, instance_ids: Sequence[str]) -> None:
             health_check_period=None,
             health_check_type=None,
             load_balancers=[],
-            target_group_arns=[],
+            target_group_arns=[targets.arn],
             placement_group=None,
             termination_policies=[],
             tags=[],

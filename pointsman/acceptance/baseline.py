@@ -15,6 +15,7 @@ from pointsman.acceptance.reading import ReadOnlyAws
 from pointsman.errors import DependencyDown, NotFound
 from pointsman.ids import check_id, derive
 from pointsman.model import Missing
+from pointsman.settings import AwsPlace
 from pointsman.storage import insert_absent, local_path, tables
 from pointsman.workspace import Workspace
 
@@ -50,7 +51,7 @@ def capture_baseline(
     if (known := _stored(ws, run_id)) is not None:
         return known
     registered = _registered(ws, environment_id)
-    aws = ReadOnlyAws(region or registered.get("region"))
+    aws = ReadOnlyAws(AwsPlace(registered.get("kind"), region or registered.get("region")))
     place = Place(aws, cluster or registered.get("ecs_cluster"))
     now = ws.clock.now()
     parts = {name: _read(place, name) for name in PARTS}

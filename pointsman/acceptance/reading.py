@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pointsman.errors import GuardRefused
+from pointsman.settings import AwsPlace
 
 _READS = ("Describe", "List", "Get")
 
@@ -13,19 +14,19 @@ _READS = ("Describe", "List", "Get")
 class ReadOnlyAws:
     """Clients of one region. `calls` are the operations that were asked, as `service:Operation`."""
 
-    def __init__(self, region: str | None) -> None:
-        import boto3  # slow to import, and most commands ask nothing of AWS
-        from botocore.config import Config
+    def __init__(self, place: AwsPlace) -> None:
+        from botocore.config import Config  # slow to import, and most commands ask nothing of AWS
 
-        self._session = boto3.Session(region_name=region)
-        self._session.events.register("before-call", self._look)
+        self._aws = place.open()
+        self._aws.session.events.register("before-call", self._look)
         self._config = Config(connect_timeout=3, read_timeout=20, retries={"mode": "standard", "max_attempts": 3})
         self._clients: dict[str, Any] = {}
         self.calls: set[str] = set()
 
     @property
     def region(self) -> str | None:
-        return self._session.region_name
+        region: str | None = self._aws.session.region_name
+        return region
 
     def ask(self, service: str, operation: str, **asked: Any) -> Mapping[str, Any]:
         """One call. Raises botocore's own errors, and `GuardRefused` for a call that could change something."""
@@ -43,8 +44,7 @@ class ReadOnlyAws:
 
     def _client(self, service: str) -> Any:
         if service not in self._clients:
-            make: Any = self._session.client  # stubs of these services are not installed
-            self._clients[service] = make(service, config=self._config)
+            self._clients[service] = self._aws.client(service, self._config)
         return self._clients[service]
 
     def _look(self, model: Any, **_rest: Any) -> None:

@@ -16,7 +16,7 @@ from pointsman.scenario.comparison import Comparison, compare_runs
 from pointsman.scenario.comparison_report import comparison_document, comparison_report
 from pointsman.scenario.execution import cancel_run, execute_run, give_up_run
 from pointsman.scenario.faults.checking import check_faults
-from pointsman.scenario.faults.environment import faulty_stages
+from pointsman.scenario.faults.environment import asks_aws
 from pointsman.scenario.faults.model import Fault
 from pointsman.scenario.judging import unjudged_conditions
 from pointsman.scenario.ledger import run_attempts, run_dispatches, scan_ledger
@@ -60,6 +60,7 @@ __all__ = [
     "SpendingWatcher",
     "Stage",
     "admit_run",
+    "asks_aws",
     "awaits_admission",
     "aws_sources",
     "cancel_run",
@@ -70,7 +71,6 @@ __all__ = [
     "comparison_document",
     "comparison_report",
     "execute_run",
-    "faulty_stages",
     "file_traces",
     "give_up_run",
     "latest_capacities",

@@ -9,7 +9,7 @@ from pointsman.scenario.cancelling import request_stop
 from pointsman.scenario.holding import Hold
 from pointsman.scenario.record import RunRecord, is_ending, read_run, run_drives
 from pointsman.scenario.shards import Shards
-from pointsman.scenario.watchers import Watch
+from pointsman.scenario.watchers import Watch, halt_faults
 from pointsman.settings import Secret
 from pointsman.workspace import Workspace
 
@@ -40,7 +40,7 @@ class Coordinator:
         clock = self._ws.clock
         try:
             if self.ending:
-                self._shards.cancel()
+                self._cancel()
             self._shards.begin()
             next_s = clock.monotonic()
             while not self._shards.closed:
@@ -67,7 +67,15 @@ class Coordinator:
             record = read_run(self._ws, self._run_id)
         if is_ending(record) and not self.ending:
             self.ending = True
-            self._shards.cancel()
+            self._cancel()
+
+    def _cancel(self) -> None:
+        """Faults first: jobs are ended, and answered for, by machines that are there."""
+        if self.watch.begun:
+            self.watch.halt()
+        else:
+            halt_faults(self._ws, read_run(self._ws, self._run_id))
+        self._shards.cancel()
 
     def _tell(self) -> RunRecord:
         statuses = self._shards.statuses

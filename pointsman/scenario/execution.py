@@ -15,7 +15,7 @@ from pointsman.scenario.conclusion import conclude, write_results
 from pointsman.scenario.coordination import Coordinator
 from pointsman.scenario.holding import Hold, hold_run
 from pointsman.scenario.record import RunOutcome, RunRecord, advance, failure_of, outcome, read_run, run_drives
-from pointsman.scenario.watchers import Watch, end_watchers, laid_over
+from pointsman.scenario.watchers import Watch, end_watchers, halt_faults, laid_over
 from pointsman.settings import Secret
 from pointsman.workspace import Workspace
 
@@ -72,13 +72,15 @@ def cancel_run(
 ) -> RunOutcome:
     """Ask a run to stop. `runner.stop` keeps who asked first, when and why; asking again changes nothing.
 
-    Its shards hear of it within a fraction of a second, whatever has become of their coordinator: they send nothing
-    more, end their jobs at the target and close their books. The coordinator ends the run then. Where none lives, this
-    call does; `secret` is what a target may ask for when jobs of a dead shard are ended. The answer may say
+    Its faults are ended first. Its shards hear of it within two seconds, whatever has become of their coordinator: they
+    send nothing more, end their jobs at the target and close their books. The coordinator ends the run then. Where none
+    lives, this call does; `secret` is what a target may ask for when jobs of a dead shard are ended. The answer may say
     `cancelling` when `wait_s` were not enough. Raises `NotFound`.
     """
     _, record = request_stop(ws, run_id, reason=reason)
     give_up = ws.clock.monotonic() + wait_s
+    if not record.ended:
+        halt_faults(ws, record)
     while not record.ended:
         for drive_dir in run_drives(ws, record):
             order_cancel(drive_dir)

@@ -306,6 +306,9 @@ class Conditions:
             rule.worst, rule.worst_at_s = kept["worst"], kept["worst_at_s"]
             rule.true_since_s = kept["true_since_s"]
 
+    def halt(self) -> None:
+        """Nothing was begun that does harm."""
+
     def end(self) -> Mapping[str, Any]:
         """`slos` and `stop_conditions`: each condition with its verdict and its worst window."""
         return {

@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pointsman.errors import DependencyDown, NotFound
+from pointsman.errors import DependencyDown, GuardRefused, NotFound
 from pointsman.model import Missing, Number
+from pointsman.settings import AwsPlace
 
 _ALARMS_A_CALL = 100
 _ERRORS_OVER = timedelta(minutes=2)
@@ -69,44 +70,54 @@ class Sources:
     usd_per_dispatch: Number = _NO_PRICE
 
 
-def aws_sources(observe: Observe, *, usd_per_dispatch: Number | None = None) -> Sources:
-    """Sources that ask AWS, for all that the scenario names."""
+def aws_sources(observe: Observe, place: AwsPlace, *, usd_per_dispatch: Number | None = None) -> Sources:
+    """Sources that ask the AWS of `place`, for all that the scenario names."""
     named: dict[str, Any] = {}
+    aws = _Aws(place)
     if observe.alarms:
-        named["alarms"] = lambda: _alarms(observe.alarms)
+        named["alarms"] = lambda: _alarms(aws, observe.alarms)
     if observe.target_groups:
-        named["unhealthy_targets"] = lambda: _unhealthy(observe.target_groups)
+        named["unhealthy_targets"] = lambda: _unhealthy(aws, observe.target_groups)
     if (load_balancer := observe.load_balancer) is not None:
-        named["backend_errors"] = lambda: _error_share(load_balancer, datetime.now(UTC))
+        named["backend_errors"] = lambda: _error_share(aws, load_balancer, datetime.now(UTC))
     if usd_per_dispatch is not None:
         named["usd_per_dispatch"] = usd_per_dispatch
     return Sources(**named)
 
 
-def _ask(service: str, operation: str, **asked: Any) -> Any:
-    import boto3  # slow to import, and most runs ask nothing of AWS
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
+class _Aws:
+    """Answers or gives up within seconds. Clients are kept: making one takes longer than a call."""
 
-    quick = Config(connect_timeout=1, read_timeout=2, retries={"max_attempts": 0})
-    make: Any = boto3.client  # stubs of these services are not installed
-    try:
-        client = make(service, config=quick)
-        return getattr(client, operation)(**asked)
-    except (BotoCoreError, ClientError) as error:
-        raise DependencyDown(
-            f"{service} did not answer {operation}: {error}",
-            instruction="aws sts get-caller-identity",
-            code="aws_unreachable",
-        ) from error
+    def __init__(self, place: AwsPlace) -> None:
+        self._place = place
+        self._clients: dict[str, Any] = {}
+
+    def ask(self, service: str, operation: str, **asked: Any) -> Any:
+        from botocore.config import Config  # slow to import, and most runs ask nothing of AWS
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        quick = Config(connect_timeout=1, read_timeout=2, retries={"max_attempts": 0})
+        try:
+            if service not in self._clients:
+                self._clients[service] = self._place.open().client(service, quick)
+            return getattr(self._clients[service], operation)(**asked)
+        except GuardRefused as error:
+            raise DependencyDown(error.message, instruction=error.instruction, code="aws_unreachable") from error
+        except (BotoCoreError, ClientError) as error:
+            self._clients.pop(service, None)  # it may be elsewhere by the next call
+            raise DependencyDown(
+                f"{service} did not answer {operation}: {error}",
+                instruction="aws sts get-caller-identity",
+                code="aws_unreachable",
+            ) from error
 
 
-def _alarms(names: Sequence[str]) -> dict[str, bool]:
+def _alarms(aws: _Aws, names: Sequence[str]) -> dict[str, bool]:
     found: dict[str, bool] = {}
     for begin in range(0, len(names), _ALARMS_A_CALL):
         some = list(names[begin : begin + _ALARMS_A_CALL])
         both = ["MetricAlarm", "CompositeAlarm"]
-        answer = _ask("cloudwatch", "describe_alarms", AlarmNames=some, AlarmTypes=both, MaxRecords=_ALARMS_A_CALL)
+        answer = aws.ask("cloudwatch", "describe_alarms", AlarmNames=some, AlarmTypes=both, MaxRecords=_ALARMS_A_CALL)
         for alarm in [*answer.get("MetricAlarms", ()), *answer.get("CompositeAlarms", ())]:
             found[alarm["AlarmName"]] = alarm["StateValue"] == "ALARM"
     if absent := sorted(set(names) - set(found)):
@@ -114,20 +125,23 @@ def _alarms(names: Sequence[str]) -> dict[str, bool]:
     return found
 
 
-def _unhealthy(target_groups: Sequence[str]) -> int:
-    """Targets whose checks fail; those that are registered, drained or not in use are none."""
-    states = [
-        target["TargetHealth"]["State"]
+def _unhealthy(aws: _Aws, target_groups: Sequence[str]) -> int:
+    """Targets whose checks fail or whose machine is stopped; those that are new, drained or not in use are none."""
+    healths = [
+        target["TargetHealth"]
         for arn in target_groups
-        for target in _ask("elbv2", "describe_target_health", TargetGroupArn=arn)["TargetHealthDescriptions"]
+        for target in aws.ask("elbv2", "describe_target_health", TargetGroupArn=arn)["TargetHealthDescriptions"]
     ]
-    return sum(state in ("unhealthy", "unhealthy.draining") for state in states)
+    return sum(
+        health["State"] in ("unhealthy", "unhealthy.draining") or health.get("Reason") == "Target.InvalidState"
+        for health in healths
+    )
 
 
-def _error_share(load_balancer: str, now: datetime) -> float | None:
+def _error_share(aws: _Aws, load_balancer: str, now: datetime) -> float | None:
     sums = []
     for metric in ("HTTPCode_Target_5XX_Count", "RequestCount"):
-        answer = _ask(
+        answer = aws.ask(
             "cloudwatch",
             "get_metric_statistics",
             Namespace="AWS/ApplicationELB",

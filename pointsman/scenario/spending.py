@@ -100,6 +100,9 @@ class SpendingWatcher:
     def state(self) -> Mapping[str, Any]:
         return {"counts": dict(self._counts), "in_flight": self._in_flight}
 
+    def halt(self) -> None:
+        """Nothing was begun that does harm."""
+
     def end(self) -> Mapping[str, Any]:
         ended = self._spend.ended
         if isinstance(ended, Missing):

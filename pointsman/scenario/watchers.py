@@ -13,7 +13,7 @@ from pointsman.actions import ActionLog
 from pointsman.dispatch import RunSeconds
 from pointsman.errors import PointsmanError
 from pointsman.scenario.faults.director import FaultDirector
-from pointsman.scenario.faults.environment import faulty_stages
+from pointsman.scenario.faults.environment import aws_place, faulty_stages
 from pointsman.scenario.judging import conditions_of
 from pointsman.scenario.model import Scenario
 from pointsman.scenario.readings import aws_sources
@@ -27,7 +27,8 @@ from pointsman.workspace import Workspace
 
 def build_watchers(ws: Workspace, record: RunRecord, scenario: Scenario) -> list[Watcher]:
     """What watches this run, in the order in which it is asked. Every part that watches runs adds its own here."""
-    sources = aws_sources(scenario.observe, usd_per_dispatch=SpendMeter.of(record).unit_usd)
+    place = aws_place(ws, record.environment_id)
+    sources = aws_sources(scenario.observe, place, usd_per_dispatch=SpendMeter.of(record).unit_usd)
     conditions = conditions_of(record.id, scenario, record.seed, sources, kept_traces(ws, scenario))
     faults = FaultDirector(ws, record, scenario) if faulty_stages(scenario) else None
     return [SpendingWatcher(record), *(one for one in (conditions, faults) if one is not None)]
@@ -88,6 +89,11 @@ class Watch:
     def _states(self) -> dict[str, Any]:
         return {watcher.name: dict(watcher.state()) for watcher in self._watchers}
 
+    def halt(self) -> None:
+        """Let every watcher end what does harm, before the run's jobs are ended."""
+        for watcher in self._watchers:
+            watcher.halt()
+
     def end(self) -> dict[str, Any]:
         """End every watcher, also when one of them cannot, and return what `metrics_json` shall hold.
 
@@ -104,6 +110,16 @@ class Watch:
         if errors:
             raise errors[0]
         return found
+
+
+def halt_faults(ws: Workspace, record: RunRecord) -> None:
+    """The same for the faults of a run that somebody else coordinates, or nobody: by what its row says of them."""
+    scenario = run_scenario(ws, record)
+    if "epoch" in record.metrics_json and faulty_stages(scenario):
+        director = FaultDirector(ws, record, scenario)
+        kept = record.metrics_json.get("watchers", {}).get(director.name, {})
+        director.begin(datetime.fromisoformat(record.metrics_json["epoch"]), kept)
+        director.halt()
 
 
 def end_watchers(ws: Workspace, record: RunRecord, watch: Watch | None = None) -> dict[str, Any]:

@@ -40,6 +40,13 @@ class Watcher(Protocol):
         """What to keep, as JSON; asked after each look. Its `fault_events` are shown in the run's status."""
         ...
 
+    def halt(self) -> None:
+        """Somebody wants the run to end, and its jobs will be ended at the target next: first end what does harm.
+
+        Takes a second or two at most and raises nothing, because the shards still send; `end` sees to the rest.
+        """
+        ...
+
     def end(self) -> Mapping[str, Any]:
         """The run is over, however it ended: clean up, and return what `metrics_json` shall hold. May be repeated.
 

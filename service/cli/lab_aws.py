@@ -1,38 +1,37 @@
-"""The lab's AWS, started when a scenario with faults is first run against the lab."""
+"""The lab's AWS: started with `up`, or by the first command that needs it where the lab was started otherwise."""
 
 from __future__ import annotations
 
-import os
 import sys
 
 from pointsman.benchmark import environment_kind
-from pointsman.scenario import Scenario, faulty_stages
+from pointsman.scenario import Scenario, asks_aws
+from pointsman.settings import lab_aws_file
 from pointsman.workspace import Workspace
 from service.cli.world import World, executor_secret, free_port, sole_owner
 
 
-def use_lab_aws(world: World, ws: Workspace, scenario: Scenario, *, environment_id: str) -> None:
-    """Point this process at the lab's AWS if the scenario has faults for the lab, starting it where it is not up.
+def start_lab_aws(world: World) -> None:
+    """Start it beside the lab, which must answer already, where it is not up; it is ready a second or two later.
 
-    Whoever runs such a scenario needs it, and whoever ends it. Only this process gets its address and made-up
-    credentials; one that has AWS_ENDPOINT_URL is taken at its word.
+    Every process with this home then finds its address by itself, and shows it made-up credentials: see `AwsPlace`.
     """
-    if not faulty_stages(scenario) or environment_kind(ws, environment_id) != "local" or world.lab_url is None:
+    if "aws" in world.processes:
         return
-    if os.environ.get("AWS_ENDPOINT_URL"):
+    assert world.lab_url is not None
+    port = free_port()
+    argv = [sys.executable, "-m", "lab.aws", "--port", str(port), "--effects-url", world.lab_url]
+    argv += ["--url-file", str(lab_aws_file(world.home))]
+    secret = {"STUDIO_EXECUTOR_SECRET": executor_secret(world.home)}
+    world.start("aws", argv, port=port, owner=world.processes["lab"].owner, env=secret)
+
+
+def provide_lab_aws(world: World, ws: Workspace, scenario: Scenario, *, environment_id: str) -> None:
+    """Have the lab's AWS up and ready if the scenario asks anything of it."""
+    local = environment_kind(ws, environment_id) == "local"
+    if not local or not asks_aws(scenario) or world.lab_url is None:
         return
     if "aws" not in world.processes:
         with sole_owner(world.home):
-            world.start(
-                "aws",
-                [sys.executable, "-m", "lab.aws", "--port", str(port := free_port()), "--effects-url", world.lab_url],
-                port=port,
-                owner=world.processes["lab"].owner,
-                env={"STUDIO_EXECUTOR_SECRET": executor_secret(world.home)},
-            )
+            start_lab_aws(world)
     world.await_ready("aws")
-    os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{world.processes['aws'].port}"
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        os.environ[name] = "of-the-lab"
-    os.environ.pop("AWS_SESSION_TOKEN", None)
-    os.environ.pop("AWS_PROFILE", None)

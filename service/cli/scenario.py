@@ -31,11 +31,11 @@ from pointsman.scenario import (
     unjudged_conditions,
 )
 from pointsman.scenario import run_scenario as planned_scenario
-from pointsman.settings import load_settings
+from pointsman.settings import AwsPlace, load_settings
 from service.cli.approving import once_approved
 from service.cli.capacity_view import show_capacity
 from service.cli.continuing import run_to_continue
-from service.cli.lab_aws import use_lab_aws
+from service.cli.lab_aws import provide_lab_aws
 from service.cli.lab_setup import INPUT_SET
 from service.cli.naming import one_variant
 from service.cli.output import JsonFlag, console, emit, open_workspace, table
@@ -46,6 +46,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Plan, run, w
 _ALWAYS = ("planned", "sent", "completed", "failed", "unknown")
 """Terms that are shown also when they are zero."""
 _LISTED = 50
+_NOWHERE = AwsPlace("local")
+"""Nobody is asked here; it is only said what will be."""
 _CANCEL_WAIT_S = 60.0
 """Longer than a dead coordinator's heartbeat takes to grow old, and shards to say good-bye."""
 FileArgument = Annotated[Path, typer.Argument(help="A scenario as YAML, TOML or JSON.")]
@@ -62,7 +64,7 @@ def plan(
     traces = file_traces(scenario)
     due = schedule(scenario, seed, traces)
     last = float(due[-1]) / 1e9 if len(due) else None
-    unjudged = unjudged_conditions(scenario, seed, aws_sources(scenario.observe), traces)
+    unjudged = unjudged_conditions(scenario, seed, aws_sources(scenario.observe, _NOWHERE), traces)
     document = {"name": scenario.name, "dispatches": len(due), "last_due_s": last, "not_judged": unjudged}
 
     def render() -> None:
@@ -86,10 +88,10 @@ def run(
     ws = open_workspace()
     chosen = one_variant(ws, "--variant", variant)
     known_inputs(ws, input_set)
-    unjudged = unjudged_conditions(scenario, seed, aws_sources(scenario.observe), file_traces(scenario))
+    unjudged = unjudged_conditions(scenario, seed, aws_sources(scenario.observe, _NOWHERE), file_traces(scenario))
     if not as_json:
         _say_unjudged(unjudged)
-    use_lab_aws(connect(), ws, scenario, environment_id=chosen.id.environment)
+    provide_lab_aws(connect(), ws, scenario, environment_id=chosen.id.environment)
 
     def load() -> Any:
         from flows.run_scenario import run_scenario
@@ -168,7 +170,8 @@ def cancel(
     settings, ws = load_settings(), open_workspace()
     record = read_run(ws, run_id)
     if not record.ended:
-        use_lab_aws(World.load(settings.home), ws, planned_scenario(ws, record), environment_id=record.environment_id)
+        world = World.load(settings.home)
+        provide_lab_aws(world, ws, planned_scenario(ws, record), environment_id=record.environment_id)
     cancel_run(ws, run_id, reason=reason, secret=settings.executor_secret, wait_s=_CANCEL_WAIT_S)
     _present(run_id, as_json)
 

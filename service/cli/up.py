@@ -9,6 +9,7 @@ import typer
 
 from deployments.bootstrap import deploy_all, local_pool
 from pointsman.settings import load_settings
+from service.cli.lab_aws import start_lab_aws
 from service.cli.lab_setup import prepare_lab
 from service.cli.output import JsonFlag, console, emit
 from service.cli.world import CHECKOUT, LAB_PORT, PREFECT_PORT, World, prefect_environment, sole_owner
@@ -22,18 +23,20 @@ def up(
     lab_port: Annotated[int, typer.Option(help="Port of the lab's effects backend.")] = LAB_PORT,
     as_json: JsonFlag = False,
 ) -> None:
-    """Start Prefect, a worker and the lab if they are not up, deploy every flow, and leave all of it running."""
+    """Start Prefect, a worker, the lab and its AWS where they are not up, deploy every flow, leave all running."""
     settings = load_settings()
     home = settings.home
     with sole_owner(home):
         world = World.load(home)
         prepare_lab(world, prefect_port=prefect_port, lab_port=lab_port, owner="up")
+        start_lab_aws(world)  # it gets ready while the flows are deployed
         environment = world_environment(world)
         deploy_all(environment, prefix=settings.prefect_prefix)
         if "worker" not in world.processes:
             pool = ("--pool", local_pool(settings.prefect_prefix), "--type", "process")
             argv = [sys.executable, "-m", "prefect", "worker", "start", *pool]
             world.start("worker", argv, port=None, owner="up", env=environment)
+        world.await_ready("aws")
     document = {"prefect_ui": (world.prefect_api_url or "").removesuffix("/api"), "lab": world.lab_url}
 
     def render() -> None:

@@ -21,6 +21,7 @@ from pointsman.clock import ManualClock
 from pointsman.errors import DependencyDown, GuardRefused, InputRefused, NotFound
 from pointsman.model import Missing
 from pointsman.reporting import to_markdown
+from pointsman.settings import AwsPlace
 from pointsman.storage import LocalResults, local_path, open_database
 from pointsman.workspace import Workspace
 
@@ -181,7 +182,7 @@ def test_nothing_but_describe_list_and_get_is_called(ws: Workspace, monkeypatch:
 @pytest.mark.usefixtures("staging")
 def test_a_call_that_could_change_something_never_leaves(ws: Workspace) -> None:
     with pytest.raises(GuardRefused, match="ecs:CreateCluster could change something"):
-        ReadOnlyAws(None).ask("ecs", "create_cluster", clusterName="mine")
+        ReadOnlyAws(AwsPlace("staging")).ask("ecs", "create_cluster", clusterName="mine")
     assert not any("mine" in arn for arn in client("ecs").list_clusters()["clusterArns"])
 
 

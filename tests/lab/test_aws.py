@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -31,6 +32,17 @@ class Told:
         self.calls.append(("start", instance_id))
 
 
+class Shown:
+    """Machines that only write down what they are shown as."""
+
+    def __init__(self) -> None:
+        self.states: list[str] = []
+
+    def show(self, instance_id: str, state: str) -> None:
+        if state not in self.states[-1:]:
+            self.states.append(state)
+
+
 def experiment(action_id: str, parameters: dict[str, str]) -> LabExperiment:
     action = {"actionId": action_id, "parameters": parameters, "targets": {"Instances": "all"}, "state": {}}
     return LabExperiment(
@@ -53,18 +65,20 @@ def experiment(action_id: str, parameters: dict[str, str]) -> LabExperiment:
 
 
 @pytest.mark.parametrize(
-    ("action_id", "parameters", "kind", "lasts_s"),
+    ("action_id", "parameters", "kind", "lasts_s", "shown"),
     [
-        ("aws:ec2:stop-instances", {"startInstancesAfterDuration": "PT1M30S"}, "kill", 90),
-        ("aws:ssm:send-command", {"duration": "PT20S"}, "freeze", 20),
-        ("aws:ec2:reboot-instances", {}, "kill", 0),
+        ("stop-instances", {"startInstancesAfterDuration": "PT1M30S"}, "kill", 90, ["stopping", "stopped", "running"]),
+        ("send-command", {"duration": "PT20S"}, "freeze", 20, ["frozen", "running"]),
+        ("reboot-instances", {}, "kill", 0, ["running"]),
     ],
 )
 def test_each_action_does_what_it_says_for_as_long_as_it_says(
-    action_id: str, parameters: dict[str, str], kind: str, lasts_s: float
+    action_id: str, parameters: dict[str, str], kind: str, lasts_s: float, shown: list[str]
 ) -> None:
-    clock, workers, made = ManualClock(), Told(), experiment(action_id, parameters)
-    agent = Agent({"one": made}, workers, clock)
+    service = "aws:ssm" if action_id == "send-command" else "aws:ec2"
+    clock, workers, made = ManualClock(), Told(), experiment(f"{service}:{action_id}", parameters)
+    machines = Shown()
+    agent = Agent({"one": made}, workers, machines, clock)
     states: list[str] = []
     for _ in range(1200):
         agent.step()
@@ -76,11 +90,34 @@ def test_each_action_does_what_it_says_for_as_long_as_it_says(
     assert states == ["pending", "initiating", "running", "completed"]
     assert workers.calls == [(kind, "i-1", lasts_s + 60), ("start", "i-1")]
     assert clock.monotonic() == pytest.approx(lasts_s + 0.3, abs=0.3)
+    assert machines.states == shown
 
 
-def test_the_process_serves_a_group_whose_instances_own_the_workers_and_ends_well(backend: Backend) -> None:
+def test_a_terminated_machine_stays_away_until_another_takes_its_place() -> None:
+    clock, workers, machines = ManualClock(), Told(), Shown()
+    made = experiment("aws:ec2:terminate-instances", {})
+    agent = Agent({"one": made}, workers, machines, clock)
+    while made.status != "completed":
+        agent.step()
+        clock.sleep(0.1)
+    assert machines.states == ["shutting-down", "terminated"]
+    assert workers.calls == [("kill", "i-1", 90)]
+    clock.sleep(29)
+    agent.step()
+    assert machines.states[-1] == "terminated"
+    clock.sleep(1)
+    agent.step()
+    assert machines.states[-1] == "running"
+    assert workers.calls[-1] == ("start", "i-1")
+
+
+def test_the_process_serves_a_group_whose_instances_own_the_workers_and_ends_well(
+    backend: Backend, tmp_path: Path
+) -> None:
+    url_file = tmp_path / "lab" / "aws-url"
+    argv = ["--port", "0", "--effects-url", str(backend.client.base_url).rstrip("/"), "--url-file", str(url_file)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "lab.aws", "--port", "0", "--effects-url", str(backend.client.base_url).rstrip("/")],
+        [sys.executable, "-m", "lab.aws", *argv],
         env=backend_environment(),
         cwd=CHECKOUT,
         stdout=subprocess.PIPE,
@@ -91,6 +128,7 @@ def test_the_process_serves_a_group_whose_instances_own_the_workers_and_ends_wel
         word, _, url = process.stdout.readline().strip().partition(" ")
         assert word == "ready"
         assert url.startswith("http://127.0.0.1:")
+        assert url_file.read_text() == url
         assert httpx.get(f"{url}/healthz").status_code == 200
         assert httpx.post(f"{url}/lab/endings", json=["failed"]).status_code == 204
         assert httpx.post(f"{url}/lab/endings", json=["melted"]).status_code == 422
@@ -108,6 +146,7 @@ def test_the_process_serves_a_group_whose_instances_own_the_workers_and_ends_wel
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
+        assert not url_file.exists()
         process.stdout.close()
 
 
@@ -120,8 +159,14 @@ def test_the_process_serves_a_group_whose_instances_own_the_workers_and_ends_wel
     ],
 )
 def test_the_process_says_what_it_misses(
-    url: str, secret: str, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    url: str,
+    secret: str,
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setenv("STUDIO_EXECUTOR_SECRET", secret)
-    assert main(["--port", "0", "--effects-url", url]) == code
+    assert main(["--port", "0", "--effects-url", url, "--url-file", str(tmp_path / "url")]) == code
     assert said in capsys.readouterr().err

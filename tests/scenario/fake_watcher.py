@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -31,6 +31,8 @@ class FakeWatcher:
     begun: list[tuple[datetime, Mapping[str, Any]]] = field(default_factory=list)
     looked: list[float] = field(default_factory=list)
     seconds: list[Second] = field(default_factory=list)
+    at_halt: Callable[[], None] = lambda: None
+    halted: int = 0
     ended: int = 0
     count: int = 0
 
@@ -46,6 +48,10 @@ class FakeWatcher:
 
     def state(self) -> Mapping[str, Any]:
         return {"count": self.count}
+
+    def halt(self) -> None:
+        self.at_halt()
+        self.halted += 1
 
     def end(self) -> Mapping[str, Any]:
         if self.cannot_end:

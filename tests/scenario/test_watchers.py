@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from pointsman.actions import ActionLog
+from pointsman.dispatch import order_cancel
+from pointsman.dispatch.orders import cancel_ordered
 from pointsman.errors import DependencyDown
-from pointsman.scenario import RunOutcome, cancel_run, execute_run, give_up_run, read_run
+from pointsman.scenario import RunOutcome, cancel_run, execute_run, give_up_run, read_run, run_drives
 from pointsman.workspace import Workspace
 from tests.scenario.fake_engine import PLANNED, FakeEngine, plan
 from tests.scenario.fake_watcher import STOP, FakeWatcher
@@ -133,6 +136,39 @@ def test_watchers_are_ended_however_the_run_ends(
         engine.drop_row = 5
         assert execute(ws).status == "failed"
     assert watcher.ended == 1
+
+
+@pytest.mark.parametrize("how", ["cancelled", "stopped", "asked by the process", "completed"])
+def test_what_does_harm_is_ended_before_the_shards_are_told_to_drain(
+    ws: Workspace, engine: FakeEngine, watcher: FakeWatcher, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    plan(ws)
+    drives = run_drives(ws, read_run(ws, "run1"))
+    order: list[str] = []
+
+    def halted() -> None:
+        assert not any(cancel_ordered(drive_dir) for drive_dir in drives)
+        order.append("halted")
+
+    def ordered(drive_dir: Path) -> None:
+        order.append("drain")
+        order_cancel(drive_dir)
+
+    watcher.at_halt = halted
+    monkeypatch.setattr("pointsman.scenario.execution.halt_faults", lambda *_: halted())
+    for module in ("execution", "shards"):
+        monkeypatch.setattr(f"pointsman.scenario.{module}.order_cancel", ordered)
+    asked = []
+    if how == "cancelled":
+        engine.at_second = lambda second: cancel_run(ws, "run1", reason="enough") if second == 2 else None
+        watcher.at_halt = lambda: order.append("halted again")
+    elif how == "stopped":
+        watcher.stop_at = 2
+    elif how == "asked by the process":
+        engine.at_second = lambda second: asked.append(second) if second == 2 else None
+    ended = execute_run(ws, "run1", secret=None, cancelled=lambda: bool(asked))
+    assert ended.status == {"stopped": "failed", "completed": "completed"}.get(how, "cancelled")
+    assert order[:2] == ([] if how == "completed" else ["halted", "drain"])
 
 
 def test_a_run_that_never_began_has_nothing_to_end(ws: Workspace, engine: FakeEngine, watcher: FakeWatcher) -> None:

@@ -6,20 +6,18 @@ because whoever calls also watches the run; `DependencyDown` with code `aws_unre
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from pointsman.errors import DependencyDown, GuardRefused, InputRefused, NotFound
 from pointsman.scenario.faults.choosing import Group
 from pointsman.scenario.faults.outcomes import experiment_state
+from pointsman.settings import AwsPlace
 
 _LATER = frozenset({"Throttling", "ThrottlingException", "RequestLimitExceeded", "ServiceUnavailable", "InternalError"})
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _LEVER = "default"
 """Every account has one safety lever per region, of this id."""
 
@@ -45,22 +43,14 @@ class FaultAws:
         self._fis = fis
 
     @classmethod
-    def of_environment(cls, *, kind: str, region: str | None) -> FaultAws:
-        """Clients with the usual AWS settings. Raises `GuardRefused` when a local environment's would reach AWS."""
-        endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
-        if kind == "local" and urlsplit(endpoint).hostname not in _LOOPBACK:
-            raise GuardRefused(
-                f"A fault in an environment of kind local needs the lab's AWS; AWS_ENDPOINT_URL is {endpoint!r}.",
-                instruction="Start the lab with `pointsman up`; then `pointsman scenario` finds its AWS by itself.",
-                code="fault_not_in_the_lab",
-            )
-        import boto3
+    def at(cls, place: AwsPlace) -> FaultAws:
+        """Raises what `AwsPlace.open` raises, and `DependencyDown` for settings that no client can be made of."""
         from botocore.config import Config
 
         config = Config(connect_timeout=2, read_timeout=3, retries={"total_max_attempts": 1})
-        session = boto3.Session(region_name=region)
         with _named():
-            return cls(session.client("autoscaling", config=config), session.client("fis", config=config))
+            clients = place.open()
+            return cls(clients.client("autoscaling", config), clients.client("fis", config))
 
     def group(self, name: str) -> Group:
         """The Auto Scaling group. Raises `NotFound` when there is none of this name."""
@@ -234,6 +224,7 @@ def _named(what: str = "request", value: str = "") -> Iterator[None]:
 def _unreachable(said: str) -> DependencyDown:
     return DependencyDown(
         f"AWS is out of reach: {said}",
-        instruction="Check the network, AWS_ENDPOINT_URL and the credentials of this process; then run it again.",
+        instruction="Check the network and the AWS settings of this process (the lab's AWS: `pointsman up`); "
+        "then run it again.",
         code="aws_unreachable",
     )

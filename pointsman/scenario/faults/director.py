@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -9,7 +10,7 @@ from typing import Any
 
 from pointsman.actions import ActionLog
 from pointsman.dispatch.seconds import Second
-from pointsman.errors import DependencyDown, GuardRefused, InputRefused
+from pointsman.errors import DependencyDown, GuardRefused, InputRefused, PointsmanError
 from pointsman.scenario.faults.aws import FaultAws
 from pointsman.scenario.faults.environment import Allowed, OpenAws, allowed_in, faulty_stages, injector
 from pointsman.scenario.faults.evidence import NAME, evidence, measured
@@ -25,6 +26,7 @@ _OVERDUE_S = 300.0
 _GIVEN_UP_S = 420.0
 _LONGEST_PAUSE_S = 15.0
 _STOPPED_WITHIN_S = 60.0
+_HALTED_WITHIN_S = 1.0
 _BEGUN = frozenset({"running", "stopping", "completed", "stopped"})
 
 
@@ -76,6 +78,7 @@ class FaultDirector:
             except DependencyDown as error:
                 self._pause_s = min(_LONGEST_PAUSE_S, 2 * self._pause_s or 1.0)
                 self._again_at_s = now_s + self._pause_s
+                self._reached = None  # the lab's AWS may be elsewhere by then
                 found = known.model_copy(update={"reason": error.message})
             self._keep(found)
             if found.verdict == "not_happened":
@@ -83,6 +86,15 @@ class FaultDirector:
             if (why := self._too_late(name, found, now_s)) is not None:
                 return self._not_happened(name, why)
         return None
+
+    def halt(self) -> None:
+        """Stop every experiment that goes on, and wait a second at most until it has, whatever AWS does meanwhile."""
+        going = [known for known in self._known.values() if known.phase == "injected"]
+        threads = [threading.Thread(target=self._halt, args=(known,), daemon=True) for known in going]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(_HALTED_WITHIN_S)
 
     def end(self) -> Mapping[str, Any]:
         """Stop what still goes on, delete every template, and measure what happened.
@@ -99,6 +111,13 @@ class FaultDirector:
         stages = {name: {"fault": evidence(known, effects[name])} for name, known in self._known.items()}
         failure = next((told for name in self._known if (told := self._failure(name, effects[name]))), None)
         return {"stages": stages, **({"failure": failure} if failure else {})}
+
+    def _halt(self, known: Injection) -> None:
+        with suppress(PointsmanError):  # `end` comes back for it, and says so
+            for _ in range(10):
+                if self._injector(known.stage).halt(known):
+                    return
+                self._ws.clock.sleep(0.1)
 
     def _step(self, name: str, known: Injection, now_s: float) -> Injection:
         steps = self._injector(name)

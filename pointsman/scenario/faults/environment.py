@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -12,6 +13,7 @@ from pointsman.scenario.faults.aws import FaultAws
 from pointsman.scenario.faults.injection import Injector
 from pointsman.scenario.model import Scenario, Stage
 from pointsman.scenario.record import RunRecord
+from pointsman.settings import AwsPlace
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
 
@@ -20,12 +22,11 @@ from pointsman.workspace import Workspace
 class Allowed:
     """The one group that faults of a run may hit, and how AWS is reached there."""
 
-    kind: str
-    region: str | None
+    place: AwsPlace
     group_name: str
 
     def open(self) -> FaultAws:
-        return FaultAws.of_environment(kind=self.kind, region=self.region)
+        return FaultAws.at(self.place)
 
 
 OpenAws = Callable[[Allowed], FaultAws]
@@ -36,11 +37,21 @@ def faulty_stages(scenario: Scenario) -> list[Stage]:
     return [stage for stage in scenario.stages if stage.fault is not None and stage.fault.fault_enabled]
 
 
+def asks_aws(scenario: Scenario) -> bool:
+    """Whether a run of the scenario calls AWS: for its faults, or for what it observes."""
+    observed = scenario.observe
+    return bool(faulty_stages(scenario) or observed.alarms or observed.target_groups or observed.load_balancer)
+
+
+def aws_place(ws: Workspace, environment_id: str) -> AwsPlace:
+    """Where calls about the environment go; to the usual AWS where it is not registered."""
+    row = _row(ws, environment_id)
+    return AwsPlace(None) if row is None else AwsPlace(row.kind, row.region)
+
+
 def allowed_in(ws: Workspace, environment_id: str) -> Allowed:
     """Raises `GuardRefused` for an environment of production, `InputRefused` for one without a group."""
-    wanted = sa.select(tables.execution_environments).where(tables.execution_environments.c.id == environment_id)
-    with ws.database.connect() as connection:
-        row = connection.execute(wanted).first()
+    row = _row(ws, environment_id)
     if row is not None and row.kind == "production":
         raise GuardRefused(
             f"The environment {environment_id} is production; faults are injected in local, test_asg and staging.",
@@ -54,7 +65,13 @@ def allowed_in(ws: Workspace, environment_id: str) -> Allowed:
             "the name of the Auto Scaling group that faults may hit",
             instruction="Register the environment with its group, or run the scenario with fault_enabled: false.",
         )
-    return Allowed(row.kind, row.region, row.asg_name)
+    return Allowed(AwsPlace(row.kind, row.region), row.asg_name)
+
+
+def _row(ws: Workspace, environment_id: str) -> sa.Row[Any] | None:
+    wanted = sa.select(tables.execution_environments).where(tables.execution_environments.c.id == environment_id)
+    with ws.database.connect() as connection:
+        return connection.execute(wanted).first()
 
 
 def injector(aws: FaultAws, allowed: Allowed, record: RunRecord, stage: Stage, *, salt: str = "") -> Injector:

@@ -96,6 +96,10 @@ class Injector:
         started = self._aws.start(self._token(ready, "experiment"), ready.template_id, actions=True, tags=self._tags())
         return _seen(ready.model_copy(update={"phase": "injected", "experiment_id": started.id}), started)
 
+    def halt(self, now: Injection) -> bool:
+        """Stop the experiment that is known of; whether none goes on. What is known is not changed by it."""
+        return now.experiment_id is None or experiment_state(self._aws.stop(now.experiment_id).status).ended
+
     def withdraw(self, now: Injection) -> Injection:
         """Stop what was started, if it still goes on. Repeat it until the phase is `ended`."""
         if now.phase == "ended":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from datetime import timedelta
 
@@ -17,6 +18,8 @@ from pointsman.scenario.faults import evidence
 from pointsman.scenario.faults.aws import FaultAws
 from pointsman.scenario.faults.director import FaultDirector
 from pointsman.scenario.record import advance
+from pointsman.scenario.watchers import halt_faults
+from pointsman.settings import AwsPlace
 from tests.scenario.fake_engine import INPUTS, TARGET, VARIANT
 from tests.scenario.faults.world import SCENARIO, STAGE, register_environment
 
@@ -222,6 +225,53 @@ def test_a_cancel_at_any_moment_ends_the_experiment_and_blames_nothing(run, aws,
     assert fault["verdict"] == ("happened" if after_s == 60 else "withdrawn")
 
 
+@pytest.mark.parametrize("by", ["its coordinator", "somebody else"])
+def test_before_the_drain_the_experiment_is_over_and_the_machines_are_back(run, aws, ws, monkeypatch, by):
+    run.drive(34)
+    assert aws.workers.away
+    advance(ws, "run1", None, metrics={"epoch": run.epoch.isoformat(), "watchers": {"faults": run.kept}})
+    request_stop(ws, "run1", reason="enough")
+    if by == "its coordinator":
+        run.director.halt()
+    else:
+        monkeypatch.setattr("pointsman.scenario.faults.director.Allowed.open", lambda allowed: aws.faults)
+        halt_faults(ws, read_run(ws, "run1"))
+    assert [one.status for one in aws.experiments()] == ["stopped"]
+    assert aws.workers.away == {}
+    assert run.fault["state"] == "running", "what is known of it is told in the end"
+    fault = run.director.end()["stages"]["steady"]["fault"]
+    assert (fault["state"], fault["verdict"]) == ("stopped", "withdrawn")
+    assert fault["fis_experiment_arn"] == aws.experiments()[0].arn
+    assert aws.templates() == []
+
+
+@pytest.mark.parametrize("trouble", ["hangs", "is away", "is slow"])
+def test_the_drain_does_not_wait_for_an_aws_that_does_not_answer(run, aws, monkeypatch, trouble):
+    run.drive(34)
+    answer = threading.Event()
+
+    def stop(experiment_id):
+        if trouble == "is away":
+            raise DependencyDown("AWS is out of reach: no route.", code="aws_unreachable")
+        if trouble == "hangs":
+            answer.wait(20)
+        return aws.faults.experiment(experiment_id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(aws.faults, "stop", stop)
+        patch.setattr("pointsman.scenario.faults.director._HALTED_WITHIN_S", 0.05)
+        run.director.halt()
+        answer.set()
+    assert aws.workers.away
+
+
+def test_a_run_without_a_fault_at_work_has_nothing_to_halt(run, aws, ws):
+    run.drive(20)
+    halt_faults(ws, read_run(ws, "run1"))
+    run.director.halt()
+    assert aws.experiments() == []
+
+
 def test_an_experiment_that_outlasts_the_run_is_waited_for_and_counts(run, aws, ws, books):
     run.drive(34)
     assert run.fault["state"] == "running"
@@ -374,19 +424,9 @@ def test_faults_need_a_group_and_are_never_for_production(ws, aws, changes, kind
         check(ws, aws)
 
 
-@pytest.mark.parametrize("endpoint", [None, "https://fis.us-east-1.amazonaws.com"])
-def test_a_local_environment_never_reaches_aws_itself(monkeypatch, endpoint):
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    if endpoint:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    with pytest.raises(GuardRefused) as refused:
-        FaultAws.of_environment(kind="local", region="us-east-1")
-    assert refused.value.code == "fault_not_in_the_lab"
-
-
 def test_the_clients_of_an_environment_are_those_of_its_region(monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    made = FaultAws.of_environment(kind="local", region="eu-west-1")
+    made = FaultAws.at(AwsPlace("local", "eu-west-1"))
     assert made._fis.meta.region_name == "eu-west-1"
     with pytest.raises(DependencyDown, match="out of reach"):
         made.group("workers")
@@ -397,7 +437,7 @@ def test_an_environment_without_a_region_anywhere_is_named(monkeypatch, tmp_path
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     with pytest.raises(DependencyDown, match="region"):
-        FaultAws.of_environment(kind="staging", region=None)
+        FaultAws.at(AwsPlace("staging"))
 
 
 def test_times_are_of_one_clock(run, aws):

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pointsman.errors import InputRefused
-from pointsman.scenario import faulty_stages, load_scenario, parse_scenario
+from pointsman.scenario import load_scenario, parse_scenario
+from pointsman.scenario.faults.environment import faulty_stages
 
 SHIPPED = Path(__file__).resolve().parents[3] / "lab" / "scenarios"
 

@@ -15,6 +15,7 @@ from moto import mock_aws
 
 from lab.aws import gaps
 from lab.aws.agent import Agent
+from lab.aws.machines import MotoMachines
 from lab.aws.world import TEMPLATE, autoscaling, fis, make_group, make_template
 from pointsman.clock import ManualClock
 from pointsman.scenario import Scenario, Stage
@@ -119,7 +120,7 @@ def aws_world() -> Iterator[Aws]:
     fis().reset()
     make_template(TEMPLATE)
     clock, workers = SteppingClock(start=datetime.now(UTC)), FakeWorkers()
-    agent = Agent(fis().experiments, workers, clock)
+    agent = Agent(fis().experiments, workers, MotoMachines(), clock)
     clock.step = agent.step
     client = _client("fis")
     try:
@@ -127,7 +128,7 @@ def aws_world() -> Iterator[Aws]:
     finally:
         autoscaling().autoscaling_groups.update(groups)
         for instance_id in INSTANCES:
-            autoscaling().set_instance_health(instance_id, "Healthy")
+            MotoMachines().show(instance_id, "running")
 
 
 def register_environment(ws: Workspace, **changes: Any) -> None:
