@@ -8,7 +8,7 @@ from typing import Any
 from pointsman.dispatch import DriveSummary
 from pointsman.scenario.arrivals import plan_arrivals
 from pointsman.scenario.conservation import check_terms, count_terms
-from pointsman.scenario.ledger import run_dispatches
+from pointsman.scenario.ledger import scan_ledger
 from pointsman.scenario.metrics import run_figures, stage_figures
 from pointsman.scenario.provenance import provenance
 from pointsman.scenario.record import RunRecord, run_scenario
@@ -23,7 +23,8 @@ def conclude(ws: Workspace, record: RunRecord, summaries: Sequence[DriveSummary]
     """
     scenario = run_scenario(ws, record)
     stages = plan_arrivals(scenario, record.seed, kept_traces(ws, scenario))[1]
-    dispatches = run_dispatches(ws, record)
+    figures = ("stage", "state", "sent_ns", "lateness_ns", "queue_ms", "run_ms", "total_ms")
+    dispatches = scan_ledger(ws, record).select(figures).collect(engine="streaming")
     counts = count_terms(len(stages), dispatches, summaries)
     check_terms(counts, summaries)
     return {

@@ -19,7 +19,7 @@ _SENT = ("awaiting_ack", "submitted", "queued", "leased", "completed", "failed",
 
 def count_terms(planned: int, dispatches: pl.DataFrame, summaries: Sequence[DriveSummary]) -> dict[str, int]:
     """Every term of the law: `planned` from the schedule, `sent` from the journals, states from the ledger's rows."""
-    states = Counter(dispatches["state"].to_list())
+    states = Counter(dict(dispatches["state"].value_counts().rows()))
     return {
         "planned": planned,
         **{term: states[term] for term in _UNSENT},

@@ -10,7 +10,7 @@ import polars as pl
 
 from pointsman.ids import VariantId
 from pointsman.model import Missing, Number
-from pointsman.scenario.ledger import run_dispatches
+from pointsman.scenario.ledger import scan_ledger
 from pointsman.scenario.metrics import completed_ms, percentile
 from pointsman.scenario.record import read_run
 from pointsman.workspace import Workspace
@@ -44,7 +44,7 @@ def load_figures(ws: Workspace, run_ids: Sequence[str]) -> dict[VariantId, LoadF
         variant = VariantId.parse(record.variant_id)
         rows = found.setdefault(variant, [])
         if record.status == "completed":
-            rows.append(run_dispatches(ws, record))
+            rows.append(scan_ledger(ws, record).select("state", "total_ms").collect())
         else:
             unfinished[variant] = Missing(f"load-test run {run_id} is {record.status}")
     return {

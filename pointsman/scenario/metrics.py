@@ -32,7 +32,7 @@ def stage_figures(scenario: Scenario, planned_stages: Int64s, dispatches: pl.Dat
         # When a dispatch left may be unknown (its process died), that it left is not.
         sent = rows.filter(~pl.col("state").is_in(UNSENT))
         length_ns = segment.us * 1000
-        lasted_ns = max(length_ns, max(sent["sent_ns"].drop_nulls().to_list(), default=0) - start_ns)
+        lasted_ns = max(length_ns, (sent.select(pl.col("sent_ns").max()).item() or 0) - start_ns)
         figures = {
             "name": stage.name,
             "planned": int((planned_stages == index).sum()),
