@@ -23,7 +23,7 @@ _COLOURS: dict[Colour, str] = {
     "vermillion": "#d55e00",
     "purple": "#cc79a7",
 }
-_BANDS = {"fault": "#e69f00", "gap": "#9aa5b1"}
+_BANDS = {"fault": "#e69f00", "control": "#56b4e9", "gap": "#9aa5b1"}
 _WIDTH, _HEIGHT = 860, 260
 _GRID = "#e6e9ec"
 _BANDS_DRAWN, _LABELLED, _STAGES_MARKED = 30, 8, 40
@@ -40,6 +40,8 @@ class Line:
     colour: Colour
     dashed: bool = False
     wide: bool = False
+    dots: bool = False
+    """Each point by itself, in no line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Band:
     start_s: float
     end_s: float
     label: str
-    kind: Literal["fault", "gap"] = "fault"
+    kind: Literal["fault", "control", "gap"] = "fault"
 
 
 def timeline(
@@ -93,6 +95,7 @@ def _lines(drawn: Sequence[Line], per_unit: float, x: Vega, y_title: str, log_y:
         "symbolStrokeWidth": 2.5,
         "symbolSize": 220,
         "symbolOpacity": 1,
+        "symbolType": "stroke",
     }
     colours = {"domain": names, "range": [_COLOURS[line.colour] for line in drawn]}
     dashes = {"domain": names, "range": [[5, 3] if line.dashed else [1, 0] for line in drawn]}
@@ -108,7 +111,9 @@ def _lines(drawn: Sequence[Line], per_unit: float, x: Vega, y_title: str, log_y:
                 {"line": line.name, "x": _short(at_s / per_unit), "y": _drawable(value, log_y)}
                 for at_s, value in line.points
             ],
-            {
+            {"type": "point", "filled": True, "size": 14, "opacity": 0.45}
+            if line.dots
+            else {
                 "type": "line",
                 "strokeWidth": 5 if line.wide else 1.8,
                 "opacity": 0.5 if line.wide and line.dashed else 1,

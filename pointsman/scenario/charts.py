@@ -9,11 +9,17 @@ import polars as pl
 from pointsman.reporting import Band, Chart, Line, Section, Text, bars, show, timeline
 from pointsman.scenario.series import RunSeries
 
+_BANDS = {
+    "fault": "Orange: a fault at work.",
+    "control": "Light blue: here a fault would have been, had it been enabled.",
+    "gap": "Grey: a driver was away.",
+}
+
 
 def run_charts(series: RunSeries, *, bands: Sequence[Band], stages: Sequence[tuple[float, str]]) -> Iterator[Section]:
     """A chart each, or a sentence on why there is none. `bands` and `stages` are marked in all that show time."""
     until_s = max(series.until_s, *(band.end_s for band in bands), *(start for start, _ in stages))
-    explained = " Orange: a fault at work. Grey: a driver was away." if bands else ""
+    explained = "".join(f" {_BANDS[kind]}" for kind in _BANDS if any(band.kind == kind for band in bands))
 
     def over_time(title: str, drawn: list[Line], y_title: str, caption: str, *, log_y: bool = False) -> Chart:
         svg = timeline(drawn, until_s=until_s, y_title=y_title, bands=bands, stages=stages, log_y=log_y)
@@ -26,10 +32,10 @@ def run_charts(series: RunSeries, *, bands: Sequence[Band], stages: Sequence[tup
         worst = series.latency.sort("p95", descending=True, nulls_last=True).row(0, named=True)
         yield over_time(
             "Latency",
-            _latencies(series.latency),
+            _latencies(series),
             "ms, by planned time",
             f"Percentiles in spans of {series.latency_span_s:g} s. The worst p95 from the planned time is "
-            f"{worst['p95']:.0f} ms at {worst['at_s']:.0f} s. Dashed: from sending; where it lies below the solid "
+            f"{worst['p95']:,.0f} ms at {worst['at_s']:.0f} s. Dashed: from sending; where it lies below the solid "
             "line, jobs left late.",
             log_y=True,
         )
@@ -71,13 +77,16 @@ def _rate_in_words(rates: pl.DataFrame) -> str:
     return f"Highest rate: {most['planned']:.4g} planned and {most['sent']:.4g} sent per second."
 
 
-def _latencies(latency: pl.DataFrame) -> list[Line]:
+def _latencies(series: RunSeries) -> list[Line]:
+    latency, each = series.latency, series.each
+    dots = [] if each.is_empty() else [Line("each job", _points(each, "total_ms"), "black", dots=True)]
     return [
         Line("p50", _points(latency, "p50"), "blue"),
         Line("p95", _points(latency, "p95"), "orange"),
         Line("p99", _points(latency, "p99"), "vermillion"),
         Line("p95 from sending", _points(latency, "raw_p95"), "orange", dashed=True, wide=True),
         Line("p99 from sending", _points(latency, "raw_p99"), "vermillion", dashed=True, wide=True),
+        *dots,
     ]
 
 

@@ -12,7 +12,7 @@ from pointsman.scenario.assessment import Check, assess
 from pointsman.scenario.k6_summary import k6_summary
 from pointsman.scenario.provenance import provenance
 from pointsman.scenario.record import RunRecord, read_run, run_scenario
-from pointsman.scenario.report import build_report, read_series
+from pointsman.scenario.report import build_report, read_controls, read_series
 from pointsman.scenario.series import RunSeries
 from pointsman.scenario.status import run_status
 from pointsman.storage import StoredFile
@@ -36,7 +36,7 @@ def publish_report(ws: Workspace, run_id: str) -> Published:
     """
     record = read_run(ws, run_id)
     scenario, status, series = run_scenario(ws, record), run_status(ws, run_id), read_series(ws, record)
-    report = build_report(record, scenario, status, series)
+    report = build_report(record, scenario, status, series, read_controls(ws, record, scenario))
     checks = assess(status, record.metrics_json)
     summary = k6_summary(scenario, status["counts"], series, checks)
     contents = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from pointsman.ids import VariantId
@@ -11,6 +10,8 @@ from pointsman.model import Missing
 from pointsman.reporting import Band, Cell, Figures, Report, Section, Table, Text, escape_markdown
 from pointsman.scenario.assessment import Check, assess
 from pointsman.scenario.charts import run_charts
+from pointsman.scenario.fault_report import fault_bands, fault_sections
+from pointsman.scenario.faults.evidence import control_effects
 from pointsman.scenario.ledger import scan_ledger
 from pointsman.scenario.model import Scenario
 from pointsman.scenario.record import RunRecord, read_run, run_scenario
@@ -31,7 +32,6 @@ _STAGE_COLUMNS = (
     ("p99 ms", "p99_ms"),
 )
 _SIGNS = {"passed": "✓", "failed": "✗", "not measured": "–"}
-_EFFECTS = ("p95_delta_ms", "failure_rate_delta", "time_to_detection_s", "time_to_recovery_s")
 _TIMES = {
     "total_ms": "from the planned time (corrected)",
     "raw_total_ms": "from sending (raw)",
@@ -47,7 +47,10 @@ def scenario_report(ws: Workspace, run_id: str) -> Report:
     Raises `NotFound`.
     """
     record = read_run(ws, run_id)
-    return build_report(record, run_scenario(ws, record), run_status(ws, run_id), read_series(ws, record))
+    scenario = run_scenario(ws, record)
+    return build_report(
+        record, scenario, run_status(ws, run_id), read_series(ws, record), read_controls(ws, record, scenario)
+    )
 
 
 def read_series(ws: Workspace, record: RunRecord) -> RunSeries | Missing:
@@ -57,8 +60,17 @@ def read_series(ws: Workspace, record: RunRecord) -> RunSeries | Missing:
     return run_series(scan_ledger(ws, record))
 
 
+def read_controls(ws: Workspace, record: RunRecord, scenario: Scenario) -> Mapping[str, Mapping[str, Any]]:
+    """By stage whose fault is switched off: the effect that the same measure finds when nothing was done."""
+    return control_effects(ws, record, scenario) if "interruptions" in record.metrics_json else {}
+
+
 def build_report(
-    record: RunRecord, scenario: Scenario, status: Mapping[str, Any], series: RunSeries | Missing
+    record: RunRecord,
+    scenario: Scenario,
+    status: Mapping[str, Any],
+    series: RunSeries | Missing,
+    controls: Mapping[str, Mapping[str, Any]],
 ) -> Report:
     """The same from what was read before."""
     checks = assess(status, record.metrics_json)
@@ -66,7 +78,8 @@ def build_report(
     if isinstance(series, Missing):
         sections.append(Text(escape_markdown(f"The run over time is {series}.")))
     else:
-        sections += run_charts(series, bands=_bands(record, series.until_s), stages=_starts(scenario))
+        bands = [*fault_bands(record, series.until_s, controls), *_gaps(record)]
+        sections += run_charts(series, bands=bands, stages=_starts(scenario))
         sections.append(_distributions(series))
     sections.append(
         Table(
@@ -75,7 +88,7 @@ def build_report(
             title="Stages",
         )
     )
-    sections += [*_faults(status["stages"]), *_interruptions(record)]
+    sections += [*fault_sections(status["stages"], controls), *_interruptions(record)]
     counts = [(name.replace("_", " "), count) for name, count in status["counts"].items()]
     sections += [Figures(counts, title="Dispatches"), _about(record, scenario)]
     title = f"Load: {VariantId.parse(record.variant_id).label}"
@@ -126,76 +139,13 @@ def _starts(scenario: Scenario) -> list[tuple[float, str]]:
     return found
 
 
-def _bands(record: RunRecord, until_s: float) -> list[Band]:
-    """Faults and interruptions, in seconds after the run's epoch."""
-    metrics = record.metrics_json
-    epoch = datetime.fromisoformat(metrics["epoch"])
-
-    def seconds(at: str | None, unknown: float) -> float:
-        return unknown if at is None else (datetime.fromisoformat(at) - epoch).total_seconds()
-
-    faults = [
-        Band(seconds(fault["started_at"], 0.0), seconds(fault.get("ended_at"), until_s), f"fault: {stage['name']}")
-        for stage in metrics["stages"]
-        if (fault := stage.get("fault")) and fault.get("started_at")
-    ]
-    several = metrics["runner"].get("shards", 1) > 1
-    gaps = [
+def _gaps(record: RunRecord) -> list[Band]:
+    """Interruptions, in seconds after the run's epoch."""
+    several = record.metrics_json["runner"].get("shards", 1) > 1
+    return [
         Band(gap["after_s"], gap["resumed_s"], f"shard {gap['shard']} away" if several else "interrupted", "gap")
-        for gap in metrics["interruptions"]
+        for gap in record.metrics_json["interruptions"]
     ]
-    return faults + gaps
-
-
-def _faults(stages: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
-    rows: list[list[Cell]] = []
-    for stage in stages:
-        if not (fault := stage.get("fault")):
-            continue
-        unmeasured = {"missing": dict.fromkeys(_EFFECTS, fault.get("missing", {}).get("effect", "it was not measured"))}
-        effect: Mapping[str, Any] = fault.get("effect") or unmeasured
-        rows.append(
-            [
-                str(stage["name"]),
-                str(fault["method"]),
-                fault["state"] or Missing(fault["missing"]["state"]),
-                ", ".join(fault.get("target_instance_ids") or ()) or Missing("no instance is known"),
-                _delta(effect, "p95_delta_ms", 1, " ms"),
-                _delta(effect, "failure_rate_delta", 100, " points"),
-                _number(effect, "time_to_detection_s"),
-                _number(effect, "time_to_recovery_s"),
-            ]
-        )
-    columns = [
-        "stage",
-        "method",
-        "state",
-        "instances",
-        "p95 delta",
-        "failure rate delta",
-        "seen after s",
-        "over after s",
-    ]
-    if rows:
-        yield Table(columns, rows, title="Faults")
-
-
-def _delta(effect: Mapping[str, Any], name: str, scale: float, unit: str) -> Cell:
-    """Value and interval of what a fault changed against the control window before it."""
-    found = effect.get(name)
-    if found is None:
-        return _unknown(effect, name)
-    value, low, high = (found[part] * scale for part in ("value", "low", "high"))
-    return f"{value:+.4g}{unit} ({low:+.4g} to {high:+.4g})"
-
-
-def _number(effect: Mapping[str, Any], name: str) -> Cell:
-    found: float | None = effect.get(name)
-    return _unknown(effect, name) if found is None else found
-
-
-def _unknown(effect: Mapping[str, Any], name: str) -> Missing:
-    return Missing(str(effect["missing"][name]))
 
 
 def _interruptions(record: RunRecord) -> Iterator[Section]:

@@ -20,6 +20,10 @@ _SPANS = 150
 """How many spans a run is drawn in, at most."""
 _PER_SPAN = 20
 """Completed dispatches that a span of latencies holds on average, at least: percentiles of fewer say little."""
+_PLANNED_PER_SPAN = 4
+"""Dispatches planned in a span of rates on average, at least: with fewer a steady rate looks like a saw."""
+_EACH = 300
+"""So many completed dispatches are drawn one by one, too."""
 _FINER = 10
 """Events are counted so many times as finely as they are drawn: a short peak is not lost between two points."""
 _BINS_PER_DECADE, _FIRST_BIN = 5, -10
@@ -52,6 +56,8 @@ class RunSeries:
     """`at_s`, `count`, and milliseconds by the planned time: `p50`, `p95`, `p99` of the time since then, and `raw_p50`,
     `raw_p95`, `raw_p99` of the time since sending. Null in a span in which nothing completed that was planned in it."""
     latency_span_s: float
+    each: pl.DataFrame
+    """`at_s` (planned) and `total_ms` of every completed dispatch, where they are few; else empty."""
     in_flight: pl.DataFrame
     """`at_s` and the most that were at once within a span: `in_flight` (sent and not ended), `queued` (of these,
     waiting in the target's queue, as far as it said afterwards how long a job had waited)."""
@@ -77,15 +83,17 @@ def run_series(ledger: pl.LazyFrame) -> RunSeries:
     ).row(0)
     until_s = max((last or 0) / 1e9, 0.1)
     span_s = _span(until_s / _SPANS)
+    rate_span_s = max(span_s, _span(until_s / max(1, min(_SPANS, rows.height / _PLANNED_PER_SPAN))))
     latency_span_s = _span(until_s / max(1, min(_SPANS, completed / _PER_SPAN)))
     moves = _moves(rows.lazy(), span_s / _FINER)
     rows = rows.drop("ack_ns", "done_ns")  # they have been counted
     late_ms = np.sort((rows["sent_ns"] - rows["planned_ns"]).drop_nulls().to_numpy() / 1e6)
     return RunSeries(
         until_s=until_s,
-        rates=_rates(moves, span_s, (planned or 0) / 1e9),
+        rates=_rates(moves, rate_span_s, span_s / _FINER, (planned or 0) / 1e9),
         latency=_latency(rows, latency_span_s),
         latency_span_s=latency_span_s,
+        each=_each(rows if completed <= _EACH else rows.clear()),
         in_flight=_in_flight(moves, span_s),
         lateness=_lateness(late_ms),
         distributions=dict(_distributions(rows, late_ms)),
@@ -127,13 +135,14 @@ def _moves(rows: pl.LazyFrame, fine_s: float) -> pl.DataFrame:
     return moves.with_columns(pl.all().exclude("span").fill_null(0).cast(pl.Int64))
 
 
-def _rates(moves: pl.DataFrame, span_s: float, last_planned_s: float) -> pl.DataFrame:
+def _rates(moves: pl.DataFrame, span_s: float, fine_s: float, last_planned_s: float) -> pl.DataFrame:
     names = ("planned", "sent", "completed", "failed", "dropped")
     # The schedule ends within a span, which would look like a fall of the rate.
     over = (last_planned_s / span_s) % 1
-    ending = pl.when(pl.col("span") < int(last_planned_s / span_s)).then(1.0).otherwise(over if over > 0.2 else None)
+    last = over if last_planned_s < span_s else 1.0 if over > 0.9 else None
+    ending = pl.when(pl.col("span") < int(last_planned_s / span_s)).then(1.0).otherwise(last)
     return (
-        moves.group_by(pl.col("span") // _FINER, maintain_order=True)
+        moves.group_by(pl.col("span") // round(span_s / fine_s), maintain_order=True)
         .agg(pl.col(names).sum())
         .select(
             _middle(span_s),
@@ -158,6 +167,11 @@ def _in_flight(moves: pl.DataFrame, span_s: float) -> pl.DataFrame:
 
 def _middle(span_s: float) -> pl.Expr:
     return ((pl.col("span") + 0.5) * span_s).alias("at_s")
+
+
+def _each(rows: pl.DataFrame) -> pl.DataFrame:
+    known = pl.col("completed") & pl.col("total_ms").is_not_null() & pl.col("planned_ns").is_not_null()
+    return rows.filter(known).select((pl.col("planned_ns") / 1e9).alias("at_s"), pl.col("total_ms"))
 
 
 def _latency(rows: pl.DataFrame, span_s: float) -> pl.DataFrame:

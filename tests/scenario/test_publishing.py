@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pointsman.reporting import ARTIFACT_LIMIT_BYTES, Chart, Table, to_markdown
-from pointsman.scenario import Scenario, Stage, cancel_run, publish_report, read_run, run_folder, run_status
+from pointsman.reporting import ARTIFACT_LIMIT_BYTES, Chart, Table, Text, to_markdown
+from pointsman.scenario import Fault, Scenario, Stage, cancel_run, publish_report, read_run, run_folder, run_status
 from pointsman.scenario.assessment import assess
 from pointsman.workspace import Workspace
 from tests.scenario.fake_engine import plan
@@ -48,6 +48,8 @@ FAULT: dict[str, Any] = {
     "ended_at": (EPOCH + timedelta(seconds=90)).isoformat(),
     "effect": {
         "effective": True,
+        "control": {"from_s": 40.0, "to_s": 68.0, "dispatches": 90, "p95_ms": 1200.0, "failure_rate": 0.0},
+        "during": {"from_s": 70.0, "to_s": 90.0, "dispatches": 60, "p95_ms": 1620.5, "failure_rate": None},
         "p95_delta_ms": {"value": 420.5, "low": 300.0, "high": 600.0},
         "failure_rate_delta": None,
         "time_to_detection_s": 3.5,
@@ -90,10 +92,38 @@ def test_the_report_draws_the_run_over_time_with_its_fault_and_shows_every_verdi
     tables = {section.title: section for section in report.sections if isinstance(section, Table)}
     assert [row[1] for row in tables["Verdicts"].rows].count("✗ failed") == 2  # a lost rate and a breached SLO
     (fault,) = tables["Faults"].rows
-    assert fault[4] == "+420.5 ms (+300 to +600)"
-    assert str(fault[5]) == "not measured (no dispatch was planned)"
+    assert fault[3] == "+420 ms (+300 to +600)"
+    assert str(fault[4]) == "not measured (no dispatch was planned)"
+    assert tables["Faults"].columns[3] == "p95 delta (97.5 % interval)"
+    said = next(section.markdown for section in report.sections if isinstance(section, Text))
+    assert said == (
+        "storm: p95 was 1,620 ms while its fault lasted (20.0 s) and 1,200 ms before: worse than before by more than "
+        "chance makes likely."
+    )
     assert len(to_markdown(report).encode()) < ARTIFACT_LIMIT_BYTES
     assert r"Not so: the planned rate was kept; failure_rate \< 1%" in report.summary.replace("&lt;", r"\<")
+
+
+@pytest.mark.parametrize("slower_ms", [0, 4000])
+def test_a_control_shows_where_its_fault_would_have_been_and_what_was_measured_there(
+    ws: Workspace, slower_ms: int
+) -> None:
+    fault = Fault(fault_enabled=False, template="none", offset_s=30, duration_s=15)
+    control = Scenario(name="control", stages=(Stage(name="calm", rate=5, duration_s=60, fault=fault),))
+    due_s = np.arange(300) / 5
+    took = np.random.default_rng(1).gamma(8, 25.0, due_s.size) + np.where((due_s >= 30) & (due_s < 45), slower_ms, 0)
+    ended_run(ws, control, took_ms=took, state=["completed"] * due_s.size)
+    report = publish_report(ws, "run1").report
+    charts = {section.title: section for section in report.sections if isinstance(section, Chart)}
+    for title in ("Rate", "Latency", "In flight"):
+        assert "control, no fault: calm" in charts[title].svg
+        assert "Orange" not in charts[title].caption
+    (row,) = next(one.rows for one in report.sections if isinstance(one, Table) and one.title == "Faults")
+    assert row[:3] == ["calm", "none: a control", "none"]
+    assert re.fullmatch(r"[+-][\d,]+ ms \([+-][\d,]+ to [+-][\d,]+\)", str(row[3]))
+    said = next(section.markdown for section in report.sections if isinstance(section, Text))
+    assert "in the 15.0 s in which its fault would have been, had it been enabled," in said
+    assert ("no difference is shown" in said) == (slower_ms == 0)
 
 
 def test_the_page_stands_alone_and_is_the_same_each_time(ws: Workspace) -> None:

@@ -13,6 +13,7 @@ from pointsman.errors import PointsmanError
 from pointsman.scenario.faults.effect import Served, fault_effect
 from pointsman.scenario.faults.injection import Injection
 from pointsman.scenario.ledger import scan_ledger
+from pointsman.scenario.model import Scenario
 from pointsman.scenario.record import RunRecord
 from pointsman.workspace import Workspace
 
@@ -70,6 +71,26 @@ def measured(
         seed=record.seed,
     )
     return found.document()
+
+
+def control_effects(ws: Workspace, record: RunRecord, scenario: Scenario) -> dict[str, dict[str, Any]]:
+    """By stage whose fault is switched off: the same figures for the time in which it would have been."""
+    found: dict[str, dict[str, Any]] = {}
+    from_s = 0.0
+    for stage, segment in zip(scenario.stages, scenario.segments, strict=True):
+        to_s, fault = from_s + segment.us / 1_000_000, stage.fault
+        if fault is not None and not fault.fault_enabled:
+            start_s = from_s + fault.offset_s
+            effect = fault_effect(
+                served(scan_ledger(ws, record), from_s, to_s),
+                stage_from_s=from_s,
+                start_s=start_s,
+                end_s=start_s + fault.duration_s,
+                seed=record.seed,
+            )
+            found[stage.name] = effect.document()
+        from_s = to_s
+    return found
 
 
 def served(dispatches: pl.DataFrame | pl.LazyFrame, from_s: float, to_s: float) -> Served:
