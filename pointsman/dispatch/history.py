@@ -13,8 +13,10 @@ import polars as pl
 
 from pointsman.dispatch.claims import Claim, Era, read_claims, read_eras
 from pointsman.dispatch.journal import read_segment, segment_paths
-from pointsman.dispatch.ledger import fold_drive, latest
+from pointsman.dispatch.ledger import Part, fold_drive, latest
 from pointsman.dispatch.status import TERMINAL
+
+ENDED = pl.col("state").is_in(sorted(TERMINAL))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +58,19 @@ def read_history(drive_dir: Path) -> History:
     unsettled: list[Unsettled] = []
     unsent: list[int] = []
     next_index = 0
-    terminal = pl.col("state").is_in(sorted(TERMINAL))
     for part in fold_drive(drive_dir) if claims else ():
         folded = part.folded.with_row_index("index", offset=part.first).with_columns(pl.col("index").cast(pl.Int64))
         if folded["seq"][0] <= claims[-1].last:
             next_index = part.first + int(folded["seq"].search_sorted(claims[-1].last, side="right"))
-        over = folded.filter(terminal)
+        over = folded.filter(ENDED)
         ended.update(over["state"].to_list())
         indexes.append(over["index"].to_numpy())
-        released = part.rows.filter(pl.col("kind").is_in(["returned", "released"]))["seq"].unique()
-        surely_unsent = ~pl.col("sent") & pl.col("seq").is_in(released.implode())
-        still_open = folded.filter(pl.col("claimed") & ~terminal)
-        unsent += still_open.filter(surely_unsent)["index"].to_list()
+        unsure = maybe_sent(part)
+        still_open = folded.filter(pl.col("claimed") & ~ENDED)
+        unsent += still_open.filter(~unsure)["index"].to_list()
         unsettled += [
             Unsettled(**row)
-            for row in still_open.filter(~surely_unsent)
+            for row in still_open.filter(unsure)
             .select(
                 "index",
                 pl.when(pl.col("sent")).then(pl.col("state")).otherwise(pl.lit("awaiting_ack")).alias("state"),
@@ -78,7 +78,6 @@ def read_history(drive_dir: Path) -> History:
             )
             .iter_rows(named=True)
         ]
-    segments = segment_paths(drive_dir)
     return History(
         eras=read_eras(drive_dir),
         next_index=next_index,
@@ -87,5 +86,17 @@ def read_history(drive_dir: Path) -> History:
         unsettled=unsettled,
         unsent=unsent,
         claims=claims,
-        last_ns=latest(read_segment(segments[-1], ["at_ns"])["at_ns"]) if segments else 0,
+        last_ns=last_written_ns(drive_dir),
     )
+
+
+def maybe_sent(part: Part) -> pl.Expr:
+    """Of the part's dispatches that have not ended, those that the target may have: claimed, and not surely unsent."""
+    released = part.rows.filter(pl.col("kind").is_in(["returned", "released"]))["seq"].unique()
+    return pl.col("claimed") & (pl.col("sent") | ~pl.col("seq").is_in(released.implode()))
+
+
+def last_written_ns(drive_dir: Path) -> int:
+    """When the last rows of a drive were written; 0 before the first."""
+    segments = segment_paths(drive_dir)
+    return latest(read_segment(segments[-1], ["at_ns"])["at_ns"]) if segments else 0

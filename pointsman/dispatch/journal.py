@@ -100,7 +100,7 @@ class Rows:
 
     def frame(self, taken_ns: int) -> pl.DataFrame:
         """The columns of SCHEMA. A dispatch's rows keep their order; `taken_ns` = now."""
-        parts = [pl.DataFrame(schema=SCHEMA)]
+        parts = []
         if self.sent_seq:
             sent = _bare(self.sent_seq, self.sent_at, self.sent_from)
             parts.append(sent.with_columns(kind=pl.lit("sent"), acked=pl.lit(False)))
@@ -111,9 +111,14 @@ class Rows:
             ended = {"kind": "end", "acked": True, "state": "completed", "told": "completed"}
             done = _bare(self.done_seq, self.done_at, self.done_from)
             parts.append(done.with_columns(**{name: pl.lit(value) for name, value in ended.items()}))
-        tally = json.dumps({**self.tally, "rows": len(self)}, sort_keys=True)
-        parts.append(pl.DataFrame({"seq": [-1], "kind": ["tally"], "at_ns": [taken_ns], "reason": [tally]}))
-        return pl.concat(parts, how="diagonal")
+        return tallied(parts, self.tally, taken_ns)
+
+
+def tallied(parts: Sequence[pl.DataFrame], tally: Mapping[str, int], taken_ns: int) -> pl.DataFrame:
+    """What one segment holds: rows that have some of SCHEMA's columns, and the tally row behind them."""
+    said = json.dumps({**tally, "rows": sum(part.height for part in parts)}, sort_keys=True)
+    last = pl.DataFrame({"seq": [-1], "kind": ["tally"], "at_ns": [taken_ns], "reason": [said]})
+    return pl.concat([pl.DataFrame(schema=SCHEMA), *parts, last], how="diagonal")
 
 
 def _bare(seq: list[int], at_ns: Sequence[int | None], from_ns: Sequence[int | None]) -> pl.DataFrame:

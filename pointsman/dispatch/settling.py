@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import polars as pl
+
 from pointsman.clock import Clock, SystemClock
 from pointsman.dispatch.claims import Era, read_eras, write_era
 from pointsman.dispatch.closing import SUMMARY, Outcome, close_drive
 from pointsman.dispatch.durable import sole_process
-from pointsman.dispatch.history import read_history
-from pointsman.dispatch.journal import Rows, segment_path, write_segment
+from pointsman.dispatch.history import ENDED, last_written_ns, maybe_sent
+from pointsman.dispatch.journal import segment_path, tallied, write_segment
+from pointsman.dispatch.ledger import Part, fold_drive
 from pointsman.dispatch.orders import read_start
-from pointsman.dispatch.plan import read_planned
+from pointsman.dispatch.plan import read_header, read_planned_part
 from pointsman.dispatch.recording import Recorder
 from pointsman.dispatch.status import DriveSummary
 
@@ -40,34 +43,32 @@ def settle_locked(drive_dir: Path, outcome: Outcome, *, reason: str) -> DriveSum
         return DriveSummary.model_validate_json((drive_dir / SUMMARY).read_bytes())
     for name in ("journal", "claims", "eras"):
         (drive_dir / name).mkdir(exist_ok=True)
-    planned = read_planned(drive_dir)
-    history = read_history(drive_dir)
+    eras = read_eras(drive_dir)
     start = read_start(drive_dir)
     first_epoch = start.epoch_wall_ns if start is not None else time.time_ns()
-    epoch = history.eras[0].epoch_wall_ns if history.eras else first_epoch
-    at = max(history.last_ns, time.time_ns() - epoch)
-    write_era(drive_dir, Era(len(history.eras), epoch, at))
-    rows = Rows()
-    maybe_sent = {left.index: left for left in history.unsettled}
-    ended = set(history.ended_indexes.tolist())
-    for index, seq in enumerate(planned["seq"].to_list()):
-        if index in ended:
-            continue
-        left = maybe_sent.get(index)
-        if left is None:
-            rows.add(seq, "unsent", at, state="cancelled_unsent", reason=reason)
-            continue
-        if not left.sent:
-            rows.sent_seq.append(seq)
-            rows.sent_at.append(None)
-            rows.sent_from.append(left.planned_ns)
-            rows.tally["sent"] += 1
-        rows.add(seq, "end", at, state="cancelled_sent" if outcome == "cancelled" else "unknown", reason=reason)
+    epoch = eras[0].epoch_wall_ns if eras else first_epoch
+    at = max(last_written_ns(drive_dir), time.time_ns() - epoch)
+    write_era(drive_dir, Era(len(eras), epoch, at))
+    planned = read_planned_part(drive_dir, 0, read_header(drive_dir).planned, ("seq", "stage"))
     recorder = Recorder(drive_dir, *(planned[name].to_numpy() for name in ("seq", "stage")), started_ns=at)
-    if len(rows):
-        path = segment_path(drive_dir, len(read_eras(drive_dir)) - 1, 0)
-        frame = rows.frame(at)
-        write_segment(path, frame)
-        recorder.take(path.stem, frame)
+    sent_state = "cancelled_sent" if outcome == "cancelled" else "unknown"
+    for number, part in enumerate(fold_drive(drive_dir)):
+        rows = _given_up(part, at, sent_state, reason)
+        if rows.height > 1:
+            path = segment_path(drive_dir, len(eras), number)
+            write_segment(path, rows)
+            recorder.take(path.stem, rows)
     recorder.write(at, queued=0, last=True)
     return close_drive(drive_dir, outcome)
+
+
+def _given_up(part: Part, at_ns: int, sent_state: str, reason: str) -> pl.DataFrame:
+    """The journal's rows that end what has not ended, and the tally row."""
+    left = part.folded.filter(~ENDED)
+    maybe = maybe_sent(part)
+    now = {"at_ns": pl.lit(at_ns, pl.Int64), "acked": pl.lit(False), "reason": pl.lit(reason)}
+    forgotten = {"kind": pl.lit("sent"), "acked": pl.lit(False), "from_ns": pl.col("planned_ns")}
+    sent = left.filter(maybe & ~pl.col("sent")).select("seq", **forgotten)
+    ends = left.filter(maybe).select("seq", kind=pl.lit("end"), state=pl.lit(sent_state), **now)
+    never = left.filter(~maybe).select("seq", kind=pl.lit("unsent"), state=pl.lit("cancelled_unsent"), **now)
+    return tallied([sent, ends, never], {"sent": sent.height}, at_ns)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 
 from pointsman.dispatch import (
@@ -16,6 +19,7 @@ from pointsman.dispatch import (
     settle,
 )
 from pointsman.dispatch.closing import close_drive
+from pointsman.dispatch.journal import write_segment
 from tests.dispatch.seconds import counted
 from tests.dispatch.world import Crash, Service, World, carry_on, preset, write
 
@@ -171,6 +175,38 @@ def test_giving_up_settles_everything_and_asks_nobody(tmp_path: Path) -> None:
         name: number for name, number in summary.counts.items() if number and name != "planned"
     }
     assert read_status(drive_dir).phase == "closed"
+
+
+def crash(path: Path, rows: pl.DataFrame) -> None:
+    raise Crash
+
+
+@pytest.mark.parametrize("kills", [0, 1, 3])
+def test_giving_up_in_parts_may_itself_be_killed_and_settles_the_same(
+    tmp_path: Path, kills: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, rows in (("plan", 3), ("planned", 5), ("ledger", 4)):
+        monkeypatch.setattr(f"pointsman.dispatch.{module}._PART", rows)
+    drive_dir, _, service = killed_at(tmp_path / "x", 60, 23, None, max_in_flight=3)
+    for _ in range(kills):
+        steps = iter((write_segment,))
+
+        def write_one(path: Path, rows: pl.DataFrame, steps: Iterator[Any] = steps) -> None:
+            next(steps, crash)(path, rows)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("pointsman.dispatch.settling.write_segment", write_one)
+            with pytest.raises(Crash):
+                settle(drive_dir)
+    summary = settle(drive_dir)
+    taken = len(service.jobs)
+    assert summary.counts["completed"] + summary.counts["unknown"] == summary.counts["sent"] >= taken > 0
+    assert summary.counts["cancelled_unsent"] == 23 - summary.counts["sent"] > 0
+    assert {one.split("_")[-2] for one in service.jobs} == {
+        str(seq) for seq in read_dispatches(drive_dir).filter(pl.col("ack_ns").is_not_null())["seq"]
+    }
+    told = {name: number for name, number in summary.counts.items() if number and name != "planned"}
+    assert counted(drive_dir) == told
 
 
 def test_a_drive_that_never_started_can_be_given_up(tmp_path: Path) -> None:
