@@ -1,10 +1,12 @@
 """What implements an engine protocol or saves a Spec with Prefect."""
 
 from blocks.events import PrefectEventSink, open_sink
+from blocks.flow_runs import FlowRuns
 from blocks.specs import SPEC_BLOCKS, GatewayBlock, JudgeBlock, PriceBookBlock, ResultsBlock, TargetBlock
 
 __all__ = [
     "SPEC_BLOCKS",
+    "FlowRuns",
     "GatewayBlock",
     "JudgeBlock",
     "PrefectEventSink",

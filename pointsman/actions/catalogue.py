@@ -45,7 +45,7 @@ _EVENTS = (
         "prefect_unreachable_inline",
         "warn",
         "pointsman doctor",
-        "No Prefect server answered, so the flow ran in this process and is not shown in the Prefect UI.",
+        "No Prefect server answered, so a shard of a load test that was to run elsewhere runs beside its coordinator.",
     ),
     EventType(
         "load_test_run_cancelled",

@@ -2,11 +2,13 @@
 
 from pointsman.dispatch.checking import check_target
 from pointsman.dispatch.conservation import check_conservation
+from pointsman.dispatch.durable import await_nobody
 from pointsman.dispatch.figures import Figures, StageFigures, read_figures
+from pointsman.dispatch.last_word import LastWord
 from pointsman.dispatch.ledger import JournalCounts, TargetCounts
 from pointsman.dispatch.orders import Start, next_due_ns, order_cancel, order_start, read_start, withdraw_start
-from pointsman.dispatch.parent import drive
-from pointsman.dispatch.plan import DriveInput, DrivePlan, Limits, planned_dispatches, write_drive
+from pointsman.dispatch.parent import drive, good_bye_s
+from pointsman.dispatch.plan import DriveInput, DrivePlan, Limits, planned_dispatches, read_header, write_drive
 from pointsman.dispatch.process import DriveProcess
 from pointsman.dispatch.protocol import (
     AttemptReport,
@@ -53,6 +55,7 @@ __all__ = [
     "Figures",
     "Interruption",
     "JournalCounts",
+    "LastWord",
     "Limits",
     "Percentiles",
     "Request",
@@ -65,9 +68,11 @@ __all__ = [
     "TargetSpec",
     "Update",
     "UsageReport",
+    "await_nobody",
     "check_conservation",
     "check_target",
     "drive",
+    "good_bye_s",
     "next_due_ns",
     "order_cancel",
     "order_start",
@@ -77,6 +82,7 @@ __all__ = [
     "read_dispatches",
     "read_epoch",
     "read_figures",
+    "read_header",
     "read_seconds",
     "read_start",
     "read_status",

@@ -67,3 +67,12 @@ def sole_process(drive_dir: Path, *, wait_s: float, clock: Clock) -> Iterator[No
         yield
     finally:
         os.close(descriptor)
+
+
+def await_nobody(drive_dir: Path, *, within_s: float, clock: Clock) -> bool:
+    """Wait until no process carries the drive; whether that came about in time."""
+    try:
+        with sole_process(drive_dir, wait_s=within_s, clock=clock):
+            return True
+    except Conflict:
+        return False

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from pointsman.clock import Clock
+from pointsman.dispatch.last_word import LastWord
 from pointsman.dispatch.parent import argv, deadline_s, environment, error_of, good_bye_s
 from pointsman.dispatch.plan import read_header
-from pointsman.dispatch.reading import STATUS, read_live_status, read_summary
+from pointsman.dispatch.reading import read_summary
 from pointsman.dispatch.status import DriveStatus, DriveSummary
 from pointsman.processes import Child, ChildResult
 from pointsman.settings import Secret
@@ -18,7 +19,10 @@ _GRACE_S = 10.0
 
 
 class DriveProcess:
-    """A process of a drive, started at once. Call `close` in the end, whatever happens."""
+    """A child of this process, started at once, for one drive. Call `close` in the end, whatever happens."""
+
+    task_id: str | None = None
+    """It runs here, and not as a task of some other infrastructure."""
 
     def __init__(self, drive_dir: Path, *, secret: Secret | None, clock: Clock) -> None:
         self._drive_dir = drive_dir
@@ -26,31 +30,22 @@ class DriveProcess:
         self._clock = clock
         self._ends_by = deadline_s(drive_dir, self._header)
         self._began = clock.monotonic()
-        self._before = read_live_status(drive_dir)
-        self._read_ns = 0
+        self._word = LastWord(drive_dir)
         self._child = Child(argv(drive_dir), env=environment(self._header, secret), clock=clock)
         self._result: ChildResult | None = None
-        self.status: DriveStatus | None = None
-        """Its last word about itself."""
 
     @property
     def id(self) -> str:
         return str(self._child.pid)
 
+    @property
+    def status(self) -> DriveStatus | None:
+        """Its last word about itself."""
+        return self._word.status
+
     def look(self) -> bool:
         """Read its last word; whether it has said something since the last look."""
-        try:
-            written_ns = (self._drive_dir / STATUS).stat().st_mtime_ns
-        except FileNotFoundError:
-            return False
-        if written_ns == self._read_ns:
-            return False
-        self._read_ns = written_ns
-        found = read_live_status(self._drive_dir)
-        if found is None or found in (self.status, self._before):
-            return False
-        self.status = found
-        return True
+        return self._word.look()
 
     @property
     def ended(self) -> bool:

@@ -14,11 +14,14 @@ from pointsman.scenario.capacity import (
 from pointsman.scenario.capacity_report import capacity_report
 from pointsman.scenario.comparison import Comparison, compare_runs
 from pointsman.scenario.comparison_report import comparison_document, comparison_report
+from pointsman.scenario.driving import drive_shard
+from pointsman.scenario.elsewhere import ElsewhereLauncher, RunLauncher
 from pointsman.scenario.execution import cancel_run, execute_run, give_up_run
 from pointsman.scenario.faults.checking import check_faults
 from pointsman.scenario.faults.environment import asks_aws
 from pointsman.scenario.faults.model import Fault
 from pointsman.scenario.judging import unjudged_conditions
+from pointsman.scenario.launching import ShardLauncher
 from pointsman.scenario.ledger import run_attempts, run_dispatches, scan_ledger
 from pointsman.scenario.load import LoadFigures, load_figures, p95_under_load
 from pointsman.scenario.loading import load_scenario, parse_scenario
@@ -48,12 +51,15 @@ __all__ = [
     "CapacityRun",
     "CapacitySearch",
     "Comparison",
+    "ElsewhereLauncher",
     "Fault",
     "LoadFigures",
     "Published",
+    "RunLauncher",
     "RunOutcome",
     "RunRecord",
     "Scenario",
+    "ShardLauncher",
     "ShardSchedule",
     "Spend",
     "SpendMeter",
@@ -70,6 +76,7 @@ __all__ = [
     "compare_runs",
     "comparison_document",
     "comparison_report",
+    "drive_shard",
     "execute_run",
     "file_traces",
     "give_up_run",

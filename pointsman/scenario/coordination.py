@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pointsman.dispatch import read_epoch
 from pointsman.scenario.cancelling import request_stop
 from pointsman.scenario.holding import Hold
+from pointsman.scenario.launching import ShardLauncher
 from pointsman.scenario.record import RunRecord, is_ending, read_run, run_drives
 from pointsman.scenario.shards import Shards
 from pointsman.scenario.watchers import Watch, halt_faults
@@ -22,14 +23,21 @@ class Coordinator:
     """One process's turn at coordinating a run that it holds."""
 
     def __init__(
-        self, ws: Workspace, hold: Hold, record: RunRecord, *, secret: Secret | None, cancelled: Callable[[], bool]
+        self,
+        ws: Workspace,
+        hold: Hold,
+        record: RunRecord,
+        *,
+        secret: Secret | None,
+        cancelled: Callable[[], bool],
+        launcher: ShardLauncher | None,
     ) -> None:
         self._ws = ws
         self._hold = hold
         self._run_id = record.id
         self._cancelled = cancelled
         self._drive_dirs = run_drives(ws, record)
-        self._shards = Shards(ws, record, secret=secret)
+        self._shards = Shards(ws, record, secret=secret, launcher=launcher)
         self._epoch = None
         self.watch = Watch(ws, record)
         self.ending = is_ending(record)

@@ -14,6 +14,7 @@ from pointsman.scenario.cancelling import request_stop
 from pointsman.scenario.conclusion import conclude, write_results
 from pointsman.scenario.coordination import Coordinator
 from pointsman.scenario.holding import Hold, hold_run
+from pointsman.scenario.launching import ShardLauncher
 from pointsman.scenario.record import RunOutcome, RunRecord, advance, failure_of, outcome, read_run, run_drives
 from pointsman.scenario.watchers import Watch, end_watchers, halt_faults, laid_over
 from pointsman.settings import Secret
@@ -24,9 +25,16 @@ _LOOK_EVERY_S = 0.5
 
 
 def execute_run(
-    ws: Workspace, run_id: str, *, secret: Secret | None, cancelled: Callable[[], bool] = lambda: False
+    ws: Workspace,
+    run_id: str,
+    *,
+    secret: Secret | None,
+    cancelled: Callable[[], bool] = lambda: False,
+    launcher: ShardLauncher | None = None,
 ) -> RunOutcome:
     """Dispatch a planned run and return how it ended: `completed`, `cancelled` or `failed`.
+
+    Its shards run where `launcher` starts them, or else as children of this process.
 
     Call it again after anything that interrupted it: it continues, and a run that has ended answers as it did. Stops
     within about a second when `cancelled` says so, when a watcher of the run wants it to stop (it is then `failed`), or
@@ -41,7 +49,7 @@ def execute_run(
             return outcome(hold.record)
         require_admission(hold.record)
         record = advance(ws, run_id, "starting", reason="executed")
-        return _carry_out(ws, hold, record, secret, cancelled)
+        return _carry_out(ws, hold, record, secret, cancelled, launcher)
 
 
 def give_up_run(ws: Workspace, run_id: str, *, because: Mapping[str, str] | None = None) -> RunOutcome:
@@ -98,9 +106,14 @@ def cancel_run(
 
 
 def _carry_out(
-    ws: Workspace, hold: Hold, record: RunRecord, secret: Secret | None, cancelled: Callable[[], bool]
+    ws: Workspace,
+    hold: Hold,
+    record: RunRecord,
+    secret: Secret | None,
+    cancelled: Callable[[], bool],
+    launcher: ShardLauncher | None = None,
 ) -> RunOutcome:
-    coordinator = Coordinator(ws, hold, record, secret=secret, cancelled=cancelled)
+    coordinator = Coordinator(ws, hold, record, secret=secret, cancelled=cancelled, launcher=launcher)
     try:
         coordinator.run()
     except DataCheckFailed as error:

@@ -70,7 +70,12 @@ class Hold:
                     instruction=f"Look at it: pointsman scenario status {record.id}",
                     code="run_taken_over",
                 )
-            values = {"metrics_json": _with_holder(record, _new_holder(self._token, now)), "submitted_count": submitted}
+            metrics = _with_holder(record, _new_holder(self._token, now))
+            if shards:
+                tasks = dict(enumerate(metrics["runner"]["launch"]["task_arns"]))
+                tasks |= {row["shard"]: row["task_id"] for row in shards}
+                metrics["runner"]["launch"]["task_arns"] = [tasks[shard] for shard in sorted(tasks)]
+            values = {"metrics_json": metrics, "submitted_count": submitted}
             connection.execute(sa.update(runs).where(runs.c.id == record.id).values(**values))
             for row in shards:
                 mine = (shard_rows.c.run_id == record.id) & (shard_rows.c.shard == row["shard"])
@@ -129,7 +134,13 @@ def _take(ws: Workspace, run_id: str, token: str, *, lock_is_free: bool) -> RunR
             return None
         runs = tables.load_test_runs
         metrics = _with_holder(record, new := _new_holder(token, now))
-        metrics["runner"]["launch"] = {"host": new["host"], "process_id": new["process_id"], "at": now.isoformat()}
+        metrics["runner"]["launch"] = {
+            "host": new["host"],
+            "process_id": new["process_id"],
+            "at": now.isoformat(),
+            "task_arn": None,
+            "task_arns": [None] * metrics["runner"].get("shards", 1),
+        }
         connection.execute(sa.update(runs).where(runs.c.id == run_id).values(metrics_json=metrics))
         return read_in(connection, run_id)
 

@@ -73,6 +73,14 @@ def list_runs(ws: Workspace, *, limit: int) -> list[RunRecord]:
         return [RunRecord(**row) for row in connection.execute(newest).mappings()]
 
 
+def read_shards(ws: Workspace, run_id: str) -> list[dict[str, Any]]:
+    """The rows of the run's shards, in order."""
+    shards = tables.load_test_shards
+    with ws.database.connect() as connection:
+        rows = connection.execute(sa.select(shards).where(shards.c.run_id == run_id).order_by(shards.c.shard))
+        return [dict(row) for row in rows.mappings()]
+
+
 def read_in(connection: sa.Connection, run_id: str) -> RunRecord:
     """The same within the caller's transaction, keeping others from writing the row until its end."""
     row = connection.execute(sa.select(_RUNS).where(_RUNS.c.id == run_id).with_for_update()).mappings().first()

@@ -11,7 +11,6 @@ from typing import Any
 from pointsman.actions import ActionLog
 from pointsman.clock import Clock
 from pointsman.dispatch import (
-    DriveProcess,
     DriveStatus,
     Start,
     next_due_ns,
@@ -23,8 +22,9 @@ from pointsman.dispatch import (
     settle_cancelled,
     withdraw_start,
 )
-from pointsman.errors import DataCheckFailed, DependencyDown, InputRefused, RunFailed
-from pointsman.scenario.record import RunRecord, run_drives
+from pointsman.errors import Conflict, DataCheckFailed, DependencyDown, InputRefused, PointsmanError, RunFailed
+from pointsman.scenario.launching import ChildLauncher, ShardLauncher, ShardOrder, ShardProcess
+from pointsman.scenario.record import RunRecord, read_shards, run_drives
 from pointsman.settings import Secret
 from pointsman.workspace import Workspace
 
@@ -45,10 +45,11 @@ _LEAD_PER_DISPATCH_S = 4e-6
 class _Shard:
     number: int
     drive_dir: Path
-    process: DriveProcess | None = None
+    process: ShardProcess | None = None
     heard_at: float = 0.0
     heartbeat: datetime | None = None
     processes: int = 0
+    """Of all coordinators that the run has had."""
     stillborn: int = 0
     """Processes in a row that ended without a word."""
     closed: bool = False
@@ -62,13 +63,17 @@ class _Shard:
 class Shards:
     """The shards of one run, as its coordinator keeps them going. Call `abandon` in the end, whatever happens."""
 
-    def __init__(self, ws: Workspace, record: RunRecord, *, secret: Secret | None) -> None:
+    def __init__(
+        self, ws: Workspace, record: RunRecord, *, secret: Secret | None, launcher: ShardLauncher | None
+    ) -> None:
         self._ws = ws
         self._clock: Clock = ws.clock
         self._record = record
-        self._secret = secret
+        self._here = ChildLauncher(secret, ws.clock)
+        self._launcher = launcher or self._here
+        before = {row["shard"]: row["processes"] for row in read_shards(ws, record.id)}
         self._shards = [
-            _Shard(number, drive_dir, closed=read_summary(drive_dir) is not None)
+            _Shard(number, drive_dir, processes=before.get(number, 0), closed=read_summary(drive_dir) is not None)
             for number, drive_dir in enumerate(run_drives(ws, record))
         ]
         self._to_start = len(self._shards) > 1
@@ -152,12 +157,14 @@ class Shards:
             {
                 "shard": shard.number,
                 "state": self._state(shard),
-                "process_id": shard.process.id if shard.process is not None else None,
                 "processes": shard.processes,
+                "task_id": shard.process.task_id,
                 "heartbeat_at": shard.heartbeat,
             }
+            # One that runs elsewhere writes its process id itself.
+            | ({"process_id": shard.process.id} if shard.process.task_id is None else {})
             for shard in self._shards
-            if shard.processes
+            if shard.process is not None
         ]
 
     @property
@@ -173,8 +180,9 @@ class Shards:
         if self._cancelled_at is not None and read_epoch(shard.drive_dir) is None:
             self._settle(shard)  # nothing of it has ever reached the target
             return
+        order = ShardOrder(self._record.id, shard.number, shard.processes + 1, shard.drive_dir)
         try:
-            shard.process = DriveProcess(shard.drive_dir, secret=self._secret, clock=self._clock)
+            shard.process = self._launch(order)
         except InputRefused:
             if self._cancelled_at is None:
                 raise
@@ -182,6 +190,22 @@ class Shards:
             return
         shard.processes += 1
         shard.heard_at = self._clock.monotonic()
+
+    def _launch(self, order: ShardOrder) -> ShardProcess:
+        """Where the run's shards are to run; here, when nobody answers there."""
+        try:
+            return self._launcher.launch(order)
+        except DependencyDown as error:
+            if error.code != "prefect_unreachable":
+                raise
+            ActionLog(self._ws).record(
+                "prefect_unreachable_inline",
+                run_id=self._record.id,
+                context=self._record.context,
+                shard=order.shard,
+                why=error.message,
+            )
+            return self._here.launch(order)
 
     def _heard(self, shard: _Shard) -> None:
         shard.heard_at = self._clock.monotonic()
@@ -194,13 +218,18 @@ class Shards:
         assert shard.process is not None
         return LOST_AFTER_S if shard.process.status is not None else _FIRST_WORD_S
 
-    def _ended(self, shard: _Shard, process: DriveProcess) -> None:
+    def _ended(self, shard: _Shard, process: ShardProcess) -> None:
         try:
             process.result()
         except DataCheckFailed as error:
             self._broken = error
             shard.closed = True
             self.cancel()
+        except Conflict as error:
+            # Elsewhere an earlier process may still have the drive; here it would have been killed.
+            if self._launcher is self._here:
+                raise
+            self._lost(shard, error.message, error)
         except (DependencyDown, RunFailed) as error:
             if self._cancelled_at is not None:
                 self._settle(shard)
@@ -212,7 +241,7 @@ class Shards:
             shard.closed = True
             self._heard(shard)
 
-    def _lost(self, shard: _Shard, why: str, error: RunFailed | DependencyDown | None = None) -> None:
+    def _lost(self, shard: _Shard, why: str, error: PointsmanError | None = None) -> None:
         """Tell the operator, and let another process take over: it joins where the schedule is by then."""
         process = shard.process
         assert process is not None
@@ -224,6 +253,7 @@ class Shards:
             context=self._record.context,
             shard=shard.number,
             process_id=process.id,
+            task_id=process.task_id,
             why=why,
             silent_s=round(self._silent_s(shard), 3),
         )
@@ -258,6 +288,6 @@ class Shards:
         self._to_start = False
 
 
-def _is_closing(process: DriveProcess) -> bool:
+def _is_closing(process: ShardProcess) -> bool:
     """Writing its books, it says nothing until it is through."""
     return process.status is not None and process.status.phase == "closing"

@@ -9,17 +9,15 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import sqlalchemy as sa
-
 from pointsman.dispatch import Figures, StageFigures, read_figures, read_status
 from pointsman.scenario.faults.evidence import live_faults
 from pointsman.scenario.metrics import NOT_PRICED, with_missing
-from pointsman.scenario.record import RunRecord, read_run, run_drives, run_scenario
+from pointsman.scenario.record import RunRecord, read_run, read_shards, run_drives, run_scenario
 from pointsman.statistics.sketch import Sketch
-from pointsman.storage import tables
 from pointsman.workspace import Workspace
 
 _COUNTS = ("sent", "completed", "failed", "dropped")
+_SHARD = ("shard", "state", "planned", "processes", "process_id", "task_id")
 
 
 def run_status(ws: Workspace, run_id: str) -> dict[str, Any]:
@@ -111,8 +109,8 @@ def _fault_events(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _shards(ws: Workspace, run_id: str) -> list[dict[str, Any]]:
-    shards = tables.load_test_shards
-    wanted = sa.select(*(column for column in shards.c if column.name != "run_id")).where(shards.c.run_id == run_id)
-    with ws.database.connect() as connection:
-        rows = connection.execute(wanted.order_by(shards.c.shard)).mappings().all()
-    return [{**row, "heartbeat_at": row["heartbeat_at"].isoformat() if row["heartbeat_at"] else None} for row in rows]
+    return [
+        {name: row[name] for name in _SHARD}
+        | {"heartbeat_at": row["heartbeat_at"].isoformat() if row["heartbeat_at"] else None}
+        for row in read_shards(ws, run_id)
+    ]

@@ -53,6 +53,8 @@ class Settings:
     gemini_model: str
     gemini_base_url: str | None
     prefect_prefix: str
+    runner_pool: str | None
+    """Work pool, without the prefix, whose workers drive the shards of load tests; None = whoever coordinates does."""
     token: Secret | None
     """Says who acts. Without it, the user of the operating system does."""
     max_dispatches: int
@@ -77,6 +79,7 @@ ENVIRONMENT_NAMES: Mapping[str, str] = {
     "gemini_model": "POINTSMAN_GEMINI_MODEL",
     "gemini_base_url": "POINTSMAN_GEMINI_BASE_URL",
     "prefect_prefix": "POINTSMAN_PREFECT_PREFIX",
+    "runner_pool": "STUDIO_LOAD_TEST_RUNNER_POOL",
     "token": "POINTSMAN_TOKEN",
     "max_dispatches": "POINTSMAN_MAX_DISPATCHES",
     "max_in_flight": "POINTSMAN_MAX_IN_FLIGHT",
@@ -144,6 +147,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **explicit: Any) -> 
         gemini_model=resolve("gemini_model", "gemini-2.5-flash"),
         gemini_base_url=resolve("gemini_base_url", None),
         prefect_prefix=prefix,
+        runner_pool=resolve("runner_pool", None),
         token=resolve("token", None),
         max_dispatches=count("max_dispatches", "100000"),
         max_in_flight=count("max_in_flight", "10000"),

@@ -131,6 +131,8 @@ load_test_shards = _table(
     sa.Column("planned", sa.Integer, nullable=False),
     sa.Column("processes", sa.Integer, nullable=False),
     sa.Column("process_id", sa.String(400)),
+    sa.Column("task_id", sa.String(400)),
+    sa.Column("failure", sa.JSON),
     sa.Column("heartbeat_at", UtcDateTime),
     sa.CheckConstraint("state in ('planned','waiting','running','ended')", name="state"),
 )

@@ -13,6 +13,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 CONTRACT = {  # flows of CONTRACTS, "Prefect names", that exist so far
     "choose-route",
     "run-scenario",
+    "drive-shard",
     "find-capacity",
     "benchmark-matrix",
     "evaluate-quality",

@@ -26,7 +26,7 @@ def ws(tmp_path: Path) -> Workspace:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     fake = FakeEngine()
-    monkeypatch.setattr("pointsman.scenario.shards.DriveProcess", fake.start)
+    monkeypatch.setattr("pointsman.scenario.launching.DriveProcess", fake.start)
     monkeypatch.setattr("pointsman.scenario.shards.settle_cancelled", fake.settle)
     for module, names in {
         "execution": ("settle",),

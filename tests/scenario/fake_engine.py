@@ -71,6 +71,7 @@ class FakeProcess:
     """Is as far as the clock whenever it is looked at."""
 
     id = "1"
+    task_id = None
     overdue = False
     good_bye_s = 5.0
 

@@ -91,7 +91,7 @@ class Cancelling(stateful.RuleBasedStateMachine):
         self.ws = Workspace(database, LocalResults(self.folder / "results"), clock, "tester")
         self.machine = Machine(clock, run_s=1000.0 if lasting else 0.3)
         self.watcher = FakeWatcher()
-        self.patches.setattr("pointsman.scenario.shards.DriveProcess", self.machine.start)
+        self.patches.setattr("pointsman.scenario.launching.DriveProcess", self.machine.start)
         self.patches.setattr("pointsman.scenario.watchers.build_watchers", lambda *_: [self.watcher])
         release = holding._release
         self.patches.setattr(

@@ -183,7 +183,7 @@ def test_another_process_that_dispatches_the_run_is_left_alone(
     def locked(*_: object, **__: object) -> None:
         raise Conflict("Another process is dispatching.", code="drive_locked")
 
-    monkeypatch.setattr("pointsman.scenario.shards.DriveProcess", locked)
+    monkeypatch.setattr("pointsman.scenario.launching.DriveProcess", locked)
     with pytest.raises(Conflict):
         execute(ws)
     assert "interrupted" not in read_run(ws, "run1").metrics_json

@@ -11,7 +11,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pointsman.actions import ActionLog
 from pointsman.dispatch import read_dispatches, read_summary
 from pointsman.errors import RunFailed
 from pointsman.scenario import (
@@ -26,7 +25,6 @@ from pointsman.scenario import (
     run_status,
     schedule,
 )
-from pointsman.scenario.shards import LOST_AFTER_S
 from pointsman.workspace import Workspace
 from tests.scenario.fake_engine import plan
 from tests.scenario.virtual_shards import Killed, Machine, ScriptedClock
@@ -44,7 +42,7 @@ SECOND = 1_000_000_000
 @pytest.fixture
 def machine(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = Machine(ScriptedClock())
-    monkeypatch.setattr("pointsman.scenario.shards.DriveProcess", machine.start)
+    monkeypatch.setattr("pointsman.scenario.launching.DriveProcess", machine.start)
     return machine
 
 
@@ -99,44 +97,6 @@ def test_more_shards_than_arrivals_are_not_started(virtual: Workspace, machine: 
     assert len(machine.processes) == 2
 
 
-@pytest.mark.parametrize("mishap", ["killed", "hangs"])
-def test_a_lost_shard_is_noticed_and_its_replacement_joins_where_the_schedule_is(
-    virtual: Workspace, machine: Machine, mishap: str
-) -> None:
-    plan(virtual, scenario=STEADY)
-    lost_at: list[float] = []
-
-    def lose() -> None:
-        lost_at.append(machine.clock.monotonic())
-        victim = machine.processes[1]
-        if mishap == "killed":
-            victim.kill()
-        else:
-            victim.hangs = True
-
-    machine.clock.at(5, lose)
-    assert execute(virtual).status == "completed"
-    (event,) = [one for one in ActionLog(virtual).read(run_id="run1") if one.event != "load_test_rate_missed"]
-    assert (event.event, event.severity, event.data["shard"]) == ("load_test_shard_lost", "critical", 1)
-    noticed_s = (event.at - virtual.clock.now()).total_seconds() + virtual.clock.monotonic() - lost_at[0]
-    assert noticed_s < (15 if mishap == "hangs" else 1)
-    assert noticed_s >= (LOST_AFTER_S - 1 if mishap == "hangs" else 0)
-    ledger = rows(virtual)
-    assert ledger["seq"].to_list() == list(range(200))
-    assert ledger["planned_ns"].to_list() == schedule(STEADY, 1).tolist(), "nobody waits for anybody"
-    dropped = ledger.filter(pl.col("state") == "dropped")
-    assert set(dropped["reason"]) <= {"shard_lost"}
-    assert set(dropped["seq"] % 3) <= {1}
-    assert dropped.height >= (20 if mishap == "hangs" else 0)
-    late = ledger.filter((pl.col("seq") > 190) & (pl.col("state") == "completed"))
-    assert late.height == 9
-    (gap,) = read_run(virtual, "run1").metrics_json["interruptions"]
-    assert gap["shard"] == 1
-    assert gap["resumed_s"] - gap["after_s"] == pytest.approx(noticed_s, abs=1.5)
-    assert [shard["processes"] for shard in run_status(virtual, "run1")["runner"]["shards"]] == [1, 2, 1]
-    assert [len(jobs) for jobs in machine.service.jobs.values()] == [1] * len(machine.service.jobs)
-
-
 def test_after_the_loss_of_all_the_schedule_goes_on_for_all_as_if_the_gap_had_not_been(
     virtual: Workspace, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,7 +143,7 @@ def test_a_shard_that_never_starts_ends_the_attempt(
             process.kill()
         return process
 
-    monkeypatch.setattr("pointsman.scenario.shards.DriveProcess", stillborn)
+    monkeypatch.setattr("pointsman.scenario.launching.DriveProcess", stillborn)
     with pytest.raises(RunFailed, match="died"):
         execute(virtual)
     assert len(machine.processes) == 5

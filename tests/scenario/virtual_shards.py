@@ -13,11 +13,12 @@ from pointsman.clock import ManualClock
 from pointsman.dispatch.child import _obey, _say
 from pointsman.dispatch.closing import close_drive
 from pointsman.dispatch.driver import Driver, Ending
+from pointsman.dispatch.last_word import LastWord
 from pointsman.dispatch.orders import Start, cancel_ordered, read_start
 from pointsman.dispatch.plan import read_header
 from pointsman.dispatch.process import DriveProcess
-from pointsman.dispatch.reading import read_live_status, read_summary
-from pointsman.dispatch.status import DriveStatus, DriveSummary
+from pointsman.dispatch.reading import read_summary
+from pointsman.dispatch.status import DriveSummary
 from pointsman.errors import DependencyDown, RunFailed
 from tests.dispatch.world import WALL_NS, Crash, Disk, Nowhere, Service, Transport, World, virtual_loop
 
@@ -110,10 +111,8 @@ class VirtualProcess(DriveProcess):
         self._runner = asyncio.Runner(loop_factory=lambda: virtual_loop(self._world))
         self._task: asyncio.Task[Ending] | None = None
         self._driver: Driver | None = None
-        self._before = read_live_status(drive_dir)
-        self._read_ns = 0
+        self._word = LastWord(drive_dir)
         self._ending: str | None = None
-        self.status: DriveStatus | None = None
         self.hangs = False
 
     @property
@@ -155,6 +154,7 @@ class VirtualProcess(DriveProcess):
             self._driver.stop("interrupted")
 
     def abandon(self) -> None:
+        self.let_go()
         while self._task is not None and not self.ended and not self.hangs:
             self._advance(self._world.now_s + 0.1)
         self.kill()

@@ -1,0 +1,135 @@
+"""Shards that run on other infrastructure: started there as runs of a flow, and watched from here."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pointsman.dispatch import DriveStatus, DriveSummary, LastWord, await_nobody, good_bye_s, read_header, read_summary
+from pointsman.errors import Conflict, DataCheckFailed, DependencyDown, PointsmanError, RunFailed
+from pointsman.scenario.launching import ShardOrder, ShardProcess
+from pointsman.scenario.record import read_shards
+from pointsman.workspace import Workspace
+
+FLOW = "drive-shard"
+_EVERY_S = 1.0
+_LEAVES_WITHIN_S = 20.0
+"""How long a process that was told to stop may take; it gives its own child twelve seconds."""
+_KINDS: Mapping[str, type[PointsmanError]] = {
+    "Conflict": Conflict,
+    "DataCheckFailed": DataCheckFailed,
+    "DependencyDown": DependencyDown,
+}
+
+
+class RunLauncher(Protocol):
+    """Runs of flows on other infrastructure. Whoever launches watches: a run can vanish without a word.
+
+    Every call returns within a few seconds and raises `DependencyDown` when the infrastructure does not answer.
+    """
+
+    def launch(self, flow: str, request: Mapping[str, Any], *, key: str) -> str:
+        """Start a run of the flow and return its id; the same key again starts no other."""
+
+    def ended(self, run: str) -> str | None:
+        """How the run ended, in a word of the infrastructure's own; None while it goes on."""
+
+    def cancel(self, run: str) -> None:
+        """Ask the run to end. One that has ended is left as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ElsewhereLauncher:
+    """Starts every process of a shard as a run of `drive-shard`."""
+
+    ws: Workspace
+    runs: RunLauncher
+
+    def launch(self, order: ShardOrder) -> ShardProcess:
+        word = LastWord(order.drive_dir)
+        request = {"run_id": order.run_id, "shard": order.shard, "turn": order.turn}
+        run = self.runs.launch(FLOW, request, key=f"{order.run_id}-{order.shard}-{order.turn}")
+        return ShardElsewhere(self.ws, self.runs, order, run, word)
+
+
+class ShardElsewhere:
+    """A process that this one can neither see nor kill. That its infrastructure does not answer ends nothing."""
+
+    id: str | None = None
+    overdue = False
+    """Its own supervisor ends it then."""
+
+    def __init__(self, ws: Workspace, runs: RunLauncher, order: ShardOrder, run: str, word: LastWord) -> None:
+        self.task_id: str | None = run
+        self._ws = ws
+        self._runs = runs
+        self._order = order
+        self._run = run
+        self._word = word
+        self._next_s = ws.clock.monotonic() + _EVERY_S
+        self._failure: PointsmanError | None = None
+        self._asked = False
+
+    @property
+    def status(self) -> DriveStatus | None:
+        return self._word.status
+
+    @property
+    def good_bye_s(self) -> float:
+        return good_bye_s(read_header(self._order.drive_dir))
+
+    def look(self) -> bool:
+        if self._failure is None and self._ws.clock.monotonic() >= self._next_s:
+            self._next_s = self._ws.clock.monotonic() + _EVERY_S
+            self._failure = self._told() or self._vanished()
+        return self._word.look()
+
+    @property
+    def ended(self) -> bool:
+        return self._failure is not None or read_summary(self._order.drive_dir) is not None
+
+    def result(self) -> DriveSummary:
+        summary = read_summary(self._order.drive_dir)
+        if summary is not None:
+            return summary
+        assert self._failure is not None
+        raise self._failure
+
+    def close(self) -> None:
+        """Ask for its end. Where that does not reach it, it ends by itself: when a successor has its place, or when
+        the run has another coordinator or none."""
+        if not self._asked and not self.ended:
+            with contextlib.suppress(DependencyDown):
+                self._runs.cancel(self._run)
+                self._asked = True
+
+    let_go = close
+
+    def abandon(self) -> None:
+        self.close()
+        if self._asked and not self.ended:
+            await_nobody(self._order.drive_dir, within_s=_LEAVES_WITHIN_S, clock=self._ws.clock)
+
+    def _told(self) -> PointsmanError | None:
+        """Why it gave up, in its own words."""
+        told = read_shards(self._ws, self._order.run_id)[self._order.shard]["failure"]
+        if not told or told["turn"] != self._order.turn:
+            return None
+        kind = _KINDS.get(told["kind"], RunFailed)
+        return kind(told["message"], instruction=told["instruction"], code=told["code"])
+
+    def _vanished(self) -> PointsmanError | None:
+        """That its run has ended, and it had not closed its drive."""
+        try:
+            how = self._runs.ended(self._run)
+        except DependencyDown:
+            return None
+        if how is None or read_summary(self._order.drive_dir) is not None:
+            return None
+        return self._told() or RunFailed(
+            f"The run {self._run} that drove shard {self._order.shard} ended: {how}.",
+            instruction=f"Look at it: pointsman scenario status {self._order.run_id}",
+            code="driver_died",
+        )

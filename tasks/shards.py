@@ -1,0 +1,25 @@
+"""The task that drives one shard of a load test, and where the shards of a run are started."""
+
+from __future__ import annotations
+
+from prefect import task
+
+from blocks import FlowRuns
+from pointsman.scenario import ElsewhereLauncher, ShardLauncher, drive_shard
+from pointsman.settings import load_settings
+from tasks.opening import executor_secret, open_workspace
+from tasks.policies import ONCE
+
+
+def shard_launcher() -> ShardLauncher | None:
+    """On the work pool that the settings name; None = as children of this process."""
+    settings = load_settings()
+    if settings.runner_pool is None:
+        return None
+    return ElsewhereLauncher(open_workspace(), FlowRuns(f"{settings.prefect_prefix}{settings.runner_pool}"))
+
+
+@task(name="drive-one-shard", **ONCE)
+def drive_one_shard(run_id: str, shard: int, turn: int) -> str:
+    """Drive the shard to its end and say how it ended; the run's coordinator replaces a process that fails."""
+    return drive_shard(open_workspace(), run_id, shard, turn=turn, secret=executor_secret()).outcome
