@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,11 +50,12 @@ class Figures:
             self.stages.setdefault(stage, StageFigures()).merge(figures)
         self.through = max(self.through, other.through)
 
-    def overall(self) -> StageFigures:
-        """All stages together."""
+    def overall(self, *, without: Collection[int] = ()) -> StageFigures:
+        """All stages together, but for those."""
         found = StageFigures()
-        for figures in self.stages.values():
-            found.merge(figures)
+        for stage, figures in self.stages.items():
+            if stage not in without:
+                found.merge(figures)
         return found
 
     def to_json(self) -> bytes:

@@ -17,7 +17,7 @@ import polars as pl
 
 from pointsman.errors import InputRefused
 from pointsman.model import Missing
-from pointsman.scenario.ledger import scan_ledger
+from pointsman.scenario.ledger import counted, scan_ledger
 from pointsman.scenario.model import Scenario
 from pointsman.scenario.record import RunRecord, read_run, run_scenario
 from pointsman.statistics import BATCHES, Floats, Interval, paired_interval
@@ -166,9 +166,8 @@ def _call(change: Interval, margin: float, *, more_is_worse: bool) -> Call:
 
 
 def _described(ledger: pl.LazyFrame, scenario: Scenario) -> Described:
-    """Without warm-up stages, which no figure of a run counts."""
-    warm_up = [index for index, stage in enumerate(scenario.stages) if stage.warm_up]
-    return describe(ledger.filter(~pl.col("stage").is_in(warm_up)) if warm_up else ledger)
+    """Without warm-up stages, as everywhere else."""
+    return describe(ledger.filter(counted(scenario)))
 
 
 def _same_load(first: Scenario, second: Scenario) -> None:

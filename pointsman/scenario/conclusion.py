@@ -37,7 +37,7 @@ def conclude(ws: Workspace, record: RunRecord, summaries: Sequence[DriveSummary]
         ],
         "epoch": min(summary.epoch for summary in summaries).isoformat(),
         "wall_s": max(summary.wall_s for summary in summaries),
-        **run_figures(dispatches),
+        **run_figures(scenario, dispatches),
     }
 
 

@@ -76,12 +76,12 @@ def conditions_of(
 def load_of(scenario: Scenario, seed: int, traces: Traces = NO_TRACES) -> Load:
     """What the rules need to know of a scenario's schedule."""
     due, stages = plan_arrivals(scenario, seed, traces)
-    warm_up = [index for index, stage in enumerate(scenario.stages) if stage.warm_up]
-    counted = due[~np.isin(stages, warm_up)]
+    warm_up = scenario.warm_up
+    counted = due[~np.isin(stages, list(warm_up))]
     first = next(index for index in range(len(scenario.stages)) if index not in warm_up)
     return Load(
         planned=np.bincount(counted // 10**9, minlength=math.ceil(scenario.duration_s)).tolist(),
-        warm_up=frozenset(warm_up),
+        warm_up=warm_up,
         counted_from_s=sum(segment.us for segment in scenario.segments[:first]) // 10**6,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from pointsman.dispatch import read_attempts, scan_dispatches
+from pointsman.scenario.model import Scenario
 from pointsman.scenario.record import RunRecord, run_drives
 from pointsman.workspace import Workspace
 
@@ -15,6 +16,11 @@ def scan_ledger(ws: Workspace, record: RunRecord) -> pl.LazyFrame:
     In order of `seq` within each shard. Raises `NotFound` before all of them are closed.
     """
     return pl.concat([scan_dispatches(drive_dir) for drive_dir in run_drives(ws, record)])
+
+
+def counted(scenario: Scenario) -> pl.Expr:
+    """The rows that percentiles of a whole run are made of: those of warm-up stages are not."""
+    return ~pl.col("stage").is_in(sorted(scenario.warm_up))
 
 
 def run_dispatches(ws: Workspace, record: RunRecord) -> pl.DataFrame:

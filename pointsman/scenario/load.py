@@ -10,15 +10,15 @@ import polars as pl
 
 from pointsman.ids import VariantId
 from pointsman.model import Missing, Number
-from pointsman.scenario.ledger import scan_ledger
+from pointsman.scenario.ledger import counted, scan_ledger
 from pointsman.scenario.metrics import completed_ms, percentile
-from pointsman.scenario.record import read_run
+from pointsman.scenario.record import read_run, run_scenario
 from pointsman.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
 class LoadFigures:
-    """One variant under load. `p95_ms` counts from the planned time, over the completed dispatches.
+    """One variant under load, warm-up left out. `p95_ms` counts from the planned time, over the completed dispatches.
 
     `success_share` is completed of planned: what was dropped, failed or is unknown counts against the variant.
     """
@@ -44,7 +44,8 @@ def load_figures(ws: Workspace, run_ids: Sequence[str]) -> dict[VariantId, LoadF
         variant = VariantId.parse(record.variant_id)
         rows = found.setdefault(variant, [])
         if record.status == "completed":
-            rows.append(scan_ledger(ws, record).select("state", "total_ms").collect())
+            ledger = scan_ledger(ws, record).filter(counted(run_scenario(ws, record)))
+            rows.append(ledger.select("state", "total_ms").collect())
         else:
             unfinished[variant] = Missing(f"load-test run {run_id} is {record.status}")
     return {

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from pointsman.scenario.arrivals import Int64s
+from pointsman.scenario.ledger import counted
 from pointsman.scenario.model import Scenario
 
 UNSENT = ("still_planned", "dropped", "cancelled_unsent")
@@ -47,12 +48,13 @@ def stage_figures(scenario: Scenario, planned_stages: Int64s, dispatches: pl.Dat
     return found
 
 
-def run_figures(dispatches: pl.DataFrame) -> dict[str, Any]:
-    """`p95`, `lateness_ms` and `cost` of a whole run."""
+def run_figures(scenario: Scenario, dispatches: pl.DataFrame) -> dict[str, Any]:
+    """`p95` (without warm-up stages), `lateness_ms` and `cost` of a whole run."""
+    rows = dispatches.filter(counted(scenario))
     late = dispatches["lateness_ns"].drop_nulls().to_numpy() / 1e6
     return {
         "p95": with_missing(
-            {name: percentile(completed_ms(dispatches, name), 0.95) for name in ("queue_ms", "run_ms", "total_ms")},
+            {name: percentile(completed_ms(rows, name), 0.95) for name in ("queue_ms", "run_ms", "total_ms")},
             "no dispatch completed with a known time",
         ),
         "lateness_ms": with_missing(

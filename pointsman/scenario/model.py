@@ -349,6 +349,11 @@ class Scenario(BaseModel):
         return tuple(found)
 
     @property
+    def warm_up(self) -> frozenset[int]:
+        """Indexes of the stages that no percentile of the run counts; their events count all the same."""
+        return frozenset(index for index, stage in enumerate(self.stages) if stage.warm_up)
+
+    @property
     def duration_s(self) -> float:
         """How long arrivals are planned, in seconds."""
         return sum(segment.us for segment in self.segments) / 1_000_000

@@ -35,7 +35,8 @@ def publish_report(ws: Workspace, run_id: str) -> Published:
     Raises `NotFound`.
     """
     record = read_run(ws, run_id)
-    scenario, status, series = run_scenario(ws, record), run_status(ws, run_id), read_series(ws, record)
+    scenario, status = run_scenario(ws, record), run_status(ws, run_id)
+    series = read_series(ws, record, scenario)
     report = build_report(record, scenario, status, series, read_controls(ws, record, scenario))
     checks = assess(status, record.metrics_json)
     summary = k6_summary(scenario, status["counts"], series, checks)

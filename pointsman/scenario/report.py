@@ -12,7 +12,7 @@ from pointsman.scenario.assessment import Check, assess
 from pointsman.scenario.charts import run_charts
 from pointsman.scenario.fault_report import fault_bands, fault_sections
 from pointsman.scenario.faults.evidence import control_effects
-from pointsman.scenario.ledger import scan_ledger
+from pointsman.scenario.ledger import counted, scan_ledger
 from pointsman.scenario.model import Scenario
 from pointsman.scenario.record import RunRecord, read_run, run_scenario
 from pointsman.scenario.series import Distribution, RunSeries, run_series
@@ -49,15 +49,15 @@ def scenario_report(ws: Workspace, run_id: str) -> Report:
     record = read_run(ws, run_id)
     scenario = run_scenario(ws, record)
     return build_report(
-        record, scenario, run_status(ws, run_id), read_series(ws, record), read_controls(ws, record, scenario)
+        record, scenario, run_status(ws, run_id), read_series(ws, record, scenario), read_controls(ws, record, scenario)
     )
 
 
-def read_series(ws: Workspace, record: RunRecord) -> RunSeries | Missing:
+def read_series(ws: Workspace, record: RunRecord, scenario: Scenario) -> RunSeries | Missing:
     """The run over time from its ledger, which is there once the run has ended in order."""
     if "interruptions" not in record.metrics_json:
         return Missing(f"the run is {record.status}; its ledger is closed when it ends")
-    return run_series(scan_ledger(ws, record))
+    return run_series(scan_ledger(ws, record), counted(scenario))
 
 
 def read_controls(ws: Workspace, record: RunRecord, scenario: Scenario) -> Mapping[str, Mapping[str, Any]]:
@@ -80,7 +80,7 @@ def build_report(
     else:
         bands = [*fault_bands(record, series.until_s, controls), *_gaps(record)]
         sections += run_charts(series, bands=bands, stages=_starts(scenario))
-        sections.append(_distributions(series))
+        sections.append(_distributions(series, warm_up=bool(scenario.warm_up)))
     sections.append(
         Table(
             [title for title, _ in _STAGE_COLUMNS],
@@ -118,7 +118,7 @@ def _checks(checks: Sequence[Check]) -> Table:
     return Table(["check", "verdict", "what must hold", "what was found"], rows, title="Verdicts")
 
 
-def _distributions(series: RunSeries) -> Table:
+def _distributions(series: RunSeries, *, warm_up: bool) -> Table:
     columns = ("p50", "p90", "p95", "p99", "p999")
     rows: list[list[Cell]] = []
     for name, title in _TIMES.items():
@@ -128,7 +128,8 @@ def _distributions(series: RunSeries) -> Table:
         else:
             why = "the target does not tell" if name in ("queue_ms", "run_ms") else "nothing of the kind happened"
             rows.append([title, 0, *[Missing(why)] * (len(columns) + 2)])
-    return Table(["time, ms", "count", "mean", "p50", "p90", "p95", "p99", "p99.9", "largest"], rows, title="Times")
+    title = "Times, without warm-up" if warm_up else "Times"
+    return Table(["time, ms", "count", "mean", "p50", "p90", "p95", "p99", "p99.9", "largest"], rows, title=title)
 
 
 def _starts(scenario: Scenario) -> list[tuple[float, str]]:

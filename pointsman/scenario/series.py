@@ -64,16 +64,20 @@ class RunSeries:
     lateness: pl.DataFrame
     """`low_ms`, `high_ms`, `count`: how late sent dispatches left, in ranges that grow by a constant factor."""
     distributions: Mapping[str, Distribution]
-    """By the names of TIMES (of completed dispatches) and `lateness_ms` (of sent ones); absent: nothing is known."""
+    """By the names of TIMES (of completed dispatches that count) and `lateness_ms` (of sent ones); absent: nothing is
+    known."""
     unplaced: int
     """Sent dispatches whose time of sending is not known, because the process that sent them died."""
 
 
-def run_series(ledger: pl.LazyFrame) -> RunSeries:
-    """Aggregate a ledger (`scan_ledger`)."""
+def run_series(ledger: pl.LazyFrame, counted: pl.Expr | None = None) -> RunSeries:
+    """Aggregate a ledger (`scan_ledger`). `counted` = the rows for the distributions of times, None = all of them."""
     rows = ledger.select(
         *("planned_ns", "sent_ns", "ack_ns", "done_ns", *TIMES),
         *((pl.col("state") == state).alias(state) for state in _STATES),
+        (pl.col("state") == "completed" if counted is None else (pl.col("state") == "completed") & counted).alias(
+            "counted"
+        ),
     ).collect(engine="streaming")
     planned, last, completed, unplaced = rows.select(
         pl.col("planned_ns").max().alias("planned"),
@@ -207,7 +211,7 @@ def _lateness(ascending: Floats) -> pl.DataFrame:
 
 def _distributions(rows: pl.DataFrame, late_ms: Floats) -> Iterator[tuple[str, Distribution]]:
     for name in TIMES:  # one after the other: only one is held twice
-        values = np.sort(rows[name].filter(rows["completed"]).drop_nulls().to_numpy())
+        values = np.sort(rows[name].filter(rows["counted"]).drop_nulls().to_numpy())
         if values.size:
             yield name, _distribution(values)
     if late_ms.size:

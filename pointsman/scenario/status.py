@@ -12,6 +12,7 @@ from typing import Any
 from pointsman.dispatch import Figures, StageFigures, read_figures, read_status
 from pointsman.scenario.faults.evidence import live_faults
 from pointsman.scenario.metrics import NOT_PRICED, with_missing
+from pointsman.scenario.model import Scenario
 from pointsman.scenario.record import RunRecord, read_run, read_shards, run_drives, run_scenario
 from pointsman.statistics.sketch import Sketch
 from pointsman.workspace import Workspace
@@ -60,26 +61,27 @@ def _live(ws: Workspace, record: RunRecord) -> dict[str, Any]:
             counts[term] += number
         elapsed_s = max(elapsed_s, told.elapsed_s)
         figures.merge(read_figures(drive_dir))
-    overall = figures.overall()
+    scenario = run_scenario(ws, record)
+    judged = figures.overall(without=scenario.warm_up)
     return {
         "counts": dict(counts),
         "p95": with_missing(
-            {name: _ms(getattr(overall, name), 0.95) for name in ("queue_ms", "run_ms", "total_ms")},
+            {name: _ms(getattr(judged, name), 0.95) for name in ("queue_ms", "run_ms", "total_ms")},
             "no dispatch has completed with a known time yet",
         ),
         "lateness_ms": with_missing(
-            {name: _ms(overall.lateness_ms, q) for name, q in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))},
+            {name: _ms(figures.overall().lateness_ms, q) for name, q in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))},
             "no dispatch was sent yet",
         ),
-        "stages": _stages(ws, record, figures, elapsed_s),
+        "stages": _stages(scenario, record, figures, elapsed_s),
         "cost": record.metrics_json.get("cost", with_missing({"usd": None}, NOT_PRICED)),
     }
 
 
-def _stages(ws: Workspace, record: RunRecord, figures: Figures, elapsed_s: float) -> list[dict[str, Any]]:
+def _stages(scenario: Scenario, record: RunRecord, figures: Figures, elapsed_s: float) -> list[dict[str, Any]]:
     found = []
     start_s = 0.0
-    segments = run_scenario(ws, record).segments
+    segments = scenario.segments
     faults = live_faults(record.metrics_json)
     for index, (stage, segment) in enumerate(zip(record.metrics_json["stages"], segments, strict=True)):
         own = figures.stages.get(index, StageFigures())

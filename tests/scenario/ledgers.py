@@ -91,7 +91,7 @@ def ended_run(
         "failure": {"code": "made_up", "message": "It failed.", "instruction": "pointsman doctor"}
         if status == "failed"
         else None,
-        **run_figures(rows),
+        **run_figures(scenario, rows),
         **(metrics or {}),
     }
     for state in ("starting", "running", "draining", status):

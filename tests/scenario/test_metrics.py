@@ -81,7 +81,7 @@ def test_a_figure_of_nothing_is_null_with_a_reason_and_not_zero() -> None:
     fast = figures(ledger({"state": "failed"}))[1]
     assert fast["p95_ms"] is None
     assert fast["missing"]["p95_ms"] == "no dispatch of this stage completed with a known time"
-    whole = run_figures(ledger(unsent(0, "dropped")))
+    whole = run_figures(SCENARIO, ledger(unsent(0, "dropped")))
     assert whole["p95"]["total_ms"] is None
     assert whole["lateness_ms"]["max"] is None
     assert whole["lateness_ms"]["missing"]["max"] == "no dispatch was sent"
@@ -90,10 +90,20 @@ def test_a_figure_of_nothing_is_null_with_a_reason_and_not_zero() -> None:
 
 
 def test_lateness_covers_every_sent_dispatch_whatever_became_of_it() -> None:
-    late = run_figures(
-        ledger({"lateness_ns": 1_000_000}, {"lateness_ns": 5_000_000, "state": "failed"}, unsent(0, "dropped"))
-    )["lateness_ms"]
+    rows = ledger({"lateness_ns": 1_000_000}, {"lateness_ns": 5_000_000, "state": "failed"}, unsent(0, "dropped"))
+    late = run_figures(SCENARIO, rows)["lateness_ms"]
     assert late == {"p50": 1.0, "p99": 5.0, "max": 5.0}
+
+
+def test_warm_up_makes_no_percentile_of_the_run_and_its_stage_has_its_own() -> None:
+    warm = SCENARIO.model_copy(
+        update={"stages": (SCENARIO.stages[0].model_copy(update={"warm_up": True}), SCENARIO.stages[1])}
+    )
+    rows = ledger({"total_ms": 9_000.0, "lateness_ns": 8_000_000}, {"stage": 1, "total_ms": 50.0})
+    whole = run_figures(warm, rows)
+    assert whole["p95"]["total_ms"] == 50.0
+    assert whole["lateness_ms"]["max"] == 8.0  # our own sending is judged from the first dispatch on
+    assert stage_figures(warm, plan_arrivals(warm, 0)[1], rows)[0]["p95_ms"] == 9_000.0
 
 
 def test_percentiles_are_values_that_occurred() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -14,6 +15,8 @@ from pointsman.model import Missing, Variant
 from pointsman.reporting import Chart, Table, to_html, to_markdown
 from pointsman.scenario import (
     LoadFigures,
+    Scenario,
+    Stage,
     cancel_run,
     execute_run,
     give_up_run,
@@ -24,6 +27,7 @@ from pointsman.scenario import (
 )
 from pointsman.workspace import Workspace
 from tests.scenario.fake_engine import PLANNED, VARIANT, FakeEngine, plan
+from tests.scenario.ledgers import ended_run
 
 CONTRACT_KEYS = {"status", "counts", "p95", "lateness", "stages", "fault_events", "runner", "cost"}
 TERMS = {
@@ -136,6 +140,21 @@ def test_load_figures_are_by_variant_over_all_its_runs(ws: Workspace, engine: Fa
         execute(ws, run_id)
     assert p95_under_load(ws, ["a", "b", "c"]) == {VARIANT.id: Decimal("95.0"), OTHER.id: Decimal("95.0")}
     assert load_figures(ws, ["a"])[VARIANT.id] == LoadFigures(Decimal("95.0"), Decimal(1))
+
+
+def test_warm_up_counts_neither_for_the_hud_nor_in_the_times_of_the_report(ws: Workspace) -> None:
+    stages = (Stage(name="cold", rate=10, duration_s=10, warm_up=True), Stage(name="warm", rate=10, duration_s=10))
+    took_ms = np.repeat([9_000.0, 50.0], 100)
+    state = np.repeat(["failed", "completed"], [50, 150])
+    ended_run(
+        ws, Scenario(name="s", stages=stages), took_ms=took_ms, state=state, lateness_ns=np.zeros(200, dtype=np.int64)
+    )
+    assert load_figures(ws, ["run1"])[VARIANT.id] == LoadFigures(Decimal("50.0"), Decimal(1))
+    assert run_status(ws, "run1")["p95"]["total_ms"] == 50.0
+    times = next(
+        one for one in scenario_report(ws, "run1").sections if isinstance(one, Table) and "warm-up" in one.title
+    )
+    assert times.rows[0][1] == 100
 
 
 def test_a_variant_whose_run_did_not_complete_has_no_figures_and_says_why(ws: Workspace, engine: FakeEngine) -> None:
