@@ -26,6 +26,7 @@ from pointsman.dispatch.reading import (
     read_epoch,
     read_status,
     read_summary,
+    scan_attempts,
     scan_dispatches,
 )
 from pointsman.dispatch.seconds import RunSeconds, Second, read_seconds
@@ -87,6 +88,7 @@ __all__ = [
     "read_start",
     "read_status",
     "read_summary",
+    "scan_attempts",
     "scan_dispatches",
     "settle",
     "settle_cancelled",

@@ -45,6 +45,11 @@ def read_attempts(drive_dir: Path) -> pl.DataFrame:
     return _read(drive_dir, ATTEMPTS)
 
 
+def scan_attempts(drive_dir: Path) -> pl.LazyFrame:
+    """The same rows, read when and as far as they are needed."""
+    return pl.scan_parquet(_closed(drive_dir) / f"{ATTEMPTS}-*.parquet")
+
+
 def _read(drive_dir: Path, name: str) -> pl.DataFrame:
     return pl.read_parquet(_closed(drive_dir) / f"{name}-*.parquet")
 

@@ -3,8 +3,9 @@
 from pointsman.economics.budget import ensure_month_not_spent, ensure_within_budget, record_matrix_spending
 from pointsman.economics.cells import PricedCell, price_cells, price_missing
 from pointsman.economics.entries import PriceEntry
-from pointsman.economics.experiment import ExperimentCost, experiment_cost, load_cost, price_load_run
+from pointsman.economics.experiment import ExperimentCost, experiment_cost, price_load_run
 from pointsman.economics.forecast import forecast_load
+from pointsman.economics.load import load_cost
 from pointsman.economics.measurements import measurements
 from pointsman.economics.price_book import PriceBook, PriceBookSpec, list_prices, register
 from pointsman.economics.pricing import margin, per_delivered_view, per_success, total

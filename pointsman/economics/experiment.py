@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import polars as pl
 import sqlalchemy as sa
 
 from pointsman.economics.cells import NEVER_SENT, PricedCell
+from pointsman.economics.load import load_cost
 from pointsman.economics.price_book import PriceBook
 from pointsman.economics.pricing import attempt_cost, total
 from pointsman.errors import NotFound
 from pointsman.model import Missing, Number
 from pointsman.safety import settle_spending
-from pointsman.scenario import NOT_PRICED, read_run, run_attempts, with_missing
+from pointsman.scenario import NOT_PRICED, read_run, scan_run_attempts, with_missing
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
 
@@ -42,17 +42,8 @@ def experiment_cost(
     return ExperimentCost(
         matrix=total(cell.compute for cell in cells if cell.status not in NEVER_SENT),
         judging=_judging_cost(ws, benchmark_id, book),
-        load=total(load_cost(run_attempts(ws, read_run(ws, run_id)), book) for run_id in load_run_ids),
+        load=total(load_cost(scan_run_attempts(ws, read_run(ws, run_id)), book) for run_id in load_run_ids),
     )
-
-
-def load_cost(attempts: pl.DataFrame, book: PriceBook) -> Number:
-    """USD for the attempts of a drive, a row per attempt and sku.
-
-    A row without usage makes the sum `Missing`, unless the target did not take the job: then there was nothing to bill.
-    """
-    rows = attempts.select("provider", "outcome", "started", "sku", "quantity", "missing_reason").iter_rows(named=True)
-    return total(attempt_cost(book, row, row["started"]) for row in rows)
 
 
 def price_load_run(ws: Workspace, run_id: str, book: PriceBook) -> Number:
@@ -64,7 +55,7 @@ def price_load_run(ws: Workspace, run_id: str, book: PriceBook) -> Number:
     if not record.ended:
         return Missing(NOT_PRICED)
     try:
-        usd = load_cost(run_attempts(ws, record), book)
+        usd = load_cost(scan_run_attempts(ws, record), book)
     except NotFound:
         return Missing(NOT_PRICED)
     known = with_missing({"usd": None}, usd.reason) if isinstance(usd, Missing) else {"usd": format(usd, "f")}

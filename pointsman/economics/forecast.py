@@ -24,7 +24,7 @@ from pointsman.errors import NotFound
 from pointsman.ids import VariantId
 from pointsman.model import Missing, Number
 from pointsman.safety import Forecast
-from pointsman.scenario import read_run, run_attempts, scan_ledger
+from pointsman.scenario import read_run, scan_ledger, scan_run_attempts
 from pointsman.statistics import t_reach
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
@@ -134,12 +134,13 @@ def _under_load(ws: Workspace, variant: VariantId, book: PriceBook, at: datetime
     for run_id in run_ids:
         record = read_run(ws, run_id)
         try:
-            ledger, attempts = scan_ledger(ws, record), run_attempts(ws, record)
+            ledger, attempts = scan_ledger(ws, record), scan_run_attempts(ws, record)
         except NotFound:  # it ended without closed books
             continue
         taken = ledger.filter(pl.col("sent_ns").is_not_null()).select("dispatch_id", "input_id").collect()
         taken = taken.gather_every(max(1, taken.height // _OF_ONE_RUN))
-        rows = taken.join(attempts, on="dispatch_id", maintain_order="left")
+        tried = attempts.filter(pl.col("dispatch_id").is_in(taken["dispatch_id"].implode())).collect()
+        rows = taken.join(tried, on="dispatch_id", maintain_order="left")
         yield from _by_dispatch(rows.rows(named=True), book, at)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from pointsman.dispatch import read_attempts, scan_dispatches
+from pointsman.dispatch import scan_attempts, scan_dispatches
 from pointsman.scenario.model import Scenario
 from pointsman.scenario.record import RunRecord, run_drives
 from pointsman.workspace import Workspace
@@ -28,6 +28,11 @@ def run_dispatches(ws: Workspace, record: RunRecord) -> pl.DataFrame:
     return scan_ledger(ws, record).sort("seq").collect()
 
 
-def run_attempts(ws: Workspace, record: RunRecord) -> pl.DataFrame:
+def scan_run_attempts(ws: Workspace, record: RunRecord) -> pl.LazyFrame:
     """The rows of `read_attempts` of every drive. Raises `NotFound` before all of them are closed."""
-    return pl.concat([read_attempts(drive_dir) for drive_dir in run_drives(ws, record)])
+    return pl.concat([scan_attempts(drive_dir) for drive_dir in run_drives(ws, record)])
+
+
+def run_attempts(ws: Workspace, record: RunRecord) -> pl.DataFrame:
+    """All of them. Raises `NotFound` before all drives of the run are closed."""
+    return scan_run_attempts(ws, record).collect()

@@ -1,12 +1,14 @@
 """What finding out cost: the matrix, the judging and the load runs, each from its own records."""
 
 from dataclasses import replace
-from datetime import datetime
-from decimal import Decimal
+from datetime import datetime, timedelta
+from decimal import Decimal, localcontext
 from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pointsman.actions import ActionLog
 from pointsman.dispatch import DriveSummary, Percentiles
@@ -19,6 +21,7 @@ from pointsman.economics import (
     price_cells,
     record_matrix_spending,
 )
+from pointsman.economics.entries import PriceEntry
 from pointsman.errors import GuardRefused, NotFound
 from pointsman.model import Missing
 from pointsman.safety import Limits
@@ -61,13 +64,48 @@ def test_a_load_run_costs_the_sum_of_its_usage_lost_attempts_too(book: PriceBook
         ("lost", "cpu:vcpu-second", "0.25", None),
         ("refused", None, None, None),
     )
-    assert load_cost(frame, book) == Decimal("0.00175")
-    assert load_cost(attempts(), book) == 0
+    assert load_cost(frame.lazy(), book) == Decimal("0.00175")
+    assert load_cost(attempts().lazy(), book) == 0
 
 
 def test_what_moderation_turned_down_costs_what_its_usage_says(book: PriceBook):
     frame = attempts(("refused", "cpu:vcpu-second", "1.5", None), ("refused", None, None, None))
-    assert load_cost(frame, book) == Decimal("0.0015")
+    assert load_cost(frame.lazy(), book) == Decimal("0.0015")
+
+
+TOLD = st.decimals(0, 10**6, places=6).map(str) | st.sampled_from(
+    ["7", "0.30000000000000004", "1E-7", "2.5E+3", f"1.{'3' * 25}", f"{10**20}", "9999999999999.999999999999999999"]
+)
+
+
+@given(
+    rows=st.lists(
+        st.tuples(st.sampled_from(["cpu:vcpu-second", "gpu:second"]), TOLD, st.integers(-48, 48)), max_size=30
+    )
+)
+@settings(max_examples=60)
+def test_usage_is_added_up_without_rounding_and_priced_as_of_its_time(rows: list[tuple[str, str, int]]):
+    def entry(sku: str, usd: str, since: datetime, until: datetime | None) -> PriceEntry:
+        return PriceEntry(sku, sku.split(":")[1], Decimal(usd), since, until, "made up")
+
+    begin, change = NOW - timedelta(days=9), NOW.replace(hour=13, minute=7)
+    book = PriceBook(
+        (
+            entry("cpu:vcpu-second", "0.0125", begin, change),
+            entry("cpu:vcpu-second", "0.5", change, None),
+            entry("gpu:second", "2", begin, None),
+        )
+    )
+    told = [(sku, text, NOW + timedelta(hours=hours)) for sku, text, hours in rows]
+    frames = [attempts(("completed", sku, text, None), started=at) for sku, text, at in told]
+    with localcontext(prec=100):
+        spent = sum(
+            (Decimal(text) * (2 if sku == "gpu:second" else Decimal("0.0125" if at < change else "0.5")))
+            for sku, text, at in told
+        )
+        found = load_cost(pl.concat([attempts(), *frames]).lazy(), book)
+        assert isinstance(found, Decimal)
+        assert abs(found - spent) <= len(told) * Decimal("5e-13")
 
 
 @pytest.mark.parametrize(
@@ -81,7 +119,8 @@ def test_what_moderation_turned_down_costs_what_its_usage_says(book: PriceBook):
     ],
 )
 def test_a_load_run_with_usage_that_is_not_known_has_no_cost(book: PriceBook, row, reason):
-    assert load_cost(attempts(("completed", "cpu:vcpu-second", "1", None), row), book) == Missing(reason)
+    frame = attempts(("completed", "cpu:vcpu-second", "1", None), row)
+    assert load_cost(frame.lazy(), book) == Missing(reason)
 
 
 def test_the_experiment_is_compute_of_every_attempt_and_of_every_judgement(world: World, book: PriceBook):
