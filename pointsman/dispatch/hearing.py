@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pointsman.dispatch.board import Board, Job
-from pointsman.dispatch.protocol import DispatchTarget, Request, Response, Update
+from pointsman.dispatch.protocol import DispatchTarget, Rejection, Request, Response, Update
 from pointsman.errors import RunFailed
 
 MOST_SUBMISSIONS = 3
@@ -48,6 +48,14 @@ class Hearing:
                 self.hear(job, update)
                 return
         self.in_doubt(job, "garbage_answer")
+
+    def rejection(self, answer: Response) -> Rejection:
+        """What an answer other than success says."""
+        return self._target.rejection(answer)
+
+    def rejected(self, job: Job, reason: str) -> None:
+        """A submission was answered by an error that is final."""
+        self.hear(job, Update(job.dispatch_id, "refused", reason=reason))
 
     def polled(self, request: Request, answer: Response) -> None:
         """The answer to a status or cancel request: whatever it does not tell is asked again."""

@@ -42,6 +42,15 @@ class Response(NamedTuple):
     body: bytes
 
 
+class Rejection(NamedTuple):
+    """What an answer other than success says."""
+
+    reason: str
+    """Its status and the provider's words."""
+    final: bool
+    """The same request will not be answered otherwise while a drive lasts: sending it again is of no use."""
+
+
 @dataclass(frozen=True, slots=True)
 class UsageReport:
     sku: str
@@ -152,6 +161,10 @@ class DispatchTarget(Protocol):
         ...
 
     def cancel(self, dispatch_id: str, job_id: str | None) -> Request: ...
+
+    def rejection(self, got: Response) -> Rejection:
+        """What an answer other than success says. Whatever it holds, this does not fail."""
+        ...
 
     def parse(self, sent: Request, got: Response) -> Sequence[Update]:
         """What the answer says. Raises `RunFailed` with code `garbage_answer` when it cannot be understood."""

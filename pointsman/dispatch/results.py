@@ -37,7 +37,8 @@ class ResultAsker:
             else:
                 self._gate.reached()
                 reason = f"http_{answer.status}"
-                if answer.status == 429:
+                final = answer.status >= 400 and self._target.rejection(answer).final
+                if answer.status == 429 and not final:
                     pause_s = min(asked_to_wait(answer) or 1.0, _LONGEST_PAUSE_S)
                 else:
                     tries += 1
@@ -47,7 +48,7 @@ class ResultAsker:
                         reason = error.message
                     else:
                         # A server error may be of the way to the result and not of the job: look again.
-                        if answer.status < 500 or tries == _TRIES:
+                        if answer.status < 500 or final or tries == _TRIES:
                             return _both(told, update)
             if tries == _TRIES:
                 return replace(told, state="failed", wants_result=False, reason=f"result_unavailable: {reason}")

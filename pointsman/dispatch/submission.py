@@ -106,18 +106,24 @@ class Submitter:
         gate.reached()
         status = answer.status
         if status >= 400:
+            reason, final = self._hearing.rejection(answer)
+            if final:
+                gate.taken()
+                self._hearing.rejected(job, reason)
+                return True
             wait_s = asked_to_wait(answer) if status in (429, 503) else None
             if status == 429 or wait_s is not None:
-                job.refusal = f"http_{status}"
+                job.refusal = reason
                 if board.now_ns() - job.offered_ns + round((wait_s or 0.0) * 1e9) > self._limit_ns:
                     board.ended(job, "failed", reason=job.refusal)
                     return True
                 gate.quiet(wait_s)
                 board.returned(job)
                 return False
+            if status >= 500:
+                gate.taken()
+                self._hearing.in_doubt(job, reason)
+                return True
         gate.taken()
-        if status >= 500:
-            self._hearing.in_doubt(job, f"http_{status}")
-        else:
-            self._hearing.answered(job, request, answer)
+        self._hearing.answered(job, request, answer)
         return True

@@ -310,6 +310,15 @@ class Veo(StandIn):
         return say(404, {"error": {"code": 404, "message": "Operation not found", "status": "NOT_FOUND"}})
 
     def taken(self, job: Job) -> Say:
+        if job.fate == "quota":
+            violation = {"quotaMetric": "m", "quotaId": "PredictLongRunningRequestsPerDayPerProjectPerModel"}
+            details = [
+                {"@type": "type.googleapis.com/google.rpc.Help", "links": []},
+                {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [violation]},
+            ]
+            message = "You exceeded your current quota, please check your plan and billing details."
+            error = {"code": 429, "message": message, "status": "RESOURCE_EXHAUSTED", "details": details}
+            return say(429, {"error": error})
         return say(200, {"name": self.operation(job)})
 
     def look(self, asked: Asked, job: Job) -> Say:
@@ -357,6 +366,9 @@ class OpenAI(StandIn):
 
     def taken(self, job: Job) -> Say:
         match job.fate:
+            case "quota":
+                message = "You exceeded your current quota, please check your plan and billing details."
+                return self.error(429, message, "project_spend_limit_exceeded")
             case "failure":
                 return self.error(500, "The server had an error while processing your request", "server_error")
             case "moderation":

@@ -120,6 +120,7 @@ SERVICES = {
             "failure": ("failed", "Internal error"),
             "moderation": ("failed", "moderation: Sorry, we can't create this video."),
             "invalid": ("failed", "http_400: Invalid aspect ratio"),
+            "quota": ("failed", "http_429: You exceeded your current quota"),
         },
         output=CLIP,
         usage=("p:video", "1"),
@@ -135,7 +136,8 @@ SERVICES = {
             "success": ("completed", None),
             "busy": ("completed", None),
             "garbage": ("unknown", "garbage_answer"),
-            "failure": ("failed", "http_500"),
+            "failure": ("failed", "http_500: The server had an error while processing your request"),
+            "quota": ("failed", "http_429: You exceeded your current quota"),
             "moderation": ("failed", "moderation: http_400: Your request was rejected by the safety system."),
             "invalid": ("failed", "http_400: Invalid size"),
         },
@@ -222,6 +224,8 @@ def test_every_fate_of_a_job_ends_as_it_should(bench: Bench, name: str) -> None:
         assert row["state"] == state, (fate, row["reason"])
         assert (row["reason"] or "").startswith(reason or ""), fate
         assert (row["reason"] is None) == (reason is None), fate
+    quotas = [asked for asked in bench.stand_in.submitted if b"quota" in asked.body]
+    assert len(quotas) == ("quota" in service.ends), "sending it again is of no use"
     content = (drive_dir / "outputs" / rows["success"]["dispatch_id"]).read_bytes()
     assert content == service.output
     assert (rows["success"]["version"] or "").startswith(service.version or "")

@@ -46,6 +46,7 @@ states = { waiting = "queued", done = "completed", broken = "failed" }
 [errors]
 reason = "error.message"
 refused = "error.code == 'unsafe'"
+final = "error.code == 'no_money'"
 [attempts]
 [[attempts.usage]]
 sku = "$provider:second"
@@ -230,6 +231,57 @@ def refused_in_feed(bench: Bench) -> int:
     return sum(one.counts.get("refused", 0) for one in read_seconds(bench.drive_dir))
 
 
+BROKE = b'{"error": {"message": "you have no money left", "code": "no_money"}}'
+BUSY = b'{"error": {"message": "too many requests", "code": "rate"}}'
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [
+        (Response(429, {}, BROKE), "http_429: you have no money left"),
+        (Response(503, {"retry-after": "1"}, BROKE), "http_503: you have no money left"),
+        (Response(429, {}, BROKE.replace(b"no_money", b"unsafe")), "moderation: http_429: you have no money left"),
+    ],
+)
+def test_what_waiting_does_not_change_is_not_sent_again_and_holds_nobody_up(
+    bench: Bench, refusal: Response, reason: str
+) -> None:
+    service = Provider(bench.world)
+    asked: list[float] = []
+
+    def refuse_the_first(request: Request) -> Response | None:
+        if request.purpose == "submit":
+            asked.append(bench.world.now_s)
+        return refusal if len(asked) <= 4 else None
+
+    service.answer = refuse_the_first
+    summary, rows = bench.run(service, 8, max_in_flight=2, drain_limit_s=60.0)
+    assert rows["reason"].to_list() == [reason] * 4 + [None] * 4
+    assert len(asked) == 8
+    assert asked[-1] - asked[0] < 1.0  # the gate stays open
+    assert (summary.answered["refused"], summary.counts["completed"]) == (4, 4)
+
+
+@pytest.mark.parametrize("per_s", [None, 10.0], ids=["closed loop", "open loop"])
+def test_being_turned_away_for_ever_keeps_the_providers_words(bench: Bench, per_s: float | None) -> None:
+    service = Provider(bench.world, answer=lambda _: Response(429, {}, BUSY))
+    _, rows = bench.run(service, 2, per_s=per_s, drain_limit_s=3.0)
+    assert rows["reason"].to_list() == ["http_429: too many requests"] * 2
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error": 3}'])
+def test_a_rate_limit_in_whatever_words_is_waited_for(bench: Bench, body: bytes) -> None:
+    answers = iter([Response(429, {"retry-after": "2"}, body)])
+    service = Provider(bench.world, answer=lambda _: next(answers, None))
+    assert bench.run(service)[0].counts["completed"] == 1
+
+
+def test_a_server_error_keeps_the_providers_words(bench: Bench) -> None:
+    service = Provider(bench.world, answer=lambda _: Response(500, {}, BUSY))
+    _, rows = bench.run(service)
+    assert (rows["state"].item(), rows["reason"].item()) == ("failed", "http_500: too many requests")
+
+
 def test_times_and_the_version_come_from_the_job(bench: Bench) -> None:
     times = {
         "took": "2026-01-01T00:00:00Z",
@@ -317,6 +369,14 @@ def test_a_result_can_be_a_failure_or_a_refusal_even_under_load(bench: Bench) ->
     assert rows["reason"].to_list() == ["moderation: http_422: face found", "http_500: model crashed", None]
     assert (summary.answered["refused"], summary.answered["failed"], summary.answered["completed"]) == (1, 1, 1)
     assert service.requested["result"] == 1 + 3 + 1  # a server error may be of the way
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_result_that_waiting_does_not_change_is_asked_for_once(bench: Bench, status: int) -> None:
+    service = Provider(bench.world, results=lambda _: Response(status, {}, BROKE))
+    _, rows = with_result(bench).run(service)
+    assert rows["reason"].to_list() == [f"http_{status}: you have no money left"]
+    assert service.requested["result"] == 1
 
 
 @pytest.mark.parametrize(

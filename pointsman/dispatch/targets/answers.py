@@ -61,6 +61,9 @@ class ErrorsSection(Section):
     reason: str | None = None
     refused: str | None = None
     """True when the provider's moderation turned the job down."""
+    final: str | None = None
+    """True when it is of no use to send the request again, although the status (429, 503) reads like a wish to wait:
+    money or a quota that is used up."""
 
 
 class UsageSection(Section):

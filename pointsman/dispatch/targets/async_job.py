@@ -8,7 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from pointsman.dispatch.protocol import Capabilities, Purpose, Request, Response, Update
+from pointsman.dispatch.protocol import Capabilities, Purpose, Rejection, Request, Response, Update
 from pointsman.dispatch.targets.job_document import JobReader, ResultReader
 from pointsman.dispatch.targets.preset import Preset
 from pointsman.dispatch.targets.reading import compile_path, garbage
@@ -79,6 +79,9 @@ class AsyncJobTarget:
         if section is None:
             raise AssertionError("a cancel at a target that cannot cancel")
         return _request(section, dispatch_id, job_id, (dispatch_id,), {}, "cancel")
+
+    def rejection(self, got: Response) -> Rejection:
+        return self._errors.read(got)
 
     def parse(self, sent: Request, got: Response) -> Sequence[Update]:
         """What the answer says, oldest knowledge first. Raises `RunFailed` with code `garbage_answer`."""

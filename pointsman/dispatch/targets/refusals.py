@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pointsman.dispatch.protocol import Response
+from pointsman.dispatch.protocol import Rejection, Response
 from pointsman.dispatch.targets.answers import ErrorsSection
-from pointsman.dispatch.targets.reading import compile_path
+from pointsman.dispatch.targets.reading import Read, compile_path
 from pointsman.errors import RunFailed
 
 MODERATION = "moderation"
@@ -21,26 +21,32 @@ class ErrorReader:
     def __init__(self, section: ErrorsSection) -> None:
         self._reason = compile_path(section.reason)
         self._refused = compile_path(section.refused)
+        self._final = compile_path(section.final)
 
-    def reason(self, got: Response) -> str:
-        """`http_<status>` and the provider's words, `moderation` before it where that is why."""
+    def read(self, got: Response) -> Rejection:
+        """`http_<status>` and the provider's words, `moderation` before it where that is why, which is final."""
         document = _document(got)
+        refused = _is(self._refused, document)
         reason = f"http_{got.status}"
         words = _text(self._reason, document) or _usual_words(document)
         if words:
             reason = f"{reason}: {words}"
-        if self._is_refusal(document):
+        if refused:
             reason = f"{MODERATION}: {reason}"
-        return reason[:LONGEST_REASON]
+        return Rejection(reason[:LONGEST_REASON], refused or _is(self._final, document))
+
+    def reason(self, got: Response) -> str:
+        return self.read(got).reason
 
     def is_refusal(self, got: Response) -> bool:
-        return self._is_refusal(_document(got))
+        return _is(self._refused, _document(got))
 
-    def _is_refusal(self, document: Any) -> bool:
-        try:
-            return bool(self._refused(document))
-        except RunFailed:
-            return False  # errors come in more shapes than a preset can know
+
+def _is(read: Read, document: Any) -> bool:
+    try:
+        return bool(read(document))
+    except RunFailed:
+        return False  # errors come in more shapes than a preset can know
 
 
 def _document(got: Response) -> Any:
@@ -50,7 +56,7 @@ def _document(got: Response) -> Any:
         return None
 
 
-def _text(read: Any, document: Any) -> str | None:
+def _text(read: Read, document: Any) -> str | None:
     try:
         found = read(document)
     except RunFailed:
