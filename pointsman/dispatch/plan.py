@@ -309,10 +309,10 @@ def drain_s(limits: Limits, capabilities: Capabilities) -> float:
 def cancelling_s(limits: Limits, capabilities: Capabilities, jobs: int) -> float:
     """How long it may take to end so many jobs at the target and to hear that they have.
 
-    Two requests for each, as fast as the target allows, or as one that takes a second for an answer.
+    The requests that end it and one look, as fast as the target allows, or as one that takes a second for an answer.
     """
     per_s = share_of(capabilities.polls_per_s, limits.rate_share) or CANCELS_AT_ONCE
-    return _CANCELLING_AT_LEAST_S + 2 * jobs / min(per_s, CANCELS_AT_ONCE)
+    return _CANCELLING_AT_LEAST_S + (capabilities.cancel_requests + 1) * jobs / min(per_s, CANCELS_AT_ONCE)
 
 
 def schedule_length_s(dispatches: pl.DataFrame) -> float:

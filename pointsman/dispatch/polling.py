@@ -159,8 +159,11 @@ class Poller:
 
     async def _cancel(self, job: Job) -> bool:
         """Whether the target answered, be it that there is nothing to end any more."""
-        await self._gate.polls.turn()
-        return await self._exchange(self._target.cancel(job.dispatch_id, job.job_id)) is not None
+        for request in self._target.cancel(job.dispatch_id, job.job_id):
+            await self._gate.polls.turn()
+            if await self._exchange(request) is None:
+                return False
+        return True
 
     async def _exchange(self, request: Request) -> Response | None:
         """The answer, which was heard; None when nobody answered or the target wants to be asked later."""

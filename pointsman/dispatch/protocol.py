@@ -134,6 +134,8 @@ class Capabilities:
     """How often the provider may run a failed job again without saying so; latencies and usage hide that."""
     output_lifetime_s: float | None = None
     """How long after the end of a job its output can be had; None = as long as it takes."""
+    cancel_requests: int = 1
+    """How many requests it takes to end one job."""
     answer_within_s: float | None = None
     """How long the answer to a submission may take, if that is longer than usual."""
 
@@ -160,7 +162,9 @@ class DispatchTarget(Protocol):
         """The request for what came of a completed job, where the target tells that apart from its state."""
         ...
 
-    def cancel(self, dispatch_id: str, job_id: str | None) -> Request: ...
+    def cancel(self, dispatch_id: str, job_id: str | None) -> Sequence[Request]:
+        """The requests that end one job, each to be answered before the next is sent."""
+        ...
 
     def rejection(self, got: Response) -> Rejection:
         """What an answer other than success says. Whatever it holds, this does not fail."""

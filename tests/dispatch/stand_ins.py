@@ -231,6 +231,10 @@ class RunPod(StandIn):
 
 @dataclass
 class ComfyUI(StandIn):
+    """One job runs at a time: `endless` until it is interrupted."""
+
+    interrupted: list[str] = field(default_factory=list)
+
     def has_key(self, asked: Asked) -> bool:
         return True  # it has none; a proxy in front may
 
@@ -238,10 +242,19 @@ class ComfyUI(StandIn):
         return asked.path == "/prompt"
 
     def is_cancel(self, asked: Asked) -> bool:
-        return asked.path == "/queue"
+        return asked.path in ("/queue", "/interrupt")
+
+    def told_to_cancel(self, job: Job) -> Say:
+        return http(200)
 
     def find(self, asked: Asked) -> Job | None:
-        if self.is_cancel(asked):
+        if asked.path == "/interrupt":
+            job = self.jobs.get(json.loads(asked.body)["prompt_id"])
+            if job is not None and job.fate == "endless":
+                self.interrupted.append(job.fate)
+                job.fate = "interrupted"
+            return job
+        if asked.path == "/queue":
             return self.jobs.get(json.loads(asked.body)["delete"][0])
         return super().find(asked)
 
@@ -259,7 +272,7 @@ class ComfyUI(StandIn):
         return say(200, {})
 
     def look(self, asked: Asked, job: Job) -> Say:
-        if job.looks == 1:
+        if job.looks == 1 or job.fate == "endless":
             return say(200, {})
         messages: list[Any] = [["execution_start", {"prompt_id": self.name(job), "timestamp": 1767261600000}]]
         outputs: dict[str, Any] = {}

@@ -71,6 +71,32 @@ def test_a_cancel_that_was_turned_away_or_got_lost_is_asked_for_again(
     assert set(asked.values()) == {2}
 
 
+def test_a_job_that_takes_two_requests_to_end_gets_both_within_the_limit(
+    tmp_path: Path, world: World, service: Service
+) -> None:
+    target = Path(limited(tmp_path, polls_per_s=50.0))
+    then = '[[cancel.then]]\nmethod = "POST"\npath = "/v1/jobs/$dispatch_id/cancel?running=1"\n'
+    target.write_text(target.read_text().replace("[job] #", f"{then}[job] #"))
+    times: list[float] = []
+    paths: list[str] = []
+
+    def note(request: Request) -> Response | None:
+        if request.purpose == "cancel":
+            times.append(world.now_s)
+            paths.append(request.path)
+        return Response(429, {}, b"") if len(paths) == 2 and request.purpose == "cancel" else None
+
+    service.answer = note
+    service.run_s = 10_000.0
+    drive_dir = write(tmp_path, 40, per_s=1000.0, max_in_flight=40, target_preset=str(target), poll_interval_s=2.0)
+    stop = lambda driver: asyncio.get_running_loop().call_later(3.0, driver.stop, "cancelled")  # noqa: E731
+    assert carry_on(drive_dir, world, service, script=stop) == "cancelled"
+    assert len(set(paths)) == 80
+    assert most_in_a_second(times) <= 50
+    for path in {one for one in paths if "?" not in one}:
+        assert paths.index(path) < paths.index(f"{path}?running=1"), "each is answered before the next is sent"
+
+
 def test_where_nobody_answers_any_more_the_end_is_not_held_up(tmp_path: Path, world: World, service: Service) -> None:
     service.answer = lambda request: None if request.purpose == "submit" else NoAnswer("unreachable", left=False)
     assert cancelled(tmp_path, world, service) < 15.0

@@ -264,6 +264,18 @@ def test_what_fal_retries_unseen_is_turned_off(bench: Bench) -> None:
     assert [asked.headers["x-fal-no-retry"] for asked in bench.stand_in.submitted] == ["1", "1"]
 
 
+@pytest.mark.parametrize("bench", ["comfyui"], indirect=True)
+def test_a_job_that_comfyui_runs_is_interrupted_and_one_that_waits_is_taken_out_of_the_queue(bench: Bench) -> None:
+    drive_dir = bench.run("comfyui", ["gone", "endless"], SERVICES["comfyui"].params)
+    assert read_dispatches(drive_dir)["reason"].to_list() == ["drain_limit", "drain_limit"]
+    stand_in = bench.stand_in
+    assert isinstance(stand_in, ComfyUI)
+    assert stand_in.interrupted == ["endless"]
+    paths = [asked.path for asked in bench.server.asked if asked.path in ("/queue", "/interrupt")]
+    assert sorted(paths) == ["/interrupt"] * 2 + ["/queue"] * 2
+    assert paths[0] == "/queue"
+
+
 @pytest.mark.parametrize("bench", ["openai"], indirect=True)
 def test_an_endpoint_in_openais_form_answers_with_text_as_well(bench: Bench) -> None:
     def chat(fate: str) -> dict[str, Any]:

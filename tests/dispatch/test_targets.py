@@ -87,7 +87,7 @@ def test_a_provider_of_ones_own_is_a_file(provider: AsyncJobTarget) -> None:
     assert (first.started.isoformat(), first.usage[0].sku) == ("2026-01-01T00:00:00+00:00", "gpu:gpu-second")
     assert first.usage[0].quantity == Decimal("1.1")  # not 1.100000000000000088...
     assert second.usage[0].quantity == Missing("seconds not reported by the target")
-    cancel = provider.cancel(sent.asks_for[0], "77")
+    (cancel,) = provider.cancel(sent.asks_for[0], "77")
     assert (cancel.method, cancel.path) == ("DELETE", "/run/77")
     assert provider.parse(cancel, Response(404, {}, b""))[0].state == "absent"
 

@@ -35,7 +35,9 @@ class AsyncJobTarget:
         self._jobs = compile_path(preset.poll.jobs if preset.poll else None)
         self._absent = compile_path(preset.poll.absent if preset.poll else None)
         self._bodies: dict[tuple[VariantId | RouteKey, str], SubmitBody] = {}
-        sections = (preset.poll, preset.result, preset.cancel)
+        cancels = (preset.cancel, *preset.cancel.then) if preset.cancel is not None else ()
+        self._cancels: tuple[RequestSection, ...] = cancels
+        sections = (preset.poll, preset.result, *cancels)
         self._id_is_path = any("$job_path" in one.path for one in sections if one is not None)
         off = preset.hidden_retries.off if preset.hidden_retries is not None else {}
         self._bare = off or _NONE
@@ -74,11 +76,10 @@ class AsyncJobTarget:
             raise AssertionError("a result at a target that has none")
         return _request(section, dispatch_id, job_id, (dispatch_id,), {}, "result")
 
-    def cancel(self, dispatch_id: str, job_id: str | None) -> Request:
-        section = self._preset.cancel
-        if section is None:
+    def cancel(self, dispatch_id: str, job_id: str | None) -> Sequence[Request]:
+        if not self._cancels:
             raise AssertionError("a cancel at a target that cannot cancel")
-        return _request(section, dispatch_id, job_id, (dispatch_id,), {}, "cancel")
+        return [_request(one, dispatch_id, job_id, (dispatch_id,), {}, "cancel") for one in self._cancels]
 
     def rejection(self, got: Response) -> Rejection:
         return self._errors.read(got)

@@ -95,6 +95,7 @@ class Preset(Section):
             polls_per_s=self.rates.polls_per_s,
             hidden_retries=retries.most if retries is not None and not retries.off else 0,
             output_lifetime_s=self.outputs.lifetime_s,
+            cancel_requests=1 + len(self.cancel.then) if self.cancel is not None else 0,
             answer_within_s=self.submit.answer_within_s,
         )
 

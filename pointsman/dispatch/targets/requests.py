@@ -83,4 +83,7 @@ class PollSection(RequestSection):
 
 class CancelSection(RequestSection):
     tells: bool = True
-    """The answer is a job document; otherwise the job is asked about as before."""
+    """Every answer is a job document; otherwise the job is asked about as before."""
+    then: tuple[RequestSection, ...] = ()
+    """Sent one after the other once the request before was answered, for APIs that end waiting jobs and running ones
+    in different ways."""
