@@ -25,6 +25,8 @@ class Job:
 
     params: str | None = None
     """What is laid over its variant's parameters."""
+    version: str | None = None
+    """The model that its parameters name, for answers that name none."""
     job_id: str | None = None
     state = "awaiting_ack"
     acked = False
@@ -207,7 +209,7 @@ class Board:
             job_id=update.job_id if update else None,
             variant=update.variant if update else None,
             generation=update.generation if update else None,
-            version=update.version if update else None,
+            version=(update.version or (job.version if job.acked else None)) if update else None,
             queue_ms=update.queue_ms if update else None,
             run_ms=update.run_ms if update else None,
             done_ns=job.done_ns,

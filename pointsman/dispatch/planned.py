@@ -15,6 +15,7 @@ from pointsman.dispatch.overrides import overridden
 from pointsman.dispatch.plan import DriveHeader, parse_route, read_planned_part, variant_of
 from pointsman.dispatch.protocol import DispatchTarget, Request
 from pointsman.ids import VariantId
+from pointsman.model import Variant
 
 _PART = 50_000
 Texts: TypeAlias = tuple[list[str], list[str | None]]
@@ -48,6 +49,7 @@ class Planned:
         self._routes = [parse_route(text) for text in routes.words]
         self._providers = [route.provider if isinstance(route, VariantId) else None for route in self._routes]
         self._variants = [variant_of(header, route) for route in self._routes]
+        self._names_version = target.capabilities.names_version
         self._members = [header.inputs[name].member(name) for name in inputs.words]
         self._ids: dict[int, str] = {}
         self._params: dict[int, str] = {}
@@ -104,6 +106,8 @@ class Planned:
         job = Job(index, self.seqs[index], self._ids.pop(index), self._providers[self._route_of[index]], planned_ns)
         if self._has_params:
             job.params = self._params.pop(index, None)
+        if self._names_version:
+            job.version = self._target.version(self._variant(job))
         return job
 
     def skip(self, index: int) -> None:
@@ -113,13 +117,14 @@ class Planned:
 
     def request(self, job: Job) -> Request:
         """The submission. The same for every call, so that sending it again is sending it once."""
-        route = self._route_of[job.index]
-        variant = self._variants[route]
+        route = self._routes[self._route_of[job.index]]
+        return self._target.submit(job.dispatch_id, route, self._variant(job), self._members[self._input_of[job.index]])
+
+    def _variant(self, job: Job) -> Variant | None:
+        variant = self._variants[self._route_of[job.index]]
         if job.params is not None and variant is not None:
-            variant = overridden(variant, job.params)
-        return self._target.submit(
-            job.dispatch_id, self._routes[route], variant, self._members[self._input_of[job.index]]
-        )
+            return overridden(variant, job.params)
+        return variant
 
 
 class _Words:

@@ -136,6 +136,8 @@ class Capabilities:
     """How long after the end of a job its output can be had; None = as long as it takes."""
     cancel_requests: int = 1
     """How many requests it takes to end one job."""
+    names_version: bool = False
+    """The variant's parameters say which model or version does the job, and answers do not."""
     answer_within_s: float | None = None
     """How long the answer to a submission may take, if that is longer than usual."""
 
@@ -152,6 +154,10 @@ class DispatchTarget(Protocol):
         The id is that of `pointsman.model.Dispatch`; deriving it takes longer than everything else about a request, so
         the plan holds it.
         """
+        ...
+
+    def version(self, variant: Variant | None) -> str | None:
+        """The model or version that the variant's parameters name, where that is how it is known."""
         ...
 
     def poll(self, jobs: Sequence[tuple[str, str | None]]) -> Request:

@@ -73,6 +73,12 @@ def test_what_fits_is_not_mentioned(acme: str) -> None:
     assert said(acme, "anything", "cancel") == []
 
 
+def test_a_version_that_no_answer_tells_is_not_missed_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "acme.toml"
+    path.write_text(PRESET.replace("model.version", "$params.model"))
+    assert said(str(path), without("model")) == []
+
+
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_what_is_not_the_presets_fault_is_not_mentioned(acme: str, status: int) -> None:
     assert said(acme, "later", status=status) == []

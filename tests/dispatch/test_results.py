@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -15,11 +16,24 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pointsman.dispatch import DriveSummary, read_attempts, read_dispatches, read_seconds
+from pointsman.dispatch import (
+    DriveInput,
+    DrivePlan,
+    DriveSummary,
+    Limits,
+    TargetSpec,
+    planned_dispatches,
+    read_attempts,
+    read_dispatches,
+    read_seconds,
+    write_drive,
+)
 from pointsman.dispatch.closing import close_drive
 from pointsman.dispatch.downloads import NotAllowed
 from pointsman.dispatch.protocol import Request, Response
+from pointsman.dispatch.targets import load_preset
 from pointsman.dispatch.transport import Fetched, NoAnswer
+from pointsman.errors import InputRefused
 from tests.dispatch.world import VARIANT, Service, World, carry_on, write
 
 PRESET = """
@@ -291,6 +305,40 @@ def test_times_and_the_version_come_from_the_job(bench: Bench) -> None:
     _, rows = bench.run(Provider(bench.world, ends=lambda _: {"status": "done", "model": "upscale@3", **times}))
     assert rows.select("queue_ms", "run_ms", "version").row(0) == (40.0, 50.0, "upscale@3")
     assert rows["total_ms"].to_list() == [pytest.approx(94.0, abs=0.1)]
+
+
+def test_a_version_that_only_the_parameters_tell_is_that_of_each_jobs_own(bench: Bench) -> None:
+    bench.text = PRESET.replace('version = "model"', 'version = "$params.crf"')
+    path = bench.folder / "provider.toml"
+    path.write_text(bench.text)
+    params = [None, '{"crf":"m2"}', '{"crf":7}', '{"crf":null}', '{"crf":"m3"}', '{"crf":"m4"}']
+    plan = DrivePlan(
+        run_id="run",
+        target=TargetSpec(name="t", preset=str(path), base_url="http://127.0.0.1:9"),
+        variants={VARIANT: {"crf": "m1"}},
+        inputs={"i": DriveInput(uri="/clip", sha256="0" * 64, bytes=1, cluster="c")},
+        dispatches=planned_dispatches(route=[VARIANT] * 6, input_id="i", due_ns=list(range(6)), params=params),
+        limits=Limits(max_in_flight=6, poll_interval_s=0.3, drain_limit_s=5.0),
+    )
+    drive_dir = bench.folder / "drive"
+    write_drive(drive_dir, plan)
+    ends = {5: {"status": "broken"}}
+    service = Provider(bench.world, ends=lambda number: ends.get(number, {"status": "done", "model": "not this"}))
+    submitted = itertools.count(1)
+    refusal = Response(400, {}, b"{}")
+    service.answer = lambda request: refusal if request.purpose == "submit" and next(submitted) == 6 else None
+    assert carry_on(drive_dir, bench.world, service) == "completed"
+    close_drive(drive_dir, "completed")
+    # What was not taken was done by no model.
+    assert read_dispatches(drive_dir)["version"].to_list() == ["m1", "m2", None, None, "m3", None]
+
+
+def test_a_version_is_an_expression_or_a_parameter_and_no_other_template(tmp_path: Path) -> None:
+    path = tmp_path / "provider.toml"
+    for version in ("$dispatch_id", "$params", "$params.a.b"):
+        path.write_text(PRESET.replace('version = "model"', f'version = "{version}"'))
+        with pytest.raises(InputRefused, match=r"job\.version"):
+            load_preset(str(path))
 
 
 FINAL = """

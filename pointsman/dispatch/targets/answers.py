@@ -35,8 +35,9 @@ class JobSection(OutputFields):
     reason: str | None = None
     refused: str | None = None
     """True for an ended job whose input or output the provider's moderation turned down."""
-    version: str | None = None
-    """The model or the version of it that did the job."""
+    version: str | None = Field(default=None, pattern=r"(?s)^([^$].*|\$params\.[A-Za-z0-9_]+)$")
+    """The model or the version of it that did the job. Where answers do not tell, `$params.name` is the variant's
+    parameter that names it."""
     variant: str | None = None
     generation: str | None = None
     queue_ms: str | None = None

@@ -62,6 +62,12 @@ class AsyncJobTarget:
         headers = fill_headers(section, dispatch_id, self._with_body)
         return Request(section.method, path, (dispatch_id,), headers, body.of(dispatch_id))
 
+    def version(self, variant: Variant | None) -> str | None:
+        if not self._capabilities.names_version or self._preset.job is None or variant is None:
+            return None
+        found = substitute(self._preset.job.version, {"params": dict(variant.params)})
+        return found if isinstance(found, str) else None
+
     def poll(self, jobs: Sequence[tuple[str, str | None]]) -> Request:
         section = self._preset.poll
         if section is None or not 1 <= len(jobs) <= self._capabilities.batch_status:

@@ -89,7 +89,9 @@ def _job(preset: Preset, job: JobSection, document: Any, purpose: Purpose) -> It
         return
     for name in _AT_THE_END:
         expression = getattr(job, name)
-        if expression is not None and _read(expression, document) is None:
+        if expression is None or expression.startswith("$"):
+            continue
+        if _read(expression, document) is None:
             yield _missing(f"job.{name}", expression, document, "a value of the ended job", blocks=False)
     if preset.result is None:
         yield from _output(document, job, "job")
@@ -102,7 +104,7 @@ def _job(preset: Preset, job: JobSection, document: Any, purpose: Purpose) -> It
 def _wrong_kinds(job: JobSection, document: Any) -> Iterator[Finding]:
     for name, convert in _KINDS.items():
         expression = getattr(job, name)
-        if expression is None:
+        if expression is None or expression.startswith("$"):
             continue
         try:
             convert(_read(expression, document), name)

@@ -36,7 +36,8 @@ class JobReader:
         self._state = compile_path(job.state)
         self._reason = compile_path(job.reason)
         self._refused = compile_path(job.refused)
-        self._version = compile_path(job.version)
+        # A template is filled when the job is submitted: no answer tells it.
+        self._version = compile_path(None if (job.version or "").startswith("$") else job.version)
         self._variant = compile_path(job.variant)
         self._generation = compile_path(job.generation)
         self._times = _TimesReader(job)

@@ -96,6 +96,7 @@ class Preset(Section):
             hidden_retries=retries.most if retries is not None and not retries.off else 0,
             output_lifetime_s=self.outputs.lifetime_s,
             cancel_requests=1 + len(self.cancel.then) if self.cancel is not None else 0,
+            names_version=self.job is not None and (self.job.version or "").startswith("$"),
             answer_within_s=self.submit.answer_within_s,
         )
 
