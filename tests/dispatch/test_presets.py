@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,9 +29,11 @@ from pointsman.dispatch.driver import Driver
 from pointsman.dispatch.edges import MachineTicks, ThreadDisk
 from pointsman.dispatch.masking import Mask
 from pointsman.dispatch.plan import read_header
-from pointsman.dispatch.targets import AsyncJobTarget
+from pointsman.dispatch.protocol import Request, Response
+from pointsman.dispatch.targets import AsyncJobTarget, load_preset
 from pointsman.dispatch.targets.credentials import secret_variables, target_headers
 from pointsman.dispatch.transport import HttpTransport
+from pointsman.errors import RunFailed
 from pointsman.settings import Secret
 from tests.dispatch.loopback import Loopback, http, listening
 from tests.dispatch.stand_ins import CLIP, KEY, PICTURE, ComfyUI, Fal, OpenAI, Replicate, RunPod, StandIn, Veo
@@ -78,7 +81,7 @@ SERVICES = {
         lambda fate: {"endpoint": "fal-ai/flux/dev", "input": {"prompt": fate, "image_url": "$input_data_uri"}},
         {
             **COMMON,
-            "failure": ("failed", "http_503: Runner disconnected"),
+            "failure": ("failed", "http_503: runner_disconnected: Runner disconnected"),
             "moderation": (
                 "failed",
                 "moderation: http_422: The content could not be processed because it was flagged by a content checker.",
@@ -288,6 +291,65 @@ def test_an_endpoint_in_openais_form_answers_with_text_as_well(bench: Bench) -> 
     assert (said["version"], declined["reason"]) == ("gpt-x-2026", "moderation: I can't help with that.")
     usage = read_attempts(drive_dir).select("sku", "quantity").unique()
     assert dict(usage.iter_rows()) == {"p:input-token": "19", "p:output-token": "10"}
+
+
+@pytest.mark.parametrize(
+    "answer", [b"ID3\x04 an audio file", b'{"object": "response", "status": "completed", "output": []}']
+)
+def test_endpoints_that_the_openai_preset_does_not_cover_end_as_its_head_says(answer: bytes) -> None:
+    target = AsyncJobTarget(load_preset("openai"))
+    with pytest.raises(RunFailed) as failed:
+        target.parse(Request("POST", "/v1/audio/speech", ("d",)), Response(200, {}, answer))
+    assert failed.value.code == "garbage_answer"
+
+
+def quota(name: str) -> dict[str, Any]:
+    details = [{"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"quotaId": name}]}]
+    return {"error": {"code": 429, "message": "You exceeded your current quota", "details": details}}
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "document", "reason", "final"),
+    [
+        ("openai", 429, {"error": {"type": "insufficient_quota", "message": "m", "code": None}}, "http_429: m", True),
+        ("openai", 429, {"error": {"type": "x", "message": "m", "code": "insufficient_quota"}}, "http_429: m", True),
+        (
+            "openai",
+            429,
+            {"error": {"type": "tokens", "message": "m", "code": "rate_limit_exceeded"}},
+            "http_429: m",
+            False,
+        ),
+        ("openai", 429, {"error": {"type": "requests", "message": "m", "code": "slow_down"}}, "http_429: m", False),
+        ("openai", 429, None, "http_429", False),
+        ("veo", 429, quota("RequestsPerDayPerProject"), "http_429: You exceeded your current quota", True),
+        ("veo", 429, quota("RequestsPerMinutePerProject"), "http_429: You exceeded your current quota", False),
+        (
+            "veo",
+            429,
+            {"error": {"message": "Your prepayment credits are depleted."}},
+            "http_429: Your prepayment credits are depleted.",
+            True,
+        ),
+        ("veo", 429, {"error": {}}, "http_429", False),
+        (
+            "fal",
+            504,
+            {"detail": "Too late", "error_type": "request_timeout"},
+            "http_504: request_timeout: Too late",
+            False,
+        ),
+        ("fal", 504, {"error_type": "request_timeout"}, "http_504: request_timeout", False),
+        ("fal", 422, {"detail": [{"msg": "too small", "type": "image_too_small"}]}, "http_422: too small", False),
+        ("fal", 403, {"detail": "Forbidden"}, "http_403: Forbidden", False),
+        ("replicate", 429, {"detail": "Request was throttled."}, "http_429: Request was throttled.", False),
+    ],
+)
+def test_a_rate_limit_is_told_from_errors_that_stay(
+    name: str, status: int, document: Any, reason: str, final: bool
+) -> None:
+    answer = Response(status, {}, json.dumps(document).encode())
+    assert AsyncJobTarget(load_preset(name)).rejection(answer) == (reason, final)
 
 
 @pytest.mark.parametrize("name", NAMES)
