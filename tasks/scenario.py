@@ -24,6 +24,7 @@ from pointsman.scenario import (
 from tasks.bridging import cancelled
 from tasks.opening import executor_secret, open_target, open_workspace
 from tasks.policies import DRIVE, RECORD
+from tasks.progress import progress_shown
 from tasks.recording import record_report
 from tasks.shards import shard_launcher
 
@@ -63,9 +64,10 @@ def check_scenario_faults(run_id: str) -> None:
 @task(name="drive-scenario", **DRIVE)
 def drive_scenario(run_id: str) -> RunOutcome:
     """Drive the run's shards until every dispatch is settled; a run that did not complete is an error."""
-    outcome = execute_run(
-        open_workspace(), run_id, secret=executor_secret(), cancelled=cancelled, launcher=shard_launcher()
-    )
+    with progress_shown(run_id):
+        outcome = execute_run(
+            open_workspace(), run_id, secret=executor_secret(), cancelled=cancelled, launcher=shard_launcher()
+        )
     if outcome.status == "cancelled":
         raise Cancelled(f"The run {run_id} was cancelled.", instruction=f"pointsman scenario status {run_id}")
     if outcome.status != "completed":

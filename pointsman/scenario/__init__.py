@@ -28,6 +28,7 @@ from pointsman.scenario.loading import load_scenario, parse_scenario
 from pointsman.scenario.metrics import NOT_PRICED, with_missing
 from pointsman.scenario.model import Scenario, Stage
 from pointsman.scenario.planning import plan_run
+from pointsman.scenario.progress import Progress
 from pointsman.scenario.publishing import Published, publish_report
 from pointsman.scenario.readings import aws_sources
 from pointsman.scenario.record import (
@@ -54,6 +55,7 @@ __all__ = [
     "ElsewhereLauncher",
     "Fault",
     "LoadFigures",
+    "Progress",
     "Published",
     "RunLauncher",
     "RunOutcome",

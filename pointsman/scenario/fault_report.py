@@ -9,22 +9,22 @@ from typing import Any
 from pointsman.model import Missing
 from pointsman.reporting import Band, Cell, Section, Table, Text, escape_markdown
 from pointsman.scenario.faults.effect import CONFIDENCE
-from pointsman.scenario.record import RunRecord
 
 _EFFECTS = ("p95_delta_ms", "failure_rate_delta", "time_to_detection_s", "time_to_recovery_s")
 _INTERVAL = f"{CONFIDENCE:.1%} interval".replace("%", " %")
 
 
-def fault_bands(record: RunRecord, until_s: float, controls: Mapping[str, Mapping[str, Any]]) -> list[Band]:
+def fault_bands(
+    stages: Sequence[Mapping[str, Any]], epoch: datetime, until_s: float, controls: Mapping[str, Mapping[str, Any]]
+) -> list[Band]:
     """Where faults were, in seconds after the run's epoch, and where those of a control would have been."""
-    epoch = datetime.fromisoformat(record.metrics_json["epoch"])
 
     def seconds(at: str | None, unknown: float) -> float:
         return unknown if at is None else (datetime.fromisoformat(at) - epoch).total_seconds()
 
     faults = [
         Band(seconds(fault["started_at"], 0.0), seconds(fault.get("ended_at"), until_s), f"fault: {stage['name']}")
-        for stage in record.metrics_json["stages"]
+        for stage in stages
         if (fault := stage.get("fault")) and fault.get("started_at")
     ]
     spans = {name: effect["during"] for name, effect in controls.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from pointsman.ids import VariantId
@@ -78,7 +79,8 @@ def build_report(
     if isinstance(series, Missing):
         sections.append(Text(escape_markdown(f"The run over time is {series}.")))
     else:
-        bands = [*fault_bands(record, series.until_s, controls), *_gaps(record)]
+        epoch = datetime.fromisoformat(record.metrics_json["epoch"])
+        bands = [*fault_bands(status["stages"], epoch, series.until_s, controls), *_gaps(record)]
         sections += run_charts(series, bands=bands, stages=_starts(scenario))
         sections.append(_distributions(series, warm_up=bool(scenario.warm_up)))
     sections.append(
