@@ -46,18 +46,19 @@ def fault_sections(stages: Sequence[Mapping[str, Any]], controls: Mapping[str, M
             why = fault.get("missing", {}).get("effect", "it was not measured")
             state: Cell = fault["state"] or Missing(fault["missing"]["state"])
             instances: Cell = ", ".join(fault.get("target_instance_ids") or ()) or Missing("no instance is known")
-            rows.append([name, state, instances, *_figures(effect or {"missing": dict.fromkeys(_EFFECTS, why)})])
+            rows.append([name, *_figures(effect or {"missing": dict.fromkeys(_EFFECTS, why)}), state, instances])
         elif effect is not None:
             # What is noticed there later comes of something else.
-            rows.append([name, "none: a control", "none", *_figures(effect)[:2], *[Missing("there was no fault")] * 2])
+            unseen = [Missing("there was no fault")] * 2
+            rows.append([name, *_figures(effect)[:2], *unseen, "none: a control", "none"])
     columns = [
         "stage",
-        "experiment",
-        "instances",
         f"p95 delta ({_INTERVAL})",
         f"failure rate delta ({_INTERVAL})",
         "detected after, s",
         "recovered after, s",
+        "experiment",
+        "instances",
     ]
     if rows:
         yield Table(columns, rows, title="Faults")

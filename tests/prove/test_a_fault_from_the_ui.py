@@ -67,6 +67,11 @@ class Up:
             time.sleep(1)
         raise AssertionError(state)
 
+    def artifacts(self, key: str) -> list[str]:
+        asked = {"artifacts": {"key": {"any_": [key]}}}
+        found = httpx.post(f"{self.api}/artifacts/filter", json=asked).raise_for_status().json()
+        return [str(one["data"]) for one in found]
+
 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Up]:
@@ -95,3 +100,6 @@ def test_the_shipped_fault_file_completes_as_a_deployment(up: Up) -> None:
     assert (fault["state"], fault["verdict"]) == ("completed", "happened")
     assert fault["fis_experiment_arn"].startswith("arn:aws:fis:us-east-1:123456789012:experiment/")
     assert fault["effect"]["effective"]
+    (shown,) = up.artifacts("scenario-progress")
+    assert shown.startswith("# Load in progress")
+    assert "160 of 160 planned dispatches completed" in shown
