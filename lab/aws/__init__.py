@@ -1,1 +1,1 @@
-"""The lab's AWS: moto with an Auto Scaling group whose instances own lab workers, and an agent that makes FIS real."""
+"""The lab's AWS: moto with an Auto Scaling group whose instances own lab workers, and agents for FIS and ECS."""

@@ -3,7 +3,7 @@
 The executor secret of the effects backend, whose workers the instances own, comes from the environment
 (STUDIO_EXECUTOR_SECRET). Prints `ready <url>` once it answers, and its address is in the file as long as it is up,
 for `pointsman.settings.AwsPlace`. Beside AWS it serves `POST /lab/endings`, with a JSON
-list of how the next experiments end (see `agent.py`).
+list of how the next experiments end (see `agent.py`), and what `lab/aws/ecs` says of its ECS.
 """
 
 from __future__ import annotations

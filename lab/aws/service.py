@@ -1,4 +1,4 @@
-"""The running process: moto's server on loopback and, beside it, the agent."""
+"""The running process: moto's server on loopback and, beside it, the agents of FIS and ECS."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import make_server
 
 from lab.aws.agent import Agent, Ending
+from lab.aws.ecs import EcsAgent, EcsDoor
 from lab.aws.gaps import fill_gaps
 from lab.aws.machines import MotoMachines
 from lab.aws.workers import LabWorkers
@@ -43,8 +44,8 @@ def serve(port: int, effects_url: str, secret: Secret, url_file: Path) -> None:
     fill_gaps()
     make_group(GROUP, owners)
     make_template(TEMPLATE)
-    agent = Agent(fis().experiments, workers, MotoMachines(), SystemClock())
-    application = _Lab(DomainDispatcherApplication(create_backend_app), agent)
+    agent, ecs = Agent(fis().experiments, workers, MotoMachines(), SystemClock()), EcsAgent(SystemClock())
+    application = EcsDoor(_Lab(DomainDispatcherApplication(create_backend_app), agent), ecs)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = make_server("127.0.0.1", port, application, threaded=True, request_handler=MotoRequestHandler)
     ended = threading.Event()
@@ -58,6 +59,7 @@ def serve(port: int, effects_url: str, secret: Secret, url_file: Path) -> None:
     stepping = threading.Thread(target=_keep_stepping, args=(agent, ended))
     stepping.start()
     url = f"http://127.0.0.1:{server.server_port}"
+    ecs.start(url)
     url_file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(url_file, url.encode())
     print(f"ready {url}", flush=True)
@@ -67,6 +69,7 @@ def serve(port: int, effects_url: str, secret: Secret, url_file: Path) -> None:
         url_file.unlink(missing_ok=True)
         ended.set()
         stepping.join()
+        ecs.close()
 
 
 def _keep_stepping(agent: Agent, ended: threading.Event) -> None:

@@ -1,0 +1,108 @@
+"""A real prefect-aws worker on the lab's ECS, from a scheduled flow run to its end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prefect import Flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import FlowRun
+from prefect_aws.workers import ECSWorker
+
+from service.cli.world import executor_secret
+from tests.lab.aws.ecs import LabEcs, processes_with
+from tests.lab.running import eventually
+from tests.world import LabWorld
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("world")]
+
+POOL = "ecs-of-a-test"
+
+
+@pytest.fixture
+def ecs(lab_world: LabWorld, tmp_path: Path) -> Iterator[LabEcs]:
+    secret = executor_secret(lab_world.home)
+    running = LabEcs.start(lab_world.world.lab_url or "", tmp_path, STUDIO_EXECUTOR_SECRET=secret, TMPDIR=str(tmp_path))
+    yield running
+    assert running.end() == 0
+
+
+@pytest.fixture
+def worker(ecs: LabEcs, lab_world: LabWorld, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Started as everybody should: with a home of its own, and no PREFECT_* setting that a task should not have."""
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path / "worker"),
+        "PREFECT_API_URL": lab_world.world.prefect_api_url or "",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "AWS_ENDPOINT_URL": ecs.url,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "of-the-lab",
+        "AWS_SECRET_ACCESS_KEY": "of-the-lab",
+    }
+    with (tmp_path / "worker.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "ecs"],
+            env=env,
+            cwd=tmp_path,
+            stdout=log,
+            stderr=log,
+        )
+    yield process
+    process.terminate()
+    process.wait(20)
+
+
+@pytest.fixture
+def pool(lab_world: LabWorld) -> None:
+    template = ECSWorker.get_default_base_job_template()
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name=POOL, type="ecs", base_job_template=template), overwrite=True)
+
+
+def test_a_flow_run_completes_as_a_task_and_its_events_are_seen(
+    lab_world: LabWorld, ecs: LabEcs, pool: None, worker: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    source = Flow.from_source(source=str(Path(__file__).parent), entrypoint="trivial_flow.py:trivial")
+    logs = {"configure_cloudwatch_logs": True, "execution_role_arn": "arn:aws:iam::123456789012:role/execution"}
+    deployment = source.deploy(  # type: ignore[union-attr]
+        name="ecs", work_pool_name=POOL, image="of-a-test:1", build=False, push=False, job_variables=logs
+    )
+    with get_client(sync_client=True) as client:
+        run_id = client.create_flow_run_from_deployment(deployment).id
+
+        def read() -> FlowRun:
+            return client.read_flow_run(run_id)
+
+        try:
+            eventually(lambda: bool((state := read().state) and state.is_final()), 90)
+        except AssertionError:
+            pytest.fail((tmp_path / "worker.log").read_text()[-3000:])
+        run = read()
+    assert run.state_name == "Completed", (tmp_path / "worker.log").read_text()[-3000:]
+    _, _, arn = (run.infrastructure_pid or "").partition("::")
+    told = ecs.until(arn, "STOPPED")
+    assert told["containers"][0]["exitCode"] == 0
+    assert {"key": "prefect.io/flow-run-id", "value": str(run_id)} in told["tags"]
+    eventually(lambda: "prefect.ecs.task.stopped" in _events(lab_world, arn), 30)
+    assert set(_events(lab_world, arn)) >= {"prefect.ecs.task.provisioning", "prefect.ecs.task.running"}
+    assert ecs.client("logs").describe_log_streams(logGroupName="prefect")["logStreams"]
+    assert not processes_with(str(run_id))
+
+
+def _events(lab_world: LabWorld, arn: str) -> list[str]:
+    """What the observer has told Prefect of a task."""
+    resource = {"id": [f"prefect.ecs.task.{arn.rpartition('/')[2]}"]}
+    body: dict[str, Any] = {"filter": {"resource": resource}, "limit": 50}
+    answer = httpx.post(f"{lab_world.world.prefect_api_url}/events/filter", json=body).raise_for_status()
+    return [event["event"] for event in answer.json()["events"]]
