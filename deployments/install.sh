@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs Pointsman from the lock into .venv beside this checkout, and puts the `pointsman` command there.
 # Usage: deployments/install.sh [EXTRA,EXTRA...]   (extras of pyproject.toml; none = what an ECS task needs)
+# COMPILE=yes compiles all of it now, for an image whose user may not write beside the code.
 # The lock is used as constraints, so that only the named extras are installed and always at the locked versions.
 set -eu
 root=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
@@ -32,3 +33,5 @@ from service.cli import run
 run()
 EOF
 chmod +x "$venv/bin/pointsman"
+# Some packages carry templates that are no Python yet; they are not imported either.
+[ -z "${COMPILE:-}" ] || "$venv/bin/python" -m compileall -qq "$root" || true

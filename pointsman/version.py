@@ -1,7 +1,9 @@
-"""Which code this is: the version, with the commit when it runs from its own checkout."""
+"""Which code this is: the version, with the commit when it runs from its own checkout or from an image."""
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -11,7 +13,14 @@ from pointsman import __version__
 
 @cache
 def git_commit() -> str | None:
-    """The commit of the checkout that the code runs from; None where it runs from none, or git cannot tell."""
+    """The commit of the checkout that the code runs from; None where it runs from none, or git cannot tell.
+
+    An image holds no checkout: it is built with the commit in `POINTSMAN_COMMIT`.
+    """
+    return _of_checkout() or _of_image()
+
+
+def _of_checkout() -> str | None:
     package = Path(__file__).resolve().parent
     try:
         asked = subprocess.run(
@@ -27,6 +36,11 @@ def git_commit() -> str | None:
     top, sha = asked.stdout.splitlines()
     # An installed copy may lie in the checkout of something else.
     return sha if Path(top).resolve() == package.parent else None
+
+
+def _of_image() -> str | None:
+    given = os.environ.get("POINTSMAN_COMMIT", "")
+    return given if re.fullmatch("[0-9a-f]{40}", given) else None
 
 
 def code_version() -> str:
