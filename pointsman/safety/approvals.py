@@ -100,6 +100,15 @@ def approval_of(connection: sa.Connection, scope: str, subject_id: str) -> Appro
     return _one(connection, (_APPROVALS.c.scope == scope) & (_APPROVALS.c.subject_id == subject_id))
 
 
+def consent_to_step(connection: sa.Connection, scope: str, parent_run_id: str) -> Approval | None:
+    """The newest consent that was given to a load test which is a step of this parent."""
+    steps = sa.select(tables.load_test_runs.c.id).where(tables.load_test_runs.c.parent_run_id == parent_run_id)
+    given = (_APPROVALS.c.scope == scope) & (_APPROVALS.c.decision == "approved") & _APPROVALS.c.subject_id.in_(steps)
+    row = connection.execute(sa.select(_APPROVALS).where(given).order_by(_APPROVALS.c.decided_at.desc()))
+    found = row.mappings().first()
+    return None if found is None else Approval(**found)
+
+
 def read_approval(ws: Workspace, approval_id: str) -> Approval:
     """Raises `NotFound`."""
     with ws.database.connect() as connection:

@@ -32,6 +32,24 @@ def spent_in(connection: sa.Connection, month: str, *, now: datetime, without: s
     What is not priced counts as what was set aside for it. Nothing is counted for a run that ended before it sent
     anything, and for one that will not begin: its consent was refused, or expired before it was given or used.
     """
+    return _spent(connection, _SPENDING.c.month == month, now=now, without=without or "")
+
+
+def spent_by_steps(
+    connection: sa.Connection, parent_run_id: str, *, now: datetime, without: str, since: str | None = None
+) -> Decimal:
+    """USD spent or set aside, in whatever month, by all load tests but `without` that are steps of the same parent.
+
+    `since` = a step: only for it and those that came after it.
+    """
+    which = tables.load_test_runs.c.parent_run_id == parent_run_id
+    if since is not None:
+        first = sa.select(_SPENDING.c.at).where(_SPENDING.c.run_id == since).scalar_subquery()
+        which &= _SPENDING.c.at >= first
+    return _spent(connection, which, now=now, without=without)
+
+
+def _spent(connection: sa.Connection, which: sa.ColumnElement[bool], *, now: datetime, without: str) -> Decimal:
     runs, approvals = tables.load_test_runs, tables.approvals
     ended = runs.c.ended_at.is_not(None)
     refused = sa.exists().where(
@@ -42,7 +60,7 @@ def spent_in(connection: sa.Connection, month: str, *, now: datetime, without: s
     rows = connection.execute(
         sa.select(_SPENDING.c.reserved_usd, _SPENDING.c.measured_usd)
         .outerjoin(runs, runs.c.id == _SPENDING.c.run_id)
-        .where(_SPENDING.c.month == month, _SPENDING.c.run_id != (without or ""))
+        .where(which, _SPENDING.c.run_id != without)
         .where(sa.not_(sa.func.coalesce(sent_nothing, sa.false())))
     )
     return sum((row.reserved_usd if row.measured_usd is None else row.measured_usd for row in rows), Decimal(0))

@@ -2,11 +2,16 @@
 
 What a run may spend is fixed here, set aside for the month, and watched while it runs (`spending.py`). A run that
 needed no consent may spend what needs none; one that was approved, what was approved.
+
+Steps of one parent are held together against what needs no consent: many cheap runs are a dear one. A capacity search,
+of which nobody knows beforehand what it will cost, is a single run to every limit of a run's money, and somebody is
+asked once for all of it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
 from typing import Any, Literal
 
@@ -15,11 +20,11 @@ import sqlalchemy as sa
 from pointsman.actions import ActionLog
 from pointsman.errors import GuardRefused
 from pointsman.model import Missing
-from pointsman.safety.approvals import Approval, approval_of, request_approval
+from pointsman.safety.approvals import Approval, approval_of, consent_to_step, request_approval
 from pointsman.safety.forecast import Forecast
 from pointsman.safety.guards import Intent, Limits, Refusal, first_refusal, guards
 from pointsman.safety.identities import Identity, require
-from pointsman.safety.spending import lock_spending, month_of, reserve, spent_in
+from pointsman.safety.spending import lock_spending, month_of, reserve, spent_by_steps, spent_in
 from pointsman.scenario.arrivals import plan_arrivals
 from pointsman.scenario.metrics import NOT_PRICED, with_missing
 from pointsman.scenario.record import RunRecord, failure_of, overlay, read_in, read_run, run_scenario
@@ -50,6 +55,32 @@ class Admission:
             code="awaiting_approval",
             approval_id=self.approval.id,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """The other steps of a run's parent: what they spent or set aside, and what is left of a consent to all of them."""
+
+    usd: Decimal = Decimal(0)
+    said: str = ""
+    of_search: bool = False
+    agreed_usd: Decimal | None = None
+
+    @classmethod
+    def of(cls, connection: sa.Connection, record: RunRecord, now: datetime) -> _Steps:
+        parent = record.parent_run_id
+        if parent is None:
+            return cls()
+        usd = spent_by_steps(connection, parent, now=now, without=record.id)
+        said = f", after {usd:.2f} USD for other steps of {parent}" if usd else ""
+        searches = tables.capacities.c.id
+        if connection.execute(sa.select(searches).where(searches == parent)).first() is None:
+            return cls(usd, said)
+        consent = consent_to_step(connection, SCOPE, parent)
+        if consent is None:
+            return cls(usd, said, of_search=True)
+        used = spent_by_steps(connection, parent, now=now, without=record.id, since=consent.subject_id)
+        return cls(usd, said, of_search=True, agreed_usd=consent.limit_usd - used)
 
 
 def awaits_admission(record: RunRecord) -> bool:
@@ -85,6 +116,8 @@ def admit_run(
 ) -> Admission:
     """Hold the run against every limit, ask for consent when its upper end is above `limits.approval_usd`, or go on.
 
+    What other steps of its parent have spent or set aside counts with it.
+
     `unbilled` says that nobody is paid for what the target does: only then may a run of unknown cost go on without
     consent. Call it again to learn how the run stands. Raises `NotFound`, and `GuardRefused` when the run is refused or
     was rejected: it is then `failed`, with the same words. Who may not start runs is refused without touching it.
@@ -99,27 +132,33 @@ def admit_run(
         lock_spending(connection)
         now = ws.clock.now()
         left = limits.month_usd - spent_in(connection, month_of(now), now=now, without=run_id)
+        steps = _Steps.of(connection, record, now)
+        if steps.of_search:
+            limits = replace(limits, run_usd=max(Decimal(0), limits.run_usd - steps.usd))
         most = _most(forecast, unbilled, limits, left)
-        what = f"Load test {record.context} with {dispatches:,} dispatches"
+        what = f"Load test {record.context} with {dispatches:,} dispatches{steps.said}"
         intent = Intent(what, dispatches, min(max_in_flight, dispatches), most)
         refusal = first_refusal(guards(limits, month=month_of(now), spent=limits.month_usd - left), intent)
         approval = approval_of(connection, SCOPE, run_id)
-        needed = (isinstance(forecast.high, Missing) and not unbilled) or most > limits.approval_usd
         if refusal is None and approval is not None:
             refusal = _refusal_of(approval, approval.state(now), most)
-        if refusal is None and (needed or approval is not None):
+        unknown = isinstance(forecast.high, Missing) and not unbilled
+        needed = unknown or (most > 0 and steps.usd + most > limits.approval_usd)
+        agreed = steps.agreed_usd is not None and most <= steps.agreed_usd
+        if refusal is None and (approval is not None or (needed and not agreed)):
             approval = request_approval(
                 ws,
                 connection,
                 scope=SCOPE,
                 subject_id=run_id,
-                what=f"{what}, {_said(forecast)}",
-                limit_usd=most,
+                what=f"{what}, {_said(forecast)}{', and all that its search does after it' if steps.of_search else ''}",
+                limit_usd=max(most, min(limits.run_usd, left)) if steps.of_search else most,
                 requester=requester,
             )
         if refusal is None:
             reserve(connection, run_id, most, at=now)
-            limit = min(limits.approval_usd, limits.run_usd, left) if approval is None else approval.limit_usd
+            free = min(limits.approval_usd - steps.usd, limits.run_usd, left)
+            limit = max(free, steps.agreed_usd or Decimal(0)) if approval is None else approval.limit_usd
             known = {"forecast": forecast.document(), "limit_usd": format(limit, "f")}
             cost = {**with_missing({"usd": None}, NOT_PRICED), **known}
             if approval is None or approval.decision == "approved":

@@ -120,17 +120,21 @@ def capacity(
     highest: Annotated[float, typer.Option(help="Above this rate nothing is tried.")] = 1000.0,
     step_s: Annotated[float, typer.Option(help="How long each step counts, in seconds.")] = 30.0,
     precision: Annotated[float, typer.Option(help="How wide the interval may be, as a share.")] = 0.1,
+    most_steps: Annotated[int, typer.Option(help="After so many steps the search says what it knows.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Fixes the order of inputs.")] = 1,
     run_id: Annotated[str | None, typer.Option(help="Name the search, or continue the one of this name.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Find the highest rate that a variant sustains within its SLOs; a queue that grows is not sustained."""
+    """Find the highest rate that a variant sustains within its SLOs; a queue that grows is not sustained.
+
+    When its steps cost much together it waits until somebody else approves the rest of the search.
+    """
     ws = open_workspace()
     chosen = one_variant(ws, "--variant", variant)
     known_inputs(ws, input_set)
     limits = {"start_per_s": start, "lowest_per_s": lowest, "highest_per_s": highest}
     slos = {"slos": tuple(slo)} if slo else {}
-    search = request(CapacitySearch, **slos, **limits, step_s=step_s, precision=precision)
+    search = request(CapacitySearch, **slos, **limits, step_s=step_s, precision=precision, most_steps=most_steps)
     check_search(search)
     connect()
 
@@ -144,7 +148,8 @@ def capacity(
     fields = {"variant": str(chosen.id), "input_set": input_set, "seed": seed}
     asked = {"search": search.model_dump(mode="json"), **fields}
     with run_to_continue(load_settings().home, "capacity", asked, given=run_id) as named:
-        found = run_flow(load, request(FindCapacityRequest, search=search, run_id=named, **fields))
+        asked_for = request(FindCapacityRequest, search=search, run_id=named, **fields)
+        found = once_approved(ws, lambda: run_flow(load, asked_for))
     show_capacity(read_capacity(open_workspace(), found), as_json)
 
 

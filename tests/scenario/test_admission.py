@@ -13,13 +13,24 @@ from pointsman.actions import ActionLog
 from pointsman.errors import GuardRefused
 from pointsman.model import Missing
 from pointsman.safety import Forecast, Identity, Limits, decide_approval, list_approvals, spent_in_month
-from pointsman.scenario import Admission, admit_run, cancel_run, execute_run, planned_dispatches, read_run
+from pointsman.scenario import (
+    Admission,
+    CapacitySearch,
+    admit_run,
+    cancel_run,
+    execute_run,
+    next_capacity_run,
+    planned_dispatches,
+    read_run,
+)
+from pointsman.scenario.record import advance
 from pointsman.workspace import Workspace
-from tests.scenario.fake_engine import PLANNED, FakeEngine, plan
+from tests.scenario.fake_engine import PLANNED, VARIANT, FakeEngine, plan
 
 LIMITS = Limits(dispatches=100, in_flight=2000, run_usd=Decimal(500), month_usd=Decimal(600), approval_usd=Decimal(50))
 ALICE, BOB = Identity("alice", "admin", "local"), Identity("bob", "operator", "token")
 MONTH = "2026-01"
+A_SEARCH: dict[str, Any] = {"variant_id": str(VARIANT.id), "search": CapacitySearch(), "seed": 1}
 
 
 def costing(usd: str) -> Forecast:
@@ -221,3 +232,60 @@ def test_the_size_of_a_run_is_that_of_its_schedule(ws: Workspace) -> None:
     plan(ws)
     assert planned_dispatches(ws, read_run(ws, "run1")) == PLANNED
     assert isinstance(UNKNOWN.usd, Missing)
+
+
+def test_steps_of_one_parent_are_held_together_against_what_needs_no_consent(ws: Workspace) -> None:
+    for number, state in enumerate(["admitted", "waiting"]):
+        plan(ws, f"step{number}", parent_run_id="chain")
+        assert admit(ws, costing("30"), f"step{number}").state == state
+    (asked,) = list_approvals(ws)
+    assert (asked.subject_id, asked.limit_usd) == ("step1", 30)
+    assert "after 30.00 USD for other steps of chain" in asked.what
+    plan(ws, "another", parent_run_id="chain2")
+    assert admit(ws, costing("30"), "another").state == "admitted"
+    decide(ws)
+    admit(ws, costing("30"), "step1")
+    plan(ws, "step2", parent_run_id="chain")
+    assert admit(ws, costing("30"), "step2").state == "waiting", "consent was to one of them"
+    plan(ws, "unpaid", parent_run_id="chain")
+    assert admit(ws, UNKNOWN, "unpaid", unbilled=True).state == "admitted"
+
+
+def test_what_a_step_may_spend_is_what_its_parent_has_left_without_consent(ws: Workspace) -> None:
+    for name in ("step0", "step1"):
+        plan(ws, name, parent_run_id="chain")
+        admit(ws, costing("20"), name)
+    assert read_run(ws, "step1").metrics_json["cost"]["limit_usd"] == "30.00"
+
+
+def test_a_search_asks_once_and_may_cost_what_one_run_may(ws: Workspace) -> None:
+    next_capacity_run(ws, "cap1", **A_SEARCH)
+    states = []
+    for number in range(10):
+        ws.clock.sleep(60)
+        plan(ws, f"cap1-{number}", parent_run_id="cap1")
+        states.append(admit(ws, costing("49"), f"cap1-{number}").state)
+        if states[-1] == "waiting":
+            (asked,) = list_approvals(ws)
+            assert asked.limit_usd == 500 - 49
+            assert "and all that its search does after it" in asked.what
+            decide(ws)
+            assert admit(ws, costing("49"), f"cap1-{number}").state == "admitted"
+            ws.clock.sleep(timedelta(hours=25).total_seconds())
+        advance(ws, f"cap1-{number}", "running", reason="a test", submitted=PLANNED)
+    assert states == ["admitted", "waiting", *["admitted"] * 8]
+    assert read_run(ws, "cap1-9").metrics_json["cost"]["limit_usd"] == str(Decimal("451.00") - 8 * 49)
+    plan(ws, "cap1-10", parent_run_id="cap1")
+    with pytest.raises(GuardRefused, match=r"after 490\.00 USD for other steps of cap1 may cost 49\.00 USD") as refused:
+        admit(ws, costing("49"), "cap1-10")
+    assert refused.value.code == "over_run_budget"
+
+
+def test_a_search_of_more_than_was_agreed_to_asks_again(ws: Workspace) -> None:
+    next_capacity_run(ws, "cap1", **A_SEARCH)
+    plan(ws, "cap1-0", parent_run_id="cap1")
+    admit(ws, costing("60"), "cap1-0", limits=replace(LIMITS, run_usd=Decimal(100)))
+    decide(ws)
+    assert admit(ws, costing("60"), "cap1-0").state == "admitted"
+    plan(ws, "cap1-1", parent_run_id="cap1")
+    assert admit(ws, costing("60"), "cap1-1").state == "waiting"
