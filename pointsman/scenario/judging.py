@@ -17,7 +17,7 @@ from pointsman.dispatch.seconds import Second
 from pointsman.errors import DependencyDown, InputRefused
 from pointsman.model import Missing
 from pointsman.scenario.arrivals import plan_arrivals
-from pointsman.scenario.conditions import Condition, parse_condition
+from pointsman.scenario.conditions import Condition, Figure, parse_condition
 from pointsman.scenario.model import Scenario
 from pointsman.scenario.readings import Sources
 from pointsman.scenario.trace import NO_TRACES, Traces
@@ -144,6 +144,7 @@ class _Readings:
     """Alarms that were seen in another state than ALARM since the run began."""
     moved: set[str] = field(default_factory=set)
     baseline: float | None = None
+    """The share of the backend's errors before the run; None while it could not be read."""
     failed: int = 0
 
 
@@ -165,13 +166,18 @@ class Conditions:
         ]
         self._readings = _Readings()
         self._last = -1
+        self._epoch: datetime | None = None
+        self._seen: dict[Figure, float | Missing | None] = {}
+        """What this look has read from outside."""
 
     def begin(self, epoch: datetime, state: Mapping[str, Any]) -> None:
+        self._epoch = epoch
         if state:
             self._restore(state)
         else:
+            self._sources.begin_look()
             self._read_alarms()
-            self._readings.baseline = self._read(self._sources.backend_errors)
+            self._read_baseline()
 
     def look(self, now_s: float, seconds: Sequence[Second]) -> Stop | None:
         for second in seconds:
@@ -183,6 +189,8 @@ class Conditions:
         outside = now_s - self._readings.at_s >= _READ_EVERY_S
         if outside:
             self._readings.at_s = now_s
+            self._seen = {}
+            self._sources.begin_look()
         stop: Stop | None = None
         for rule in counted:
             if rule.why_not is None and not rule.broken and self._broken(rule, now_s, outside):
@@ -207,18 +215,12 @@ class Conditions:
 
     def _broken_outside(self, rule: _Rule, now_s: float) -> bool:
         """A reading that failed changes nothing: neither does it end what has been so for long, nor prolong it."""
-        condition, baseline = rule.condition, 0.0
-        value: float | None
-        if condition.figure == "alarms_moved":
-            value = len(self._readings.moved) if self._read_alarms() else None
-        elif condition.figure == "unhealthy_targets":
-            value = self._read(self._sources.unhealthy_targets)
-        else:
-            value = self._read(self._sources.backend_errors)
-            if self._readings.baseline is None:
-                self._readings.baseline, value = value, None
-            baseline = self._readings.baseline or 0.0
-        if value is None:
+        condition = rule.condition
+        if condition.figure not in self._seen:
+            self._seen[condition.figure] = self._look_outside(condition.figure)
+        value = self._seen[condition.figure]
+        baseline = (self._readings.baseline or 0.0) if condition.figure == "backend_errors" else 0.0
+        if value is None or isinstance(value, Missing):
             return False
         if not rule.take(value, int(now_s), baseline=baseline):
             rule.true_since_s = None
@@ -227,14 +229,29 @@ class Conditions:
             rule.true_since_s = now_s
         return now_s - rule.true_since_s >= (condition.window_s or 0)
 
-    def _read(self, source: Callable[[], T] | Missing) -> T | None:
+    def _look_outside(self, figure: Figure) -> float | Missing | None:
+        if figure == "alarms_moved":
+            return len(self._readings.moved) if self._read_alarms() else None
+        if figure == "unhealthy_targets":
+            return self._read(self._sources.unhealthy_targets)
+        return self._read(self._sources.backend_errors, None) if self._read_baseline() else None
+
+    def _read(self, source: Callable[..., T] | Missing, *asked: Any) -> T | Missing:
         if isinstance(source, Missing):
-            return None
+            return source
         try:
-            return source()
-        except DependencyDown:
+            return source(*asked)
+        except DependencyDown as error:
             self._readings.failed += 1
-            return None
+            return Missing(error.message)
+
+    def _read_baseline(self) -> bool:
+        """Whether the backend's errors before the run are known. No requests are no errors; what cannot be read now is
+        asked for again, and always of the time before the run: nothing that happens under load is a baseline."""
+        if self._readings.baseline is None:
+            found = self._read(self._sources.backend_errors, self._epoch)
+            self._readings.baseline = None if isinstance(found, Missing) else found or 0.0
+        return self._readings.baseline is not None
 
     def _read_alarms(self) -> bool:
         """Only an alarm that was seen otherwise moves: scaling alarms are normally in ALARM.
@@ -248,7 +265,7 @@ class Conditions:
                 if rule.condition.figure == "alarms_moved":
                     rule.why_not = error.message
             return False
-        if states is None:
+        if isinstance(states, Missing):
             return False
         self._readings.moved |= {name for name, alarms in states.items() if alarms and name in self._readings.armed}
         self._readings.armed |= {name for name, alarms in states.items() if not alarms}
@@ -271,6 +288,7 @@ class Conditions:
     def state(self) -> Mapping[str, Any]:
         return {
             "last": self._last,
+            "verdicts": self._verdicts(),
             "readings": {
                 "armed": sorted(self._readings.armed),
                 "moved": sorted(self._readings.moved),
@@ -311,8 +329,16 @@ class Conditions:
 
     def end(self) -> Mapping[str, Any]:
         """`slos` and `stop_conditions`: each condition with its verdict and its worst window."""
+        return {**self._verdicts(), "failed_readings": self._readings.failed}
+
+    def _verdicts(self) -> dict[str, Any]:
         return {
             "slos": [rule.document() for rule in self._rules if rule.is_slo],
             "stop_conditions": [rule.document() for rule in self._rules if not rule.is_slo],
-            "failed_readings": self._readings.failed,
         }
+
+
+def live_verdicts(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`slos` and `stop_conditions` so far, of a run that is being driven."""
+    found: Mapping[str, Any] = metrics.get("watchers", {}).get(Conditions.name, {}).get("verdicts", {})
+    return found

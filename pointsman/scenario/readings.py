@@ -1,14 +1,18 @@
 """What conditions need to know from outside the run: alarms, unhealthy targets, the backend's errors, prices.
 
 Each source is a callable that reads once and raises `DependencyDown` when it cannot, or `Missing` with the reason why
-there is none. Those of AWS answer or give up within seconds, because a run's coordinator waits for them.
+there is none. A run's coordinator waits for them, and is taken for dead when it says nothing for 15 s: so those of AWS
+begin nothing more when a look has lasted four seconds, and give up what they then wait for after some two more.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,10 +22,13 @@ from pointsman.model import Missing, Number
 from pointsman.settings import AwsPlace
 
 _ALARMS_A_CALL = 100
+_LOOK_S = 4.0
+_AT_ONCE = 10
+"""Calls."""
 _ERRORS_OVER = timedelta(minutes=2)
 AlarmSource: TypeAlias = "Callable[[], Mapping[str, bool]] | Missing"
 CountSource: TypeAlias = "Callable[[], int] | Missing"
-ShareSource: TypeAlias = "Callable[[], float | None] | Missing"
+ShareSource: TypeAlias = "Callable[[datetime | None], float | None] | Missing"
 
 
 _NO_ALARMS = Missing("the scenario's observe.alarms names none")
@@ -66,20 +73,23 @@ class Sources:
     """By name, whether an alarm is in ALARM."""
     unhealthy_targets: CountSource = _NO_GROUPS
     backend_errors: ShareSource = _NO_BALANCER
-    """Share of requests that the backend answered with an error, lately; None while it had no requests."""
+    """Share of requests that the backend answered with an error: in the last full minutes before a time, or lately
+    (None). None when it had no requests."""
+    begin_look: Callable[[], None] = lambda: None
+    """To be called before all that is read for one look."""
     usd_per_dispatch: Number = _NO_PRICE
 
 
 def aws_sources(observe: Observe, place: AwsPlace, *, usd_per_dispatch: Number | None = None) -> Sources:
     """Sources that ask the AWS of `place`, for all that the scenario names."""
-    named: dict[str, Any] = {}
     aws = _Aws(place)
+    named: dict[str, Any] = {"begin_look": aws.begin_look} if observe != Observe() else {}
     if observe.alarms:
         named["alarms"] = lambda: _alarms(aws, observe.alarms)
     if observe.target_groups:
         named["unhealthy_targets"] = lambda: _unhealthy(aws, observe.target_groups)
     if (load_balancer := observe.load_balancer) is not None:
-        named["backend_errors"] = lambda: _error_share(aws, load_balancer, datetime.now(UTC))
+        named["backend_errors"] = lambda before: _error_share(aws, load_balancer, before)
     if usd_per_dispatch is not None:
         named["usd_per_dispatch"] = usd_per_dispatch
     return Sources(**named)
@@ -91,25 +101,39 @@ class _Aws:
     def __init__(self, place: AwsPlace) -> None:
         self._place = place
         self._clients: dict[str, Any] = {}
+        self._making = Lock()
+        self._began = time.monotonic()
+
+    def begin_look(self) -> None:
+        """From now on a look takes as long as it may."""
+        self._began = time.monotonic()
 
     def ask(self, service: str, operation: str, **asked: Any) -> Any:
-        from botocore.config import Config  # slow to import, and most runs ask nothing of AWS
-        from botocore.exceptions import BotoCoreError, ClientError
+        """Raises `DependencyDown` when AWS does not answer, or the look has taken too long already."""
+        from botocore.exceptions import BotoCoreError, ClientError  # slow to import, and most runs ask nothing of AWS
 
-        quick = Config(connect_timeout=1, read_timeout=2, retries={"max_attempts": 0})
+        if time.monotonic() - self._began > _LOOK_S:
+            raise _down(f"{service} was not asked to {operation}: what came before took more than {_LOOK_S:g} s")
         try:
-            if service not in self._clients:
-                self._clients[service] = self._place.open().client(service, quick)
-            return getattr(self._clients[service], operation)(**asked)
+            return getattr(self._client(service), operation)(**asked)
         except GuardRefused as error:
-            raise DependencyDown(error.message, instruction=error.instruction, code="aws_unreachable") from error
+            raise _down(error.message, error.instruction) from error
         except (BotoCoreError, ClientError) as error:
             self._clients.pop(service, None)  # it may be elsewhere by the next call
-            raise DependencyDown(
-                f"{service} did not answer {operation}: {error}",
-                instruction="aws sts get-caller-identity",
-                code="aws_unreachable",
-            ) from error
+            raise _down(f"{service} did not answer {operation}: {error}") from error
+
+    def _client(self, service: str) -> Any:
+        from botocore.config import Config
+
+        quick = Config(connect_timeout=1, read_timeout=2, retries={"max_attempts": 0}, max_pool_connections=_AT_ONCE)
+        with self._making:  # several threads may use a client, but not make one
+            if service not in self._clients:
+                self._clients[service] = self._place.open().client(service, quick)
+            return self._clients[service]
+
+
+def _down(message: str, instruction: str = "aws sts get-caller-identity") -> DependencyDown:
+    return DependencyDown(message, instruction=instruction, code="aws_unreachable")
 
 
 def _alarms(aws: _Aws, names: Sequence[str]) -> dict[str, bool]:
@@ -127,18 +151,22 @@ def _alarms(aws: _Aws, names: Sequence[str]) -> dict[str, bool]:
 
 def _unhealthy(aws: _Aws, target_groups: Sequence[str]) -> int:
     """Targets whose checks fail or whose machine is stopped; those that are new, drained or not in use are none."""
-    healths = [
-        target["TargetHealth"]
-        for arn in target_groups
-        for target in aws.ask("elbv2", "describe_target_health", TargetGroupArn=arn)["TargetHealthDescriptions"]
-    ]
-    return sum(
-        health["State"] in ("unhealthy", "unhealthy.draining") or health.get("Reason") == "Target.InvalidState"
-        for health in healths
-    )
+
+    def of_group(arn: str) -> int:
+        answer = aws.ask("elbv2", "describe_target_health", TargetGroupArn=arn)
+        healths = [target["TargetHealth"] for target in answer["TargetHealthDescriptions"]]
+        return sum(
+            health["State"] in ("unhealthy", "unhealthy.draining") or health.get("Reason") == "Target.InvalidState"
+            for health in healths
+        )
+
+    with ThreadPoolExecutor(_AT_ONCE) as several:
+        return sum(several.map(of_group, target_groups))
 
 
-def _error_share(aws: _Aws, load_balancer: str, now: datetime) -> float | None:
+def _error_share(aws: _Aws, load_balancer: str, before: datetime | None) -> float | None:
+    end = datetime.now(UTC) + timedelta(minutes=1) if before is None else before.replace(second=0, microsecond=0)
+    begin = end - _ERRORS_OVER - timedelta(minutes=1 if before is None else 0)
     sums = []
     for metric in ("HTTPCode_Target_5XX_Count", "RequestCount"):
         answer = aws.ask(
@@ -147,8 +175,8 @@ def _error_share(aws: _Aws, load_balancer: str, now: datetime) -> float | None:
             Namespace="AWS/ApplicationELB",
             MetricName=metric,
             Dimensions=[{"Name": "LoadBalancer", "Value": load_balancer}],
-            StartTime=now - _ERRORS_OVER,
-            EndTime=now + timedelta(minutes=1),
+            StartTime=begin,
+            EndTime=end,
             Period=60,
             Statistics=["Sum"],
         )

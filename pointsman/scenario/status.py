@@ -11,6 +11,7 @@ from typing import Any
 
 from pointsman.dispatch import Figures, StageFigures, read_figures, read_status
 from pointsman.scenario.faults.evidence import live_faults
+from pointsman.scenario.judging import live_verdicts
 from pointsman.scenario.metrics import NOT_PRICED, with_missing
 from pointsman.scenario.model import Scenario
 from pointsman.scenario.record import RunRecord, read_run, read_shards, run_drives, run_scenario
@@ -24,7 +25,7 @@ _SHARD = ("shard", "state", "planned", "processes", "process_id", "task_id")
 def run_status(ws: Workspace, run_id: str) -> dict[str, Any]:
     """`status, counts, p95, lateness, stages, fault_events, runner, cost` of a run, and its ids.
 
-    `slos` and `stop_conditions` hold the verdicts once the run has ended.
+    `slos` and `stop_conditions` hold the verdicts, while the run goes on those so far.
 
     `counts` has every term of the conservation law. A figure that is not known is null, and `missing` beside it says
     why. The same keys before, while and after the run; while it lasts percentiles are within 1 % of what was measured.
@@ -33,6 +34,7 @@ def run_status(ws: Workspace, run_id: str) -> dict[str, Any]:
     record = read_run(ws, run_id)
     metrics = record.metrics_json
     figures = metrics if "counts" in metrics else _live(ws, record)
+    verdicts = metrics if "slos" in metrics else live_verdicts(metrics)
     return {
         "run_id": record.id,
         "context": record.context,
@@ -42,8 +44,8 @@ def run_status(ws: Workspace, run_id: str) -> dict[str, Any]:
         "p95": figures["p95"],
         "lateness": figures["lateness_ms"],
         "stages": figures["stages"],
-        "slos": metrics.get("slos", []),
-        "stop_conditions": metrics.get("stop_conditions", []),
+        "slos": verdicts.get("slos", []),
+        "stop_conditions": verdicts.get("stop_conditions", []),
         "fault_events": _fault_events(metrics),
         "runner": {"launch": None, "stop": None, **metrics["runner"], "shards": _shards(ws, run_id)},
         "cost": figures["cost"],

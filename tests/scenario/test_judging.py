@@ -176,7 +176,7 @@ def test_money_spent_on_failures_counts_from_the_first_dispatch() -> None:
 def scripted(values: list[Any]) -> Callable[[], Any]:
     """A source that gives one value per reading, the last one for ever; an exception is raised."""
 
-    def read() -> Any:
+    def read(*_: Any) -> Any:
         value = values.pop(0) if len(values) > 1 else values[0]
         if isinstance(value, Exception):
             raise value
@@ -198,6 +198,14 @@ def test_unhealthy_targets_must_be_so_at_every_reading_of_the_window() -> None:
     assert 40 <= stopped_s <= 40 + 2 + 2.5
     assert stop.message.startswith("2 over the last 20 s")
     assert watcher.end()["failed_readings"] == 3
+
+
+def test_a_look_reads_once_what_several_conditions_speak_of() -> None:
+    asked: list[int] = []
+    texts = ("unhealthy targets >= 1 for 20s", "unhealthy targets >= 2 for 10s")
+    watcher = conditions(*texts, unhealthy_targets=lambda: asked.append(1) or 0)
+    run(watcher, second, until_s=20)
+    assert len(asked) == 10, "every two seconds"
 
 
 def test_only_an_alarm_that_moved_to_alarm_since_the_baseline_stops() -> None:
@@ -222,13 +230,44 @@ def test_alarms_that_are_deleted_while_the_run_goes_on_leave_nothing_to_judge_by
     assert taken_over.look(100.0, []) is None
 
 
+def before_and_under_load(before: list[Any], under_load: list[Any]) -> Callable[[datetime | None], Any]:
+    first, then = scripted(before), scripted(under_load)
+    return lambda at: then() if at is None else first()
+
+
 def test_the_backends_errors_are_held_against_those_before_the_run() -> None:
-    usual = conditions("backend_error_rate > baseline + 5% for 10s", backend_errors=scripted([0.02, None, 0.06]))
+    text = "backend_error_rate > baseline + 5% for 10s"
+    usual = conditions(text, backend_errors=before_and_under_load([0.02], [None, 0.06]))
     assert run(usual, second, until_s=100)[0] is None
-    worse = conditions("backend_error_rate > baseline + 5% for 10s", backend_errors=scripted([AWAY, 0.02, 0.02, 0.08]))
+    worse = conditions(text, backend_errors=before_and_under_load([AWAY, AWAY, 0.02], [0.02, 0.02, 0.08]))
     stopped_s, stop, _ = run(worse, second, until_s=100)
     assert stopped_s is not None
     assert stop.message.startswith("8 % over the last 10 s")
+
+
+def test_a_backend_that_was_idle_before_the_run_had_no_errors() -> None:
+    text = "backend_error_rate > baseline + 5% for 10s"
+    stopped_s, stop, _ = run(
+        conditions(text, backend_errors=before_and_under_load([None], [1.0])),
+        second,
+        until_s=100,
+        hand_over=lambda: conditions(text, backend_errors=before_and_under_load([AWAY], [1.0])),
+    )
+    assert 10 <= stopped_s <= 15
+    assert stop.message.startswith("100 %")
+
+
+def test_what_is_read_under_load_is_never_the_baseline() -> None:
+    asked: list[datetime | None] = []
+
+    def read(at: datetime | None) -> float:
+        asked.append(at)
+        raise AWAY
+
+    watcher = conditions("backend_error_rate > baseline + 5% for 10s", backend_errors=read)
+    assert run(watcher, second, until_s=100)[0] is None
+    assert set(asked) == {EPOCH}, "again and again, of the time before the run"
+    assert verdict(watcher)["verdict"] == "not judged"
 
 
 def test_a_new_coordinator_goes_on_as_if_there_had_been_one() -> None:
@@ -325,11 +364,17 @@ def test_a_run_ends_by_its_slos_and_its_row_keeps_each_verdict(
     ws: Workspace, engine: FakeEngine, slo: str, said: str, stopped_early: bool
 ) -> None:
     plan(ws, scenario=SMOKE.model_copy(update={"slos": (slo, "p50 total_ms < 100 over 2s")}))
+    live: list[list[Mapping[str, Any]]] = []
+    engine.at_second = lambda at: live.append(run_status(ws, "run1")["slos"])
     ended = execute_run(ws, "run1", secret=None, cancelled=lambda: False)
     record = read_run(ws, "run1")
     first, second_one = record.metrics_json["slos"]
     assert run_status(ws, "run1")["slos"] == [first, second_one]
     assert (first["verdict"], second_one["verdict"]) == (said, "held")
+    shown = [[one["verdict"] for one in slos] for slos in live if slos]
+    assert shown[0] == ["not judged", "not judged"]
+    assert stopped_early or shown[-1] == ["not judged", "held"], "what is asked of the whole run is judged in the end"
+    assert [one.keys() - {"missing"} for one in live[-1]] == [one.keys() - {"missing"} for one in (first, second_one)]
     assert first["condition"] == slo
     events = ActionLog(ws).read(run_id="run1")
     assert (record.metrics_json["counts"]["cancelled_unsent"] > 0) is stopped_early

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ReadTimeoutError
 from moto import mock_aws
 
 from pointsman.errors import DependencyDown, NotFound
 from pointsman.model import Missing
 from pointsman.scenario.readings import Observe, Sources, aws_sources
-from pointsman.settings import AwsPlace
+from pointsman.settings import AwsClients, AwsPlace
 
 BALANCER = "app/effects/0123456789abcdef"
 STAGING = AwsPlace("staging")
@@ -53,9 +55,9 @@ def alarm(name: str, state: str) -> None:
     cloudwatch.set_alarm_state(AlarmName=name, StateValue=state, StateReason="a test")
 
 
-def called(source: Any) -> Any:
+def called(source: Any, *asked: Any) -> Any:
     assert not isinstance(source, Missing)
-    return source()
+    return source(*asked)
 
 
 def test_a_scenario_that_names_nothing_has_no_source_and_each_says_why() -> None:
@@ -97,7 +99,8 @@ def test_unhealthy_targets_are_counted_over_all_groups(monkeypatch: pytest.Monke
 @pytest.mark.usefixtures("aws")
 def test_the_backends_error_share_is_that_of_the_last_minutes() -> None:
     read = aws_sources(Observe(load_balancer=BALANCER), STAGING).backend_errors
-    assert called(read) is None
+    now = datetime.now(UTC)
+    assert called(read, None) is None
     for metric, value in (("RequestCount", 50), ("HTTPCode_Target_5XX_Count", 2)):
         client("cloudwatch").put_metric_data(
             Namespace="AWS/ApplicationELB",
@@ -110,7 +113,9 @@ def test_the_backends_error_share_is_that_of_the_last_minutes() -> None:
                 }
             ],
         )
-    assert called(read) == pytest.approx(0.04)
+    assert called(read, None) == pytest.approx(0.04)
+    assert called(read, now) is None, "what happened in the minute in which the run began was not before it"
+    assert called(read, now + timedelta(minutes=1)) == pytest.approx(0.04)
 
 
 @pytest.mark.usefixtures("aws")
@@ -122,3 +127,41 @@ def test_what_aws_does_not_answer_is_a_dependency_that_is_down() -> None:
             ).unhealthy_targets
         )
     assert down.value.code == "aws_unreachable"
+
+
+@pytest.mark.usefixtures("aws")
+def test_clients_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = AwsClients.client
+    made: list[str] = []
+
+    def counted(self: AwsClients, service: str, *config: Any) -> Any:
+        made.append(service)
+        return make(self, service, *config)
+
+    monkeypatch.setattr(AwsClients, "client", counted)
+    sources = aws_sources(Observe(load_balancer=BALANCER), STAGING)
+    for _ in range(3):
+        sources.begin_look()
+        called(sources.backend_errors, None)
+    assert made == ["cloudwatch"]
+
+
+def test_a_look_at_groups_that_do_not_answer_asks_no_more_of_them_after_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, asked = [0.0], []
+
+    def describe_target_health(**of: Any) -> Any:
+        now[0] += 2.0
+        asked.append(of)
+        raise ReadTimeoutError(endpoint_url="http://127.0.0.1:9")
+
+    slow = SimpleNamespace(describe_target_health=describe_target_health)
+    monkeypatch.setattr("pointsman.scenario.readings.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("pointsman.scenario.readings._Aws._client", lambda *_: slow)
+    sources = aws_sources(Observe(target_groups=tuple(f"arn:{number}" for number in range(50))), STAGING)
+    for looks in (1, 2):
+        sources.begin_look()
+        with pytest.raises(DependencyDown, match=r"was not asked|did not answer"):
+            called(sources.unhealthy_targets)
+        assert 3 * looks <= len(asked) <= (3 + 10) * looks, "those that were asked at once, and no more"
