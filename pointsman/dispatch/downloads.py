@@ -12,27 +12,23 @@ import asyncio
 import hashlib
 import ipaddress
 import os
-import socket
 import ssl
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeAlias
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
-
-import httpcore
 
 from pointsman.dispatch.protocol import Response
 from pointsman.dispatch.targets.policies import OutputsSection
 from pointsman.dispatch.targets.spec import TargetSpec
-from pointsman.dispatch.transport import Fetched, NoAnswer
+from pointsman.dispatch.transport import LONGEST_FETCH_S, Fetched, NoAnswer
 from pointsman.settings import Secret
 
 MOST_REDIRECTS = 4
 LARGEST_OUTPUT = 4 * 1024**3
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PORTS = {"http": 80, "https": 443}
 _LEGAL = "!#$%&'()*+,/:;=?@[]~"
-_LONGEST_CONNECT_S = 5.0
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 Address: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 
@@ -65,15 +61,18 @@ class Downloads:
         self._closed = True
 
     def _fetch(self, url: str, into: Path) -> Fetched | Response | NoAnswer:
+        ends_by = monotonic() + LONGEST_FETCH_S
         for _ in range(MOST_REDIRECTS + 1):
-            got = self._once(url, into)
+            got = self._once(url, into, ends_by)
             if not isinstance(got, str):
                 return got
             url = urljoin(url, got)
         raise NotAllowed(f"it is behind more than {MOST_REDIRECTS} redirects")
 
-    def _once(self, url: str, into: Path) -> Fetched | Response | NoAnswer | str:
+    def _once(self, url: str, into: Path, ends_by: float) -> Fetched | Response | NoAnswer | str:
         """One request; a string is where it redirects to."""
+        from pointsman.dispatch.connecting import get
+
         url = quote(url, safe=_LEGAL)
         place = self._check_url(url)
         ours = origin(place) == origin(self._base)
@@ -82,28 +81,15 @@ class Downloads:
             headers += self._headers
         if place.scheme == "https" and self._tls is None:
             self._tls = ssl.create_default_context()
-        timeouts = {
-            "connect": min(self._timeout_s, _LONGEST_CONNECT_S),
-            **dict.fromkeys(("read", "write", "pool"), self._timeout_s),
-        }
-        backend = httpcore.SyncBackend() if ours else CheckedBackend(self._networks)
-        try:
-            with (
-                httpcore.ConnectionPool(ssl_context=self._tls, network_backend=backend) as pool,
-                pool.stream("GET", url, headers=headers, extensions={"timeout": timeouts}) as answer,
-            ):
-                if answer.status in _REDIRECTS:
-                    places = [value for name, value in answer.headers if name.lower() == b"location"]
-                    return places[0].decode("latin-1") if places else Response(answer.status, {}, b"")
-                if answer.status != 200:
-                    return Response(answer.status, {}, b"")
-                return self._keep(answer.iter_stream(), into)
-        except (httpcore.ConnectError, httpcore.ConnectTimeout):
-            return NoAnswer("unreachable", left=True)
-        except httpcore.TimeoutException:
-            return NoAnswer("timeout", left=True)
-        except (httpcore.NetworkError, httpcore.ProtocolError):
-            return NoAnswer("connection_lost", left=True)
+        return get(
+            url,
+            headers,
+            networks=None if ours else self._networks,
+            tls=self._tls,
+            timeout_s=self._timeout_s,
+            ends_by=ends_by,
+            keep=lambda pieces: self._keep(pieces, into),
+        )
 
     def _keep(self, pieces: Iterable[bytes], into: Path) -> Fetched | Response | NoAnswer:
         digest = hashlib.sha256()
@@ -146,34 +132,6 @@ def origin(place: SplitResult) -> tuple[str, str, int]:
 def _is_host(host: str, allowed: str) -> bool:
     host = host.lower().rstrip(".")
     return host == allowed.lstrip(".") or (allowed.startswith(".") and host.endswith(allowed))
-
-
-class CheckedBackend(httpcore.SyncBackend):
-    """Connects to public addresses and those of `networks`, and to the very address that it has checked."""
-
-    def __init__(self, networks: Iterable[Any]) -> None:
-        self._networks = list(networks)
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Any = None,
-    ) -> httpcore.NetworkStream:
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise httpcore.ConnectError(str(error)) from error
-        addresses = [str(one[4][0]) for one in found]
-        for address in addresses:
-            if not is_allowed(ipaddress.ip_address(address.partition("%")[0]), self._networks):
-                raise NotAllowed(
-                    f"{host} is at {address}, which is not public; allow it by outputs.networks of the preset "
-                    "or the target's --output-network"
-                )
-        return super().connect_tcp(addresses[0], port, timeout, local_address, socket_options)
 
 
 def is_allowed(address: Address, networks: Iterable[Any]) -> bool:

@@ -17,7 +17,7 @@ from pointsman.dispatch.edges import Disk
 from pointsman.dispatch.gate import Gate
 from pointsman.dispatch.protocol import Capabilities, Response, Update
 from pointsman.dispatch.results import ResultAsker
-from pointsman.dispatch.transport import Fetched, NoAnswer, Transport
+from pointsman.dispatch.transport import TOO_SLOW, Fetched, NoAnswer, Transport
 
 AT_ONCE = 4
 _TRIES = 3
@@ -141,7 +141,7 @@ class Fetcher:
             reason = got.reason if isinstance(got, NoAnswer) else f"http_{got.status}"
             # While nobody is there the drive's patience decides, not the number of tries.
             tries += 1 if not isinstance(got, NoAnswer) or got.left else 0
-            if tries == _TRIES:
+            if tries == _TRIES or got == TOO_SLOW:
                 return f"output_unavailable: {reason}"
             await asyncio.sleep(_PAUSE_S * 2**tries)
 

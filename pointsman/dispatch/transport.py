@@ -24,6 +24,8 @@ from pointsman.dispatch.protocol import NO_HEADERS, Request, Response
 from pointsman.settings import Secret
 
 _LONGEST_CONNECT_S = 5.0
+LONGEST_FETCH_S = 600.0
+"""Of one output, so that one that trickles does not keep others from being fetched: enough for 4 GiB at 7 MB/s."""
 _LONGEST_IDLE_S = 4.0
 """Servers close idle connections after five seconds or more; one that closes while a request is on its way loses it."""
 _LOOKS_PER_TIMEOUT = 10
@@ -59,6 +61,7 @@ class Transport(Protocol):
 _UNREACHABLE = NoAnswer("unreachable", left=False)
 _LOST = NoAnswer("connection_lost", left=True)
 _TIMEOUT = NoAnswer("timeout", left=True)
+TOO_SLOW = NoAnswer("too_slow", left=True)
 
 
 class HttpTransport:
@@ -113,7 +116,11 @@ class HttpTransport:
                 digest.update(piece)
                 file.write(piece)
 
-            got = await self._exchange(self._payload(Request("GET", path, ())), keep)
+            try:
+                async with asyncio.timeout(LONGEST_FETCH_S):
+                    got = await self._exchange(self._payload(Request("GET", path, ())), keep)
+            except TimeoutError:
+                return TOO_SLOW
             if isinstance(got, NoAnswer) or got.status != 200:
                 return got
             file.flush()

@@ -19,11 +19,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Say:
-    """What to answer. `reset` cuts the connection after `raw`; `after_s` waits before."""
+    """What to answer. `reset` cuts the connection after `raw`; `after_s` waits before. After the first `at_once` bytes
+    comes one every `trickle_s`."""
 
     raw: bytes = b""
     reset: bool = False
     after_s: float = 0.0
+    at_once: int = 0
+    trickle_s: float = 0.0
 
 
 def http(status: int, body: bytes = b"", **headers: str) -> Say:
@@ -57,8 +60,13 @@ class Loopback:
                 self.asked.append(asked)
                 say = self.answer(asked)
                 await asyncio.sleep(say.after_s)
-                writer.write(say.raw)
+                whole = say.at_once if say.trickle_s else len(say.raw)
+                writer.write(say.raw[:whole])
                 await writer.drain()
+                for at in range(whole, len(say.raw)):
+                    await asyncio.sleep(say.trickle_s)
+                    writer.write(say.raw[at : at + 1])
+                    await writer.drain()
                 if say.reset:
                     break
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):

@@ -6,8 +6,11 @@ import asyncio
 import hashlib
 import ipaddress
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -16,7 +19,7 @@ from pointsman.dispatch.downloads import MOST_REDIRECTS, Downloads, NotAllowed, 
 from pointsman.dispatch.protocol import Response
 from pointsman.dispatch.targets.policies import OutputsSection
 from pointsman.dispatch.targets.spec import TargetSpec
-from pointsman.dispatch.transport import Fetched, NoAnswer
+from pointsman.dispatch.transport import TOO_SLOW, Fetched, NoAnswer
 from pointsman.settings import Secret
 from tests.dispatch.loopback import Asked, Loopback, Say, http, listening
 
@@ -211,6 +214,31 @@ def test_a_download_that_nobody_waits_for_any_more_leaves_off(tmp_path: Path, ta
     client = downloads(target.url)
     client.close()
     assert fetch(client, f"{target.url}/o", tmp_path) == NoAnswer("stopped", left=True)
+
+
+@pytest.mark.parametrize("at_once", [0, 200], ids=["from the start", "in the body"])
+def test_an_output_that_trickles_has_one_time_for_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr("pointsman.dispatch.downloads.LONGEST_FETCH_S", 0.2)
+    say = Say(http(200, PICTURE).raw, at_once=at_once, trickle_s=0.02)
+    with listening(lambda _: say) as server:
+        began = monotonic()
+        # Each byte comes long before the time for one wait is up.
+        assert fetch(downloads(server.url), f"{server.url}/o", tmp_path) == TOO_SLOW
+        assert monotonic() - began < 1.0
+
+
+def test_redirects_and_what_they_lead_to_share_one_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pointsman.dispatch.downloads.LONGEST_FETCH_S", 0.25)
+    with listening(lambda _: Say(redirecting("/again").raw, after_s=0.1)) as server:
+        assert fetch(downloads(server.url), f"{server.url}/o", tmp_path) == TOO_SLOW
+        assert 1 < len(server.asked) <= 3
+
+
+def test_a_process_that_fetches_from_nowhere_else_does_not_load_what_that_takes() -> None:
+    code = "import sys, pointsman.dispatch.child; sys.exit('httpcore' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_an_output_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ from pointsman.dispatch.closing import close_drive
 from pointsman.dispatch.downloads import NotAllowed
 from pointsman.dispatch.protocol import Request, Response
 from pointsman.dispatch.targets import load_preset
-from pointsman.dispatch.transport import Fetched, NoAnswer
+from pointsman.dispatch.transport import TOO_SLOW, Fetched, NoAnswer
 from pointsman.errors import InputRefused
 from tests.dispatch.world import VARIANT, Service, World, carry_on, write
 
@@ -182,6 +182,13 @@ def test_a_host_that_does_not_give_it_is_asked_three_times_and_is_not_the_target
     assert rows["reason"].to_list() == [f"output_unavailable: {why}"]
     assert len(bench.hosts.asked) == 3
     assert summary.answered["completed"] == 1
+
+
+def test_an_output_that_took_all_its_time_is_not_tried_again(bench: Bench) -> None:
+    bench.hosts.holds["https://cdn/2"] = TOO_SLOW
+    _, rows = bench.run(Provider(bench.world, ends=lambda _: {"status": "done", "url": "https://cdn/2"}))
+    assert rows["reason"].to_list() == ["output_unavailable: too_slow"]
+    assert len(bench.hosts.asked) == 1
 
 
 def test_without_fetching_an_output_is_left_alone(bench: Bench) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from pointsman.dispatch.masking import Mask
 from pointsman.dispatch.protocol import Request, Response
-from pointsman.dispatch.transport import Fetched, HttpTransport, NoAnswer
+from pointsman.dispatch.transport import TOO_SLOW, Fetched, HttpTransport, NoAnswer
 from pointsman.settings import Secret
 from tests.dispatch.loopback import Say, http, listening
 
@@ -126,6 +126,13 @@ def test_an_output_that_does_not_arrive_whole_is_not_taken_for_one(
 ) -> None:
     with listening(lambda _: say) as server:
         assert using(server.url, lambda transport: transport.fetch("/o", tmp_path / "o")) == expected
+
+
+def test_an_output_that_trickles_has_one_time_for_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pointsman.dispatch.transport.LONGEST_FETCH_S", 0.2)
+    say = Say(http(200, b"x" * 1000).raw, at_once=100, trickle_s=0.02)
+    with listening(lambda _: say) as server:
+        assert using(server.url, lambda transport: transport.fetch("/o", tmp_path / "o")) == TOO_SLOW
 
 
 def test_a_target_that_repeats_its_key_does_not_get_it_into_an_answer() -> None:
