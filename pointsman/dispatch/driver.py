@@ -27,7 +27,7 @@ from pointsman.dispatch.outputs import AT_ONCE, Elsewhere, Fetcher
 from pointsman.dispatch.pace import share_of
 from pointsman.dispatch.plan import cancelling_s, drain_s, read_header
 from pointsman.dispatch.planned import Planned
-from pointsman.dispatch.polling import Poller
+from pointsman.dispatch.polling import UNDECLARED_PER_S, Poller
 from pointsman.dispatch.protocol import DispatchTarget
 from pointsman.dispatch.reading import STATUS
 from pointsman.dispatch.recording import Recorder, live_status
@@ -132,7 +132,7 @@ class Driver:
             self._hearing,
             transport,
             interval_s=limits.poll_interval_s,
-            most_per_s=polls_per_s,
+            most_per_s=polls_per_s if polls_per_s is not None else UNDECLARED_PER_S * limits.rate_share,
         )
         self._claimer = Claimer(
             drive_dir,

@@ -18,7 +18,9 @@ from pointsman.dispatch.run_times import Floats, RunTimes
 from pointsman.dispatch.transport import NoAnswer, Transport
 
 _LARGEST_BATCH = 200
-"""Of a target without a limit. Reading one answer holds up the sending loop: 200 job documents take a millisecond."""
+"""Of a target that declares no limit. Reading an answer holds up the sending loop: 200 jobs take a millisecond."""
+UNDECLARED_PER_S = 50.0
+"""Status requests to a target that declares no limit. Of the providers that publish one, this is the lowest."""
 _AT_ONCE = 8
 _RANKED_PER_S = 5000
 """Jobs that are put into order in a second, lest that take the time of the sending loop."""
@@ -30,7 +32,11 @@ _LOOK_AGAIN_S = 0.1
 
 
 class Poller:
-    """Asks about all jobs at every interval; where the target limits requests, about those whose answer is overdue."""
+    """Asks about those jobs whose answer is overdue, as many as the target allows.
+
+    A target that takes many ids at once and declares no limit is asked about all, the more rarely the more there are:
+    to find out which are overdue would take longer than to ask.
+    """
 
     def __init__(
         self,
@@ -42,7 +48,7 @@ class Poller:
         transport: Transport,
         *,
         interval_s: float,
-        most_per_s: float | None,
+        most_per_s: float,
     ) -> None:
         self._target = target
         self._planned = planned
@@ -52,8 +58,9 @@ class Poller:
         self._transport = transport
         self._interval_s = interval_s
         self._most_per_s = most_per_s
-        batch = target.capabilities.batch_status
-        self._batch = min(batch, _LARGEST_BATCH) if most_per_s is None else batch
+        declared, batch = target.capabilities.polls_per_s is not None, target.capabilities.batch_status
+        self._ranks = declared or batch == 1
+        self._batch = batch if declared else min(batch, _LARGEST_BATCH)
         self._pause_s = 0.0
         self._cancelling = False
         self.run_times: dict[int, RunTimes] = defaultdict(RunTimes)
@@ -62,15 +69,17 @@ class Poller:
     async def run(self) -> None:
         """Ask for ever."""
         while True:
-            wait_s = max(self._interval_s, len(self._board.live) / _RANKED_PER_S if self._most_per_s else 0.0)
+            live = len(self._board.live)
+            least_s = live / _RANKED_PER_S if self._ranks else live / self._batch / self._most_per_s
+            wait_s = max(self._interval_s, 1 / self._most_per_s, least_s)
             await asyncio.sleep(max(wait_s, self._pause_s))
             if self._cancelling:
                 continue  # what the target allows to ask is needed for that
-            if self._most_per_s is None:
-                await self.ask_all()
-            else:
+            if self._ranks:
                 most = max(1, round(wait_s * self._most_per_s)) * self._batch
                 await self._ask_about(self._likeliest(most, wait_s / 2))
+            else:
+                await self.ask_all()
 
     async def ask_all(self) -> None:
         """Ask once about every job that there is something to ask about."""
@@ -124,7 +133,7 @@ class Poller:
     def _learn(self, job: Job, asked_ns: int) -> None:
         """What the answer to a question of that time says about how long jobs run."""
         ended = job.fetching or job.dispatch_id not in self._board.live
-        if job.ack_ns is not None and self._most_per_s is not None:
+        if job.ack_ns is not None and self._ranks:
             since_ns = (job.asked_ns or job.ack_ns) - job.ack_ns
             until_ns = max(since_ns, asked_ns - job.ack_ns)
             if ended:

@@ -129,7 +129,7 @@ class Capabilities:
     """A completed job is asked for its result, which may be a failure after all."""
     submits_per_s: float | None = None
     polls_per_s: float | None = None
-    """Requests a second that the target allows; None = any number."""
+    """Requests a second that the target allows; None = it does not say."""
     hidden_retries: int = 0
     """How often the provider may run a failed job again without saying so; latencies and usage hide that."""
     output_lifetime_s: float | None = None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pointsman.dispatch.closing import close_drive
+from pointsman.dispatch.polling import UNDECLARED_PER_S
 from pointsman.dispatch.protocol import Request
 from pointsman.dispatch.run_times import RunTimes
+from tests.dispatch.test_rates import limited, most_in_a_second
 from tests.dispatch.world import Service, World, carry_on, preset, write
 
 
@@ -62,12 +65,57 @@ def test_a_limit_of_status_requests_is_never_exceeded_and_every_job_is_heard_of(
             asked.append(world.now_s)
 
     service.answer = note
-    limited = Path(preset(tmp_path, batch_status=batch))
-    limited.write_text(limited.read_text() + "\n[rates]\npolls_per_s = 5\n")
+    target = Path(preset(tmp_path, batch_status=batch))
+    target.write_text(target.read_text() + "\n[rates]\npolls_per_s = 5\n")
     drive_dir = write(
-        tmp_path, 60, per_s=4.0, target_preset=str(limited), max_in_flight=100, poll_interval_s=0.1, drain_limit_s=60.0
+        tmp_path, 60, per_s=4.0, target_preset=str(target), max_in_flight=100, poll_interval_s=0.1, drain_limit_s=60.0
     )
     assert carry_on(drive_dir, world, service) == "completed"
     assert close_drive(drive_dir, "completed").counts["completed"] == 60
     for first, sixth in zip(asked, asked[5:], strict=False):
         assert sixth - first >= 1.0 - 1e-6
+
+
+def undeclared(folder: Path, world: World, service: Service, jobs: int, **named: Any) -> list[float]:
+    """When a target that declares no limit is asked about jobs; all must be heard of."""
+    asked: list[float] = []
+    service.answer = lambda request: asked.append(world.now_s) if request.purpose == "poll" else None
+    drive_dir = write(folder, jobs, max_in_flight=jobs, drain_limit_s=600.0, poll_interval_s=0.2, **named)
+    assert carry_on(drive_dir, world, service) == "completed"
+    assert close_drive(drive_dir, "completed").counts["completed"] == jobs
+    return asked
+
+
+def test_a_target_that_declares_no_limit_is_asked_about_the_likely_ones_of_many_jobs(
+    tmp_path: Path, world: World, service: Service
+) -> None:
+    service.run_s = 20.0
+    noticed_s: dict[str, float] = {}
+
+    def note(request: Request) -> None:
+        if request.purpose == "poll":
+            noticed_s[request.asks_for[0]] = world.now_s
+
+    service.answer_after = note
+    asked = undeclared(tmp_path, world, service, 600, per_s=20.0, target_preset=limited(tmp_path))
+    assert most_in_a_second(asked) <= UNDECLARED_PER_S + 10  # those of one look go out together
+    delays_s = [noticed_s[name] - jobs[0].submitted_s - 20.2 for name, jobs in service.jobs.items()]
+    assert min(delays_s) >= 0
+    # 400 in flight: to ask in turn would take 8 s, and so notice 4 s late on average.
+    assert np.mean(delays_s[200:]) < 1.0
+
+
+def test_the_few_jobs_of_a_target_that_declares_no_limit_are_asked_about_at_every_interval(
+    tmp_path: Path, world: World, service: Service
+) -> None:
+    service.run_s = 4.0
+    asked = undeclared(tmp_path, world, service, 10, per_s=1e6, target_preset=limited(tmp_path))
+    assert len(asked) >= 10 * 4 / 0.25
+
+
+def test_a_target_that_takes_many_ids_and_declares_no_limit_is_asked_about_all_of_them(
+    tmp_path: Path, world: World, service: Service
+) -> None:
+    service.run_s = 5.0
+    asked = undeclared(tmp_path, world, service, 1000, per_s=1000.0, rate_share=0.1)
+    assert most_in_a_second(asked) <= UNDECLARED_PER_S * 0.1 + 2 * 1000 / 200  # those of one look go out together

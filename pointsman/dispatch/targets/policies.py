@@ -38,7 +38,10 @@ class CapabilitiesSection(Section):
 
 
 class RatesSection(Section):
-    """The provider's own limits in requests a second; they are kept by waiting. None = not limited."""
+    """The provider's own limits in requests a second; they are kept by waiting. None = none is known.
+
+    Without one for status requests there are 50 a second at most.
+    """
 
     submits_per_s: float | None = Field(default=None, gt=0, le=100_000)
     polls_per_s: float | None = Field(default=None, gt=0, le=100_000)
