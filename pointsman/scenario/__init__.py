@@ -14,9 +14,11 @@ from pointsman.scenario.capacity import (
 from pointsman.scenario.capacity_report import capacity_report
 from pointsman.scenario.comparison import Comparison, compare_runs
 from pointsman.scenario.comparison_report import comparison_document, comparison_report
+from pointsman.scenario.cost_report import cost_figures, forecast_figures
 from pointsman.scenario.driving import drive_shard
 from pointsman.scenario.elsewhere import ElsewhereLauncher, RunLauncher
 from pointsman.scenario.execution import cancel_run, execute_run, give_up_run
+from pointsman.scenario.fault_report import fault_sections
 from pointsman.scenario.faults.checking import check_faults
 from pointsman.scenario.faults.environment import asks_aws
 from pointsman.scenario.faults.model import Fault
@@ -78,9 +80,12 @@ __all__ = [
     "compare_runs",
     "comparison_document",
     "comparison_report",
+    "cost_figures",
     "drive_shard",
     "execute_run",
+    "fault_sections",
     "file_traces",
+    "forecast_figures",
     "give_up_run",
     "latest_capacities",
     "list_runs",

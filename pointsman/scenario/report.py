@@ -11,6 +11,7 @@ from pointsman.model import Missing
 from pointsman.reporting import Band, Cell, Figures, Report, Section, Table, Text, escape_markdown
 from pointsman.scenario.assessment import Check, assess
 from pointsman.scenario.charts import run_charts
+from pointsman.scenario.cost_report import cost_figures
 from pointsman.scenario.fault_report import fault_bands, fault_sections
 from pointsman.scenario.faults.evidence import control_effects
 from pointsman.scenario.ledger import counted, scan_ledger
@@ -43,7 +44,7 @@ _TIMES = {
 
 
 def scenario_report(ws: Workspace, run_id: str) -> Report:
-    """Verdicts, a run over time, its latencies, stages, faults and gaps. Of a run that has not ended, what is known.
+    """Verdicts, cost, a run over time, its latencies, stages, faults, gaps. Of one that has not ended, what is known.
 
     Raises `NotFound`.
     """
@@ -75,7 +76,8 @@ def build_report(
 ) -> Report:
     """The same from what was read before."""
     checks = assess(status, record.metrics_json)
-    sections: list[Section] = [_checks(checks)]
+    cost = Figures(cost_figures(status["cost"], status["counts"]["completed"]), title="Cost")
+    sections: list[Section] = [_checks(checks), cost]
     if isinstance(series, Missing):
         sections.append(Text(escape_markdown(f"The run over time is {series}.")))
     else:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from pointsman.benchmark import input_set as known_inputs
+from pointsman.economics import PriceBookSpec, forecast_load
 from pointsman.errors import RunFailed
 from pointsman.ids import VariantId
 from pointsman.reporting import Table, show, to_html
@@ -21,6 +22,7 @@ from pointsman.scenario import (
     comparison_document,
     comparison_report,
     file_traces,
+    forecast_figures,
     list_runs,
     load_scenario,
     publish_report,
@@ -39,12 +41,11 @@ from service.cli.lab_aws import provide_lab_aws
 from service.cli.lab_setup import INPUT_SET
 from service.cli.naming import one_variant
 from service.cli.output import JsonFlag, console, emit, open_workspace, table
+from service.cli.run_view import show_cost, show_run
 from service.cli.running import connect, request, run_flow
 from service.cli.world import World
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Plan, run, watch, cancel, report, compare.")
-_ALWAYS = ("planned", "sent", "completed", "failed", "unknown")
-"""Terms that are shown also when they are zero."""
 _LISTED = 50
 _NOWHERE = AwsPlace("local")
 """Nobody is asked here; it is only said what will be."""
@@ -56,22 +57,39 @@ FileArgument = Annotated[Path, typer.Argument(help="A scenario as YAML, TOML or 
 @app.command()
 def plan(
     file: FileArgument,
+    variant: Annotated[
+        str | None, typer.Option(help="WORKFLOW@PROVIDER or id of a variant: also says what the run would cost.")
+    ] = None,
+    input_set: Annotated[str, typer.Option(help="Input set that the jobs would take turns with.")] = INPUT_SET,
     seed: Annotated[int, typer.Option(min=0, help="Fixes the arrivals.")] = 1,
     as_json: JsonFlag = False,
 ) -> None:
-    """Say what a scenario would send, without sending it."""
+    """Say what a scenario would send and cost, without sending it. Costs are at the built-in prices of today."""
     scenario = load_scenario(file)
     traces = file_traces(scenario)
     due = schedule(scenario, seed, traces)
     last = float(due[-1]) / 1e9 if len(due) else None
     unjudged = unjudged_conditions(scenario, seed, aws_sources(scenario.observe, _NOWHERE), traces)
     document = {"name": scenario.name, "dispatches": len(due), "last_due_s": last, "not_judged": unjudged}
+    document["forecast"] = None if variant is None else _forecast(variant, input_set, len(due))
 
     def render() -> None:
         table(scenario.name, ("dispatches", "last due (s)"), [(len(due), last or "")])
+        if variant is None:
+            console.print("What it would cost depends on the variant: name one with --variant.", soft_wrap=True)
+        else:
+            show_cost(forecast_figures(document["forecast"]))
         _say_unjudged(unjudged)
 
     emit(as_json, document, render)
+
+
+def _forecast(variant: str, input_set: str, dispatches: int) -> dict[str, Any]:
+    ws = open_workspace()
+    chosen, inputs = one_variant(ws, "--variant", variant), known_inputs(ws, input_set)
+    book, now = PriceBookSpec().build(), ws.clock.now()
+    found = forecast_load(ws, chosen.id, dispatches=dispatches, inputs=len(inputs.members), book=book, at=now)
+    return found.document()
 
 
 @app.command()
@@ -224,25 +242,7 @@ def compare(
 
 def _present(run_id: str, as_json: bool) -> None:
     document = run_status(open_workspace(), run_id)
-
-    def render() -> None:
-        counts = [(term, count) for term, count in document["counts"].items() if count or term in _ALWAYS]
-        table(f"{run_id}: {document['status']}", ("dispatches", "count"), counts)
-        times = [(f"p95 {name.removesuffix('_ms')}", _ms(value)) for name, value in document["p95"].items()]
-        times += [(f"lateness {name}", _ms(value)) for name, value in document["lateness"].items()]
-        table("Times", ("what", "ms"), times)
-        if rules := [*document["slos"], *document["stop_conditions"]]:
-            rows = [(rule["condition"], rule["verdict"], rule["worst"] or "") for rule in rules]
-            table("SLOs and stop conditions", ("condition", "verdict", "worst"), rows)
-        if failure := document.get("failure"):
-            console.print(f"Failed: {failure['message']}", markup=False, soft_wrap=True)
-            console.print(f"  -> {failure['instruction']}", markup=False, soft_wrap=True)
-
-    emit(as_json, document, render)
-
-
-def _ms(value: Any) -> str:
-    return f"{value:.1f}" if isinstance(value, (int, float)) else str(value)
+    emit(as_json, document, lambda: show_run(document))
 
 
 def _list(as_json: bool) -> None:
