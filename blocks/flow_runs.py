@@ -12,15 +12,15 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelling
 
 from pointsman.errors import DependencyDown
 
-_TIMEOUT_S = 3.0
+_TIMEOUT_S = 5.0
 _EVERY_S = 2.0
-_AGAIN_AFTER_S = 10.0
-"""How long a server that did not answer is left alone."""
+_AWAY_S = 10.0
+"""How long a server that did not answer is left alone: whoever asks has a run to look after."""
 
 
 class FlowRuns:
@@ -29,40 +29,34 @@ class FlowRuns:
     def __init__(self, pool: str, *, time: Callable[[], float] = monotonic) -> None:
         self._pool = pool
         self._time = time
+        self._deployments: dict[str, UUID] = {}
         self._ended: dict[str, str | None] = {}
         self._ask_at = 0.0
+        self._away_until = 0.0
 
     def launch(self, flow: str, request: Mapping[str, Any], *, key: str) -> str:
-        name = f"{flow}/{self._pool}"
-        with _server() as client:
-            try:
-                deployment = client.read_deployment_by_name(name)
-            except ObjectNotFound as error:
-                raise DependencyDown(
-                    f"{name} is not deployed.",
-                    instruction="Deploy the flows and start a worker: pointsman up",
-                    code="not_deployed",
-                ) from error
+        with self._server() as client:
+            if flow not in self._deployments:
+                self._deployments[flow] = self._deployment(client, f"{flow}/{self._pool}")
             made = client.create_flow_run_from_deployment(
-                deployment.id, parameters={"request": dict(request)}, name=key, idempotency_key=key
+                self._deployments[flow], parameters={"request": dict(request)}, name=key, idempotency_key=key
             )
         self._ended[str(made.id)] = None
         return str(made.id)
 
     def ended(self, run: str) -> str | None:
         if self._ended[run] is None and self._time() >= self._ask_at:
-            self._ask_at = self._time() + _AGAIN_AFTER_S
             self._ask()
             self._ask_at = self._time() + _EVERY_S
         return self._ended[run]
 
     def cancel(self, run: str) -> None:
-        with _server() as client:
+        with self._server() as client:
             client.set_flow_run_state(UUID(run), Cancelling())
 
     def _ask(self) -> None:
         going = {run for run, how in self._ended.items() if how is None}
-        with _server() as client:
+        with self._server() as client:
             wanted = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(run) for run in going]))
             found = {str(one.id): one.state for one in client.read_flow_runs(flow_run_filter=wanted)}
         for run in going:
@@ -72,19 +66,35 @@ class FlowRuns:
             elif state.is_final():
                 self._ended[run] = f"{state.name}{f' ({state.message})' if state.message else ''}"
 
+    def _deployment(self, client: SyncPrefectClient, name: str) -> UUID:
+        try:
+            return client.read_deployment_by_name(name).id
+        except ObjectNotFound as error:
+            raise DependencyDown(
+                f"{name} is not deployed.",
+                instruction="Deploy the flows and start a worker: pointsman up",
+                code="not_deployed",
+            ) from error
 
-@contextmanager
-def _server() -> Iterator[SyncPrefectClient]:
-    """A client that gives up at once: whoever uses it has other work that must not wait, and asks again."""
-    try:
-        with (
-            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-            get_client(sync_client=True, httpx_settings={"timeout": _TIMEOUT_S}) as client,
-        ):
-            yield client
-    except (httpx.TransportError, PrefectHTTPStatusError, RuntimeError) as error:
-        raise DependencyDown(
-            f"The Prefect server did not take it: {type(error).__name__}: {str(error)[:200]}.",
-            instruction="pointsman doctor",
-            code="prefect_unreachable",
-        ) from error
+    @contextmanager
+    def _server(self) -> Iterator[SyncPrefectClient]:
+        """A client that tries once: whoever uses it has other work that must not wait, and asks again."""
+        if self._time() < self._away_until:
+            raise _unreachable("it did not a moment ago")
+        if not PREFECT_API_URL.value():
+            raise _unreachable("PREFECT_API_URL is not set")  # else Prefect starts a server of its own
+        try:
+            with (
+                temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+                get_client(sync_client=True, httpx_settings={"timeout": _TIMEOUT_S}) as client,
+            ):
+                yield client
+        except (httpx.TransportError, PrefectHTTPStatusError, RuntimeError) as error:
+            self._away_until = self._time() + _AWAY_S
+            raise _unreachable(f"{type(error).__name__}: {str(error)[:200]}") from error
+
+
+def _unreachable(why: str) -> DependencyDown:
+    return DependencyDown(
+        f"The Prefect server did not answer: {why}.", instruction="pointsman doctor", code="prefect_unreachable"
+    )

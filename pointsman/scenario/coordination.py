@@ -38,28 +38,31 @@ class Coordinator:
         self._cancelled = cancelled
         self._drive_dirs = run_drives(ws, record)
         self._shards = Shards(ws, record, secret=secret, launcher=launcher)
-        self._epoch = None
+        self._next_s = ws.clock.monotonic() + _EVERY_S
         self.watch = Watch(ws, record)
         self.ending = is_ending(record)
         """Somebody wants the run to end."""
 
     def run(self) -> None:
         """Return when every drive has closed. Raises what `Shards.look` raises; nothing is left running then."""
-        clock = self._ws.clock
         try:
             if self.ending:
                 self._cancel()
-            self._shards.begin()
-            next_s = clock.monotonic()
+            self._shards.begin(self._beat_when_due)
+            self._next_s = self._ws.clock.monotonic()
             while not self._shards.closed:
                 self._shards.look()
-                if clock.monotonic() >= next_s:
-                    next_s = clock.monotonic() + _EVERY_S
-                    self._beat()
-                clock.sleep(_TICK_S)
+                self._beat_when_due()
+                self._ws.clock.sleep(_TICK_S)
             self._beat(last=True)
         finally:
             self._shards.abandon()
+
+    def _beat_when_due(self) -> None:
+        now_s = self._ws.clock.monotonic()
+        if now_s >= self._next_s:
+            self._next_s = now_s + _EVERY_S
+            self._beat()
 
     def _beat(self, *, last: bool = False) -> None:
         """Once a second: the heartbeat, what the run has come to, and who wants it to end."""

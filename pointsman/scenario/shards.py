@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -87,14 +87,18 @@ class Shards:
         """Every drive has come to its end."""
         return all(shard.closed for shard in self._shards)
 
-    def begin(self) -> None:
-        """Start a process for every drive that is not closed. Several wait for each other."""
+    def begin(self, meanwhile: Callable[[], None]) -> None:
+        """Start a process for every drive that is not closed. Several wait for each other.
+
+        `meanwhile` is called between them: elsewhere starting one may take seconds.
+        """
         for shard in self._open:
             if self._to_start:
                 start = read_start(shard.drive_dir)
                 self._shift_ns = max(self._shift_ns, start.shift_ns if start else 0)
                 withdraw_start(shard.drive_dir)
         for shard in self._open:
+            meanwhile()
             self._start(shard)
 
     def look(self) -> None:

@@ -1,0 +1,99 @@
+"""Runs of a deployed flow on a real Prefect server: started once, watched, ended, and a server that does not answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentCreate
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Crashed
+
+from blocks import FlowRuns
+from pointsman.errors import DependencyDown
+from tests.few_inputs import free_ports
+from tests.world import LabWorld
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("world")]
+REQUEST = {"run_id": "run1", "shard": 0, "turn": 1}
+
+
+@dataclass
+class Time:
+    now_s: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def runs(time: Time) -> FlowRuns:
+    return FlowRuns("watched", time=time)
+
+
+@pytest.fixture
+def client(lab_world: LabWorld) -> Iterator[SyncPrefectClient]:
+    with get_client(sync_client=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def deployed(client: SyncPrefectClient) -> None:
+    """A deployment that no worker looks at."""
+    flow_id = client.request("POST", "/flows/", json={"name": "drive-shard"}).json()["id"]
+    made = DeploymentCreate(name="watched", flow_id=UUID(flow_id), enforce_parameter_schema=False)
+    client.request("POST", "/deployments/", json=made.model_dump(mode="json", exclude_unset=True)).raise_for_status()
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_run_is_started_once_and_watched_until_its_end(client: SyncPrefectClient, runs: FlowRuns, time: Time) -> None:
+    first = runs.launch("drive-shard", REQUEST, key="run1-0-1")
+    assert runs.launch("drive-shard", REQUEST, key="run1-0-1") == first
+    second = runs.launch("drive-shard", REQUEST, key="run1-0-2")
+    made = client.read_flow_run(UUID(second))
+    assert (made.name, made.parameters) == ("run1-0-2", {"request": REQUEST})
+    assert runs.ended(first) is None
+
+    client.set_flow_run_state(UUID(first), Crashed(message="the machine went away"), force=True)
+    assert runs.ended(first) is None, "it was asked a moment ago"
+    time.now_s += 2
+    assert runs.ended(first) == "Crashed (the machine went away)"
+    assert runs.ended(second) is None
+    runs.cancel(second)
+    time.now_s += 2
+    assert str(runs.ended(second)).startswith("Cancelled")
+    third = runs.launch("drive-shard", REQUEST, key="run1-0-3")
+    client.delete_flow_run(UUID(third))
+    time.now_s += 2
+    assert runs.ended(third) == "deleted"
+
+
+@pytest.mark.usefixtures("lab_world")
+def test_a_flow_that_is_not_deployed_on_the_pool_says_so(time: Time) -> None:
+    with pytest.raises(DependencyDown, match="drive-shard/nowhere is not deployed") as caught:
+        FlowRuns("nowhere", time=time).launch("drive-shard", REQUEST, key="another")
+    assert caught.value.code == "not_deployed"
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_server_that_does_not_answer_is_left_alone_for_a_while(runs: FlowRuns, time: Time) -> None:
+    run = runs.launch("drive-shard", REQUEST, key="outage")
+    (nobody,) = free_ports(1)
+    settings: dict[Any, Any] = {PREFECT_API_URL: f"http://127.0.0.1:{nobody}/api"}
+    with temporary_settings(settings), pytest.raises(DependencyDown) as caught:
+        runs.ended(run)
+    assert caught.value.code == "prefect_unreachable"
+    for call in (lambda: runs.ended(run), lambda: runs.cancel(run), lambda: runs.launch("drive-shard", {}, key="x")):
+        with pytest.raises(DependencyDown, match="a moment ago"):
+            call()
+    time.now_s += 10
+    assert runs.ended(run) is None
