@@ -13,8 +13,8 @@ from service.cli.output import console, table
 _ALWAYS = ("planned", "sent", "completed", "failed", "unknown")
 """Terms that are shown also when they are zero."""
 
-_BRIEFLY = 5
-"""Columns of a fault: its stage, state, instances and both deltas. When it was noticed stands in the report."""
+_ONLY_IN_REPORT = ("detected after, s", "recovered after, s")
+"""Columns of a fault for which a terminal is too narrow."""
 
 
 def show_run(document: Mapping[str, Any]) -> None:
@@ -26,8 +26,9 @@ def show_run(document: Mapping[str, Any]) -> None:
     show_cost(cost_figures(document["cost"], counts["completed"]))
     for section in fault_sections(document["stages"], {}):
         if isinstance(section, Table):
-            rows = [[show(cell) for cell in row[:_BRIEFLY]] for row in section.rows]
-            table(section.title, section.columns[:_BRIEFLY], rows)
+            kept = [at for at, column in enumerate(section.columns) if column not in _ONLY_IN_REPORT]
+            rows = [[show(row[at]) for at in kept] for row in section.rows]
+            table(section.title, [section.columns[at] for at in kept], rows)
     if rules := [*document["slos"], *document["stop_conditions"]]:
         rows = [(rule["condition"], rule["verdict"], rule["worst"] or "") for rule in rules]
         table("SLOs and stop conditions", ("condition", "verdict", "worst"), rows)

@@ -121,6 +121,7 @@ def test_what_is_not_known_of_a_cost_says_why(pointsman, paid):
 
 def test_a_run_shows_what_its_fault_did(pointsman, paid):
     words = shown(pointsman("scenario", "status", "paid").out)
+    assert "detected" not in words
     assert {"Faults", "i-1,", "i-2", "completed", "+512", "(+401", "+733)", "+0.0"} <= set(words)
 
 
