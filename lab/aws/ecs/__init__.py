@@ -28,8 +28,10 @@ Its working directory has the application as an image has it (`flows`, `tasks`, 
 stream `prefix/container/task id`; without such options nobody keeps it.
 
 **Stopping** is that of a container runtime: SIGTERM goes to the first process alone; when that has ended, or the
-definition's `stopTimeout` (30 s) has passed, every process of the task gets SIGKILL. An engine that is to drain must be
-told by the first process: `prefect flow-run execute` does that when PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR is set.
+definition's `stopTimeout` (30 s) has passed, every process of the task gets SIGKILL. (A first process that does not
+handle SIGTERM ends by it, as with `initProcessEnabled`; on AWS it does not hear it without.) An engine that is to drain
+must be told by the first process: `prefect flow-run execute` does that where
+PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR is set.
 
 **Faults**: `POST URL/lab/ecs/faults` with a JSON list; 204, or 422 with `{"error": ...}`. A list replaces what was to
 come still of the one before, so `[]` ends that.

@@ -207,7 +207,9 @@ class EcsAgent:
     def _forget(self, task: LabTask) -> None:
         self._environments.pop(task.task_arn, None)
         self._logs.pop(task.task_arn, None)
-        self._containers.pop(task.task_arn, None)
+        container = self._containers.pop(task.task_arn, None)
+        if container is not None and container.exit_code is None:
+            container.kill()  # the agent itself failed
         shutil.rmtree(self._world(task).root, ignore_errors=True)
         self._done.add(task.task_arn)
 

@@ -7,6 +7,7 @@ stopping, calls that are throttled or find no capacity, and what ECS refuses of 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from moto.core.exceptions import ServiceException
@@ -89,7 +90,5 @@ def _find(tasks: Mapping[str, Any], named: str) -> LabTask:
 
 def _requirements(definition: TaskDefinition) -> dict[str, Any]:
     """On Fargate the memory of the task is enough; moto wants that of each container."""
-    for container in definition.container_definitions:
-        if not any(name in container for name in ("memory", "memoryReservation", "Memory", "MemoryReservation")):
-            container["memoryReservation"] = int(definition.memory or 512)
-    return _moto_requirements(definition)
+    named = [{"memoryReservation": 0, **container} for container in definition.container_definitions]
+    return _moto_requirements(SimpleNamespace(container_definitions=named))

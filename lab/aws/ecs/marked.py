@@ -19,11 +19,14 @@ _WITHIN_S = 5.0
 
 
 def marked(marker: str) -> set[int]:
-    """The living processes with a variable `marker` (`NAME=beginning of the value`), and their descendants."""
+    """The living processes with a variable `marker` (`NAME=beginning of the value`), and their descendants.
+
+    Where the system has no /proc, none is found.
+    """
     wanted = marker.encode()
     children: dict[int, list[int]] = {}
     found: set[int] = set()
-    for folder in Path("/proc").iterdir():
+    for folder in Path("/proc").glob("*"):
         if not folder.name.isdigit():
             continue
         try:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
-from tests.lab.aws.ecs import GRACEFUL, LOGS, LabEcs, processes_with
-from tests.lab.running import Backend, alive, eventually
+from tests.lab.aws.ecs import LabEcs
+from tests.lab.running import Backend
 
 
 @pytest.fixture(scope="session")
@@ -18,18 +16,5 @@ def ecs(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("aws")
     running = LabEcs.start(str(backend.client.base_url).rstrip("/"), folder, TMPDIR=str(folder))
     yield running
-    _it_leaves_nothing_when_it_is_killed(running, folder)
-
-
-def _it_leaves_nothing_when_it_is_killed(ecs: LabEcs, folder: Path) -> None:
-    """Here, because a second one would take seconds to start."""
-    mark = str(uuid4())
-    arn = ecs.run(f"'{mark}'{GRACEFUL}", logConfiguration=LOGS)
-    ecs.says(arn, "here")
-    engine = int(ecs.log(arn)[0].split()[1])
-    assert processes_with(mark)
-    assert alive(engine)
-    assert list(folder.glob("pointsman-lab-ecs-*"))
-    ecs.end(signal.SIGKILL)
-    eventually(lambda: not processes_with(mark) and not alive(engine), 5)
-    eventually(lambda: not list(folder.glob("pointsman-lab-ecs-*")), 5)
+    # Here, because a second one would take seconds to start.
+    running.end_with_a_task_running(signal.SIGKILL, folder)

@@ -17,7 +17,7 @@ import boto3
 import httpx
 from botocore.config import Config
 
-from tests.lab.running import CHECKOUT, backend_environment, eventually
+from tests.lab.running import CHECKOUT, alive, backend_environment, eventually
 
 LOGS = {
     "logDriver": "awslogs",
@@ -72,6 +72,20 @@ class LabEcs:
         code = self.process.wait(10)
         assert self.process.stdout is not None
         self.process.stdout.close()
+        return code
+
+    def end_with_a_task_running(self, number: signal.Signals, folder: Path) -> int:
+        """End the process by this signal; nothing of its tasks may be left, nor of their folders in `folder`."""
+        mark = str(uuid4())
+        arn = self.run(f"'{mark}'{GRACEFUL}", logConfiguration=LOGS)
+        self.says(arn, "here")
+        engine = int(self.log(arn)[0].split()[1])
+        assert processes_with(mark)
+        assert alive(engine)
+        assert list(folder.glob("pointsman-lab-ecs-*"))
+        code = self.end(number)
+        eventually(lambda: not processes_with(mark) and not alive(engine), 5)
+        eventually(lambda: not list(folder.glob("pointsman-lab-ecs-*")), 5)
         return code
 
     def client(self, service: str) -> Any:

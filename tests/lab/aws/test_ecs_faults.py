@@ -9,6 +9,8 @@ from botocore.exceptions import ClientError
 
 from tests.lab.aws.ecs import GRACEFUL, LOGS, WAITING, LabEcs
 
+pytestmark = pytest.mark.xdist_group("lab-ecs")
+
 ENDS_SLOWLY = WAITING.replace("print", "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print", 1)
 
 

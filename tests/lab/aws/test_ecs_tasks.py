@@ -14,6 +14,8 @@ from botocore.validate import ParamValidator
 from tests.lab.aws.ecs import GRACEFUL, LOGS, WAITING, LabEcs
 from tests.lab.running import eventually
 
+pytestmark = pytest.mark.xdist_group("lab-ecs")
+
 PATH = ["PROVISIONING", "PENDING", "ACTIVATING", "RUNNING", "DEACTIVATING", "STOPPING", "DEPROVISIONING", "STOPPED"]
 
 
@@ -39,6 +41,15 @@ def test_a_task_walks_all_states_and_tells_of_each(ecs: LabEcs) -> None:
     assert "exitCode" not in events[3]["detail"]["containers"][0]
     assert events[-1]["detail"]["containers"][0]["exitCode"] == 3
     assert events[-1]["resources"] == [arn]
+
+
+def test_a_definition_stays_as_it_was_registered(ecs: LabEcs) -> None:
+    client, definition = ecs.client("ecs"), ecs.register("pass")
+    before = client.describe_task_definition(taskDefinition=definition)["taskDefinition"]
+    answer = client.run_task(**ecs.request(definition, count=2))
+    assert client.describe_task_definition(taskDefinition=definition)["taskDefinition"] == before
+    for task in answer["tasks"]:
+        assert ecs.until(task["taskArn"], "STOPPED")["containers"][0]["exitCode"] == 0
 
 
 def test_what_is_answered_has_the_shapes_of_the_services_model(ecs: LabEcs) -> None:

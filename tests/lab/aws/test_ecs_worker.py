@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ def ecs(lab_world: LabWorld, tmp_path: Path) -> Iterator[LabEcs]:
     secret = executor_secret(lab_world.home)
     running = LabEcs.start(lab_world.world.lab_url or "", tmp_path, STUDIO_EXECUTOR_SECRET=secret, TMPDIR=str(tmp_path))
     yield running
-    assert running.end() == 0
+    assert running.end_with_a_task_running(signal.SIGTERM, tmp_path) == 0
 
 
 @pytest.fixture
