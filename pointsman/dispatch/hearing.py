@@ -62,7 +62,7 @@ class Hearing:
         try:
             updates = self._target.parse(request, answer)
         except RunFailed:
-            self.trouble = f"http_{answer.status}" if answer.status >= 300 else "garbage_answer"
+            self.trouble = self.rejection(answer).reason if answer.status >= 300 else "garbage_answer"
             return
         for update in updates:
             job = self._board.live.get(update.dispatch_id)

@@ -186,7 +186,7 @@ class Poller:
         if answer.status in (429, 503):
             asked = asked_to_wait(answer)
             self._pause_s = max(self._pause_s, min(asked if asked is not None else 1.0, _LONGEST_PAUSE_S))
-            self._hearing.trouble = f"http_{answer.status}"
+            self._hearing.trouble = self._hearing.rejection(answer).reason
             return None
         self._hearing.polled(request, answer)
         return answer

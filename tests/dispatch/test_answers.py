@@ -272,9 +272,18 @@ def test_garbage_to_a_submission_is_cleared_up_by_asking(tmp_path: Path, world: 
     assert summary.counts["completed"] == 3
 
 
-@pytest.mark.parametrize("answer", [GARBAGE, Response(500, {}, b""), Response(200, {}, b'{"jobs": 3}')])
+@pytest.mark.parametrize(
+    ("answer", "trouble"),
+    [
+        (GARBAGE, "garbage_answer"),
+        (Response(200, {}, b'{"jobs": 3}'), "garbage_answer"),
+        (Response(500, {}, b""), "http_500"),
+        (Response(403, {}, b'{"detail": "the key was revoked"}'), "http_403: the key was revoked"),
+        (Response(429, {}, b'{"detail": "too many requests"}'), "http_429: too many requests"),
+    ],
+)
 def test_status_answers_that_cannot_be_used_end_at_the_drain_limit_as_unknown(
-    tmp_path: Path, world: World, service: Service, answer: Response
+    tmp_path: Path, world: World, service: Service, answer: Response, trouble: str
 ) -> None:
     service.answer = lambda request: None if is_submit(request) else answer
     began = world.now_s
@@ -283,7 +292,6 @@ def test_status_answers_that_cannot_be_used_end_at_the_drain_limit_as_unknown(
     assert summary.counts["unknown"] == 3  # in flight
     assert summary.counts["dropped"] == 27  # a closed loop that learns nothing any more does not go on
     assert set(rows.filter(pl.col("state") == "dropped")["reason"]) == {"stalled"}
-    trouble = "http_500" if answer.status == 500 else "garbage_answer"
     assert set(rows.filter(pl.col("state") == "unknown")["reason"]) == {f"stalled: {trouble}"}
 
 
