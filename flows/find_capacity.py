@@ -7,8 +7,10 @@ from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.run_scenario import RunScenarioRequest, run_scenario
+from pointsman.errors import DependencyDown
 from pointsman.scenario import CapacitySearch
-from tasks.scenario import next_capacity_step, report_capacity
+from tasks.safety import price_scenario
+from tasks.scenario import end_lost_capacity_step, next_capacity_step, report_capacity
 
 
 class FindCapacityRequest(BaseModel):
@@ -47,15 +49,20 @@ def find_capacity(request: FindCapacityRequest) -> str:
         step = next_capacity_step(search_id, request.variant, request.search, request.seed)
         if step is None:
             break
-        run_scenario.fn(
-            RunScenarioRequest(
-                scenario=step.scenario,
-                variant=request.variant,
-                input_set=request.input_set,
-                seed=step.seed,
-                run_id=step.run_id,
-                parent_run_id=search_id,
-            )
+        asked = RunScenarioRequest(
+            scenario=step.scenario,
+            variant=request.variant,
+            input_set=request.input_set,
+            seed=step.seed,
+            run_id=step.run_id,
+            parent_run_id=search_id,
         )
+        try:
+            run_scenario.fn(asked)
+        except DependencyDown as error:
+            # A target that goes down under a rate does not sustain it; one that was away before tells nothing.
+            if error.code != "target_lost" or not end_lost_capacity_step(step.run_id, error.as_failure()):
+                raise
+            price_scenario(step.run_id, price_book=asked.price_book)
     report_capacity(search_id)
     return search_id

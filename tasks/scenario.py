@@ -8,6 +8,7 @@ from prefect import task
 
 from pointsman.benchmark import input_set, variant
 from pointsman.errors import Cancelled, RunFailed
+from pointsman.safety import Limits
 from pointsman.scenario import (
     CapacityRun,
     CapacitySearch,
@@ -15,12 +16,14 @@ from pointsman.scenario import (
     Scenario,
     capacity_report,
     check_faults,
+    end_lost_step,
     execute_run,
     give_up_run,
     next_capacity_run,
     plan_run,
     publish_report,
 )
+from pointsman.settings import load_settings
 from tasks.bridging import cancelled
 from tasks.opening import executor_secret, open_target, open_workspace
 from tasks.policies import DRIVE, RECORD
@@ -96,7 +99,16 @@ def report_scenario(run_id: str) -> None:
 def next_capacity_step(search_id: str, variant_id: str, search: CapacitySearch, seed: int) -> CapacityRun | None:
     """Judge the steps that have completed; the next one, or None when the search has ended."""
     variant(open_workspace(), variant_id)
-    return next_capacity_run(open_workspace(), search_id, variant_id=variant_id, search=search, seed=seed)
+    room = Limits.of(load_settings()).in_flight
+    return next_capacity_run(
+        open_workspace(), search_id, variant_id=variant_id, search=search, seed=seed, most_in_flight=room
+    )
+
+
+@task(name="end-lost-step", **RECORD)
+def end_lost_capacity_step(run_id: str, because: Mapping[str, str]) -> bool:
+    """End a step whose target went out of reach under its load; False when the target was away before."""
+    return end_lost_step(open_workspace(), run_id, because)
 
 
 @task(name="report-capacity", **RECORD)

@@ -17,9 +17,11 @@ from pointsman.ids import VariantId, check_id
 from pointsman.model import Missing, Number
 from pointsman.scenario.capacity_search import Bounds, Judged, Limit, next_rate
 from pointsman.scenario.conditions import parse_condition
+from pointsman.scenario.execution import give_up_run
 from pointsman.scenario.ledger import run_dispatches
 from pointsman.scenario.model import MAX_DISPATCHES, MAX_DURATION_S, ConditionText, Rate, Scenario, Stage
 from pointsman.scenario.record import read_run
+from pointsman.scenario.status import run_status
 from pointsman.scenario.sustained import check_slos, judge_rate
 from pointsman.storage import insert_absent, tables
 from pointsman.workspace import Workspace
@@ -120,12 +122,13 @@ class Capacity:
 
 
 def next_capacity_run(
-    ws: Workspace, capacity_id: str, *, variant_id: str, search: CapacitySearch, seed: int
+    ws: Workspace, capacity_id: str, *, variant_id: str, search: CapacitySearch, seed: int, most_in_flight: int
 ) -> CapacityRun | None:
     """Judge the runs that have completed; the run to do next, or None when the search has ended and is kept.
 
-    Repeating it changes nothing. Raises `Conflict` when the id was used for another search, and `RunFailed` when a run
-    of the search ended otherwise than completed.
+    `most_in_flight` is what a run may have in flight at once where it is executed: one that needs more does not sustain
+    its rate. Repeating it changes nothing. Raises `Conflict` when the id was used for another search, and `RunFailed`
+    when a run of the search ended otherwise than completed, unless `end_lost_step` ended it.
     """
     check_id("capacity id", capacity_id)
     check_search(search)
@@ -147,7 +150,21 @@ def next_capacity_run(
     if isinstance(found, Limit):
         _keep(ws, capacity_id, found, steps)
         return None
-    return CapacityRun(f"{capacity_id}-{len(steps)}", _scenario(search, found), seed + len(steps))
+    scenario = _scenario(search, found, most_in_flight)
+    return CapacityRun(f"{capacity_id}-{len(steps)}", scenario, seed + len(steps))
+
+
+def end_lost_step(ws: Workspace, run_id: str, because: Mapping[str, str]) -> bool:
+    """End a run of a search in which the target went out of reach after it had completed something: it was too much.
+
+    False, and the run as it is, when nothing had completed: then the target was away already, which says nothing of
+    the rate, and the same search goes on when it is back. Raises `NotFound`, and `Conflict` while a process coordinates
+    the run.
+    """
+    if not run_status(ws, run_id)["counts"].get("completed"):
+        return False
+    give_up_run(ws, run_id, because=because)
+    return True
 
 
 def read_capacity(ws: Workspace, capacity_id: str) -> Capacity:
@@ -189,17 +206,17 @@ def _capacity(row: Mapping[Any, Any]) -> Capacity:
     )
 
 
-def _scenario(search: CapacitySearch, per_s: float) -> Scenario:
+def _scenario(search: CapacitySearch, per_s: float, most_in_flight: int) -> Scenario:
     counted_s = _counted_s(search, per_s)
     limits = [slo.threshold / 1000 for slo in map(parse_condition, search.slos) if slo.metric == "total_ms"]
-    room = math.ceil(_ROOM * per_s * min(limits)) + _FEWEST if limits else _MOST_IN_FLIGHT
+    room = math.ceil(_ROOM * per_s * min(limits)) + _FEWEST if limits else most_in_flight
     return Scenario(
         name="capacity",
         stages=(
             Stage(name="warm-up", rate=per_s, duration_s=_WARM_UP * counted_s, warm_up=True),
             Stage(name="counted", rate=per_s, duration_s=counted_s),
         ),
-        max_in_flight=min(room, _MOST_IN_FLIGHT),
+        max_in_flight=min(room, most_in_flight, _MOST_IN_FLIGHT),
         drain_limit_s=min(max(60.0, 4 * counted_s), MAX_DURATION_S),
     )
 
@@ -220,6 +237,11 @@ def _judged(ws: Workspace, capacity_id: str, search: CapacitySearch) -> list[Jud
             return found
         if not record.ended:
             return found
+        per_s = _rate(ws, record.scenario_id)
+        failure = record.metrics_json.get("failure") or {}
+        if record.status == "failed" and failure.get("code") == "target_lost":
+            found.append(Judged(per_s, False, 0.0, failure["message"]))
+            continue
         if record.status != "completed":
             raise RunFailed(
                 f"The run {record.id} of the search is {record.status}.",
@@ -227,7 +249,6 @@ def _judged(ws: Workspace, capacity_id: str, search: CapacitySearch) -> list[Jud
                 code="capacity_run_failed",
             )
         stage = record.metrics_json["stages"][1]
-        per_s = _rate(ws, record.scenario_id)
         begin = _WARM_UP * _counted_s(search, per_s)
         counted = (begin, begin + _counted_s(search, per_s))
         if stage["sent"] + stage["dropped"] < stage["planned"]:

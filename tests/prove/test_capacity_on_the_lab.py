@@ -60,7 +60,8 @@ def search(folder: Path, url: str, clip: Clip) -> float:
     member = InputMember(
         clip.input_id, Path(clip.path).as_uri(), clip.sha256, Path(clip.path).stat().st_size, clip.cluster
     )
-    while (run := next_capacity_run(ws, "cap", variant_id=str(chosen.id), search=SEARCH, seed=1)) is not None:
+    asked = {"variant_id": str(chosen.id), "search": SEARCH, "seed": 1, "most_in_flight": 10_000}
+    while (run := next_capacity_run(ws, "cap", **asked)) is not None:
         plan_run(
             ws,
             run_id=run.run_id,

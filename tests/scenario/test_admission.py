@@ -30,7 +30,7 @@ from tests.scenario.fake_engine import PLANNED, VARIANT, FakeEngine, plan
 LIMITS = Limits(dispatches=100, in_flight=2000, run_usd=Decimal(500), month_usd=Decimal(600), approval_usd=Decimal(50))
 ALICE, BOB = Identity("alice", "admin", "local"), Identity("bob", "operator", "token")
 MONTH = "2026-01"
-A_SEARCH: dict[str, Any] = {"variant_id": str(VARIANT.id), "search": CapacitySearch(), "seed": 1}
+A_SEARCH: dict[str, Any] = {"variant_id": str(VARIANT.id), "search": CapacitySearch(), "seed": 1, "most_in_flight": 9}
 
 
 def costing(usd: str) -> Forecast:

@@ -8,14 +8,23 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pointsman.errors import Conflict, InputRefused, NotFound, RunFailed
+from pointsman.errors import Conflict, DependencyDown, InputRefused, NotFound, RunFailed
 from pointsman.model import Missing
 from pointsman.reporting import to_markdown
-from pointsman.scenario import CapacitySearch, capacity_report, latest_capacities, next_capacity_run, read_capacity
+from pointsman.scenario import (
+    CapacitySearch,
+    capacity_report,
+    end_lost_step,
+    execute_run,
+    latest_capacities,
+    next_capacity_run,
+    read_capacity,
+    read_run,
+)
 from pointsman.scenario.capacity import CapacityRun
 from pointsman.scenario.record import advance
 from pointsman.workspace import Workspace
-from tests.scenario.fake_engine import VARIANT, plan
+from tests.scenario.fake_engine import VARIANT, FakeEngine, plan
 from tests.scenario.test_sustained import ledger
 
 SEARCH = CapacitySearch(step_s=20, slos=("p95 total_ms < 60000",))
@@ -52,8 +61,14 @@ def target(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> Target:
 
 
 def following(ws: Workspace, search: CapacitySearch = SEARCH, **changes: Any) -> CapacityRun | None:
-    asked: dict[str, Any] = {"variant_id": str(VARIANT.id), "search": search, "seed": 7, **changes}
-    return next_capacity_run(ws, "cap1", **asked)
+    asked: dict[str, Any] = {
+        "variant_id": str(VARIANT.id),
+        "search": search,
+        "seed": 7,
+        "most_in_flight": 10_000,
+        **changes,
+    }
+    return next_capacity_run(ws, asked.pop("id", "cap1"), **asked)
 
 
 def test_a_search_finds_the_limit_set_by_the_workers_and_keeps_it_by_variant(ws: Workspace, target: Target) -> None:
@@ -89,6 +104,11 @@ def test_each_run_is_a_constant_rate_with_warm_up_and_bounded_in_flight(ws: Work
     assert (warm_up.duration_s, counted.duration_s) == (10, 40), "forty dispatches at least"
     assert asked.scenario.max_in_flight == 2 * 3 + 40
     assert asked.seed == 7
+    fast = {"start_per_s": 1000.0}
+    for slos in (("p95 total_ms < 5000",), ("failure_rate <= 1%",)):
+        asked = following(ws, SEARCH.model_copy(update={**fast, "slos": slos}), most_in_flight=9000, id=slos[0][:3])
+        assert asked is not None
+        assert asked.scenario.max_in_flight == 9000, "no run of a search is refused for what it asks to have in flight"
 
 
 def test_a_run_that_was_interrupted_does_not_count_and_is_done_again(ws: Workspace, target: Target) -> None:
@@ -141,11 +161,31 @@ def test_a_run_that_did_not_complete_or_missed_its_rate_ends_the_search_with_the
     target.run(asked, sent=99)
     with pytest.raises(RunFailed, match="could not offer 1 per second"):
         following(ws)
-    other = next_capacity_run(ws, "cap9", variant_id=str(VARIANT.id), search=SEARCH, seed=1)
+    other = next_capacity_run(ws, "cap9", variant_id=str(VARIANT.id), search=SEARCH, seed=1, most_in_flight=9)
     assert other is not None
     target.run(other, status="failed")
     with pytest.raises(RunFailed, match="cap9-0 of the search is failed"):
-        next_capacity_run(ws, "cap9", variant_id=str(VARIANT.id), search=SEARCH, seed=1)
+        next_capacity_run(ws, "cap9", variant_id=str(VARIANT.id), search=SEARCH, seed=1, most_in_flight=9)
+
+
+@pytest.mark.parametrize("completed", [0, 3])
+def test_a_target_that_goes_down_under_a_rate_does_not_sustain_it_and_one_that_was_away_tells_nothing(
+    ws: Workspace, engine: FakeEngine, target: Target, completed: int
+) -> None:
+    asked = following(ws)
+    assert asked is not None
+    plan(ws, run_id=asked.run_id, scenario=asked.scenario, seed=asked.seed)
+    engine.lose_target_in = {completed}
+    with pytest.raises(DependencyDown) as lost:
+        execute_run(ws, asked.run_id, secret=None)
+    assert end_lost_step(ws, asked.run_id, lost.value.as_failure()) is (completed > 0)
+    again = following(ws)
+    assert again is not None
+    if completed:
+        assert read_run(ws, asked.run_id).status == "failed"
+        assert (again.run_id, again.scenario.stages[1].rate) == ("cap1-1", 0.5), "it tries less"
+    else:
+        assert again == asked, "the same search goes on when the target is back"
 
 
 def test_settings_that_do_not_fit_together_are_refused(ws: Workspace) -> None:
