@@ -2,6 +2,7 @@
 
 The lock is let go by the machine the moment its holder dies, so on one machine nobody waits for a heartbeat to grow
 old. A holder whose heartbeat is old is taken for dead even if it holds the lock: it hangs, and finds out when it wakes.
+On one machine a heartbeat's age is told by the clock that cannot be set.
 """
 
 from __future__ import annotations
@@ -37,10 +38,13 @@ class Holder:
     host: str
     process_id: int
     beat_at: str
+    beat_monotonic_s: float
+    """On its host's clock since the machine was started."""
 
-    def is_dead(self, *, now: datetime, host: str, lock_is_free: bool) -> bool:
-        silent_s = (now - datetime.fromisoformat(self.beat_at)).total_seconds()
-        return (lock_is_free and self.host == host) or silent_s > DEAD_AFTER_S
+    def is_dead(self, *, now: datetime, monotonic_s: float, host: str, lock_is_free: bool) -> bool:
+        if self.host == host:
+            return lock_is_free or monotonic_s - self.beat_monotonic_s > DEAD_AFTER_S
+        return (now - datetime.fromisoformat(self.beat_at)).total_seconds() > DEAD_AFTER_S
 
 
 class Hold:
@@ -59,7 +63,6 @@ class Hold:
 
         Raises `Conflict` when another process has taken this one for dead.
         """
-        now = self._ws.clock.now()
         runs, shard_rows = tables.load_test_runs, tables.load_test_shards
         with self._ws.database.begin() as connection:
             record = read_in(connection, self.record.id)
@@ -70,7 +73,7 @@ class Hold:
                     instruction=f"Look at it: pointsman scenario status {record.id}",
                     code="run_taken_over",
                 )
-            metrics = _with_holder(record, _new_holder(self._token, now))
+            metrics = _with_holder(record, _new_holder(self._ws, self._token))
             if shards:
                 tasks = dict(enumerate(metrics["runner"]["launch"]["task_arns"]))
                 tasks |= {row["shard"]: row["task_id"] for row in shards}
@@ -130,10 +133,12 @@ def _take(ws: Workspace, run_id: str, token: str, *, lock_is_free: bool) -> RunR
         if holder is None:
             if not lock_is_free:
                 return None
-        elif not holder.is_dead(now=now, host=socket.gethostname(), lock_is_free=lock_is_free):
+        elif not holder.is_dead(
+            now=now, monotonic_s=ws.clock.monotonic(), host=socket.gethostname(), lock_is_free=lock_is_free
+        ):
             return None
         runs = tables.load_test_runs
-        metrics = _with_holder(record, new := _new_holder(token, now))
+        metrics = _with_holder(record, new := _new_holder(ws, token))
         metrics["runner"]["launch"] = {
             "host": new["host"],
             "process_id": new["process_id"],
@@ -160,8 +165,15 @@ def _holder(record: RunRecord) -> Holder | None:
     return Holder(**found) if found else None
 
 
-def _new_holder(token: str, now: datetime) -> dict[str, Any]:
-    return {"token": token, "host": socket.gethostname(), "process_id": os.getpid(), "beat_at": now.isoformat()}
+def _new_holder(ws: Workspace, token: str) -> dict[str, Any]:
+    clock = ws.clock
+    return {
+        "token": token,
+        "host": socket.gethostname(),
+        "process_id": os.getpid(),
+        "beat_at": clock.now().isoformat(),
+        "beat_monotonic_s": round(clock.monotonic(), 3),
+    }
 
 
 def _with_holder(record: RunRecord, holder: Mapping[str, Any] | None) -> dict[str, Any]:

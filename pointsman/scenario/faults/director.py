@@ -49,6 +49,8 @@ class FaultDirector:
             self._spans[stage.name] = (from_s, to_s)
             from_s = to_s
         self._known = {name: Injection(stage=name) for name in self._stages}
+        self._since_s: dict[str, float] = {}
+        """By stage: when FIS took its experiment, on the monotonic clock; one that is set makes no fault overdue."""
         self._events: list[dict[str, Any]] = []
         self._epoch: datetime | None = None
         self._pause_s = 0.0
@@ -59,7 +61,10 @@ class FaultDirector:
         self._epoch = epoch
         self._events = list(state.get("fault_events", []))
         for name, kept in state.get("injections", {}).items():
-            self._known[name] = Injection.model_validate(kept)
+            self._known[name] = known = Injection.model_validate(kept)
+            if known.injected_at is not None:
+                lasted_s = (self._ws.clock.now() - known.injected_at).total_seconds()
+                self._since_s[name] = self._ws.clock.monotonic() - lasted_s
 
     def state(self) -> Mapping[str, Any]:
         injections = {name: known.model_dump(mode="json") for name, known in self._known.items()}
@@ -141,13 +146,14 @@ class FaultDirector:
 
     def _lasted_s(self, known: Injection) -> float:
         """Since FIS took the experiment, by this machine's clock: the one that the limits are meant by."""
-        since = known.injected_at
-        return 0.0 if since is None else (self._ws.clock.now() - since).total_seconds()
+        since_s = self._since_s.get(known.stage)
+        return 0.0 if since_s is None else self._ws.clock.monotonic() - since_s
 
     def _keep(self, found: Injection) -> None:
         before = self._known[found.stage]
         if found.phase == "injected" and found.injected_at is None:
             found = found.model_copy(update={"injected_at": self._ws.clock.now()})
+            self._since_s[found.stage] = self._ws.clock.monotonic()
         if found.state in _BEGUN and not found.announced:
             self._announce(found)
             found = found.model_copy(update={"announced": True})

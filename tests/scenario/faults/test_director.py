@@ -300,6 +300,15 @@ def test_a_run_that_is_given_up_ends_its_fault_at_once(run, aws, ws):
     assert aws.workers.away == {}
 
 
+def test_a_clock_that_is_set_makes_no_fault_overdue(run, monkeypatch):
+    now = run.ws.clock.now
+    assert run.drive(33) is None
+    assert run.fault["phase"] == "injected"
+    monkeypatch.setattr(run.ws.clock, "now", lambda: now() + timedelta(hours=1))
+    assert run.director.look(34.0, ()) is None
+    assert run.fault["verdict"] != "not_happened"
+
+
 def test_whoever_takes_over_ends_what_a_dead_coordinator_had_begun_and_not_kept(run, aws):
     run.drive(30)
     before = run.kept
