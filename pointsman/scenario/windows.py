@@ -13,7 +13,7 @@ from typing import Any
 
 from pointsman.dispatch.seconds import Second
 from pointsman.scenario.conditions import Condition
-from pointsman.statistics.sketch import Sketch
+from pointsman.statistics.sketch import RELATIVE_ACCURACY, Sketch
 
 _MOST_BUCKETS = 60
 _ENDED = ("completed", "failed", "unknown", "cancelled_sent")
@@ -38,9 +38,12 @@ class Window:
         self._planned = planned
         self._width = 1 if condition.window_s is None else math.ceil(condition.window_s / _MOST_BUCKETS)
         self._buckets: dict[int, Tally] = {}
-        self._sent: list[tuple[int, int]] = []
-        """(second, sent until its end): as far back as the condition's threshold reaches, for what is in flight."""
-        self._ended = 0
+        self._reach_s = condition.threshold / 1000 if condition.metric == "total_ms" else 0.0
+        span_s = self._reach_s + (condition.window_s or 0)
+        self._open_width = max(1, math.ceil(span_s / _MOST_BUCKETS))
+        self._open: dict[int, int] = {}
+        """By the time when they were sent: dispatches that have not ended. A window of the whole run keeps all that is
+        older than the threshold as one."""
         self._latest = (-1, 0)
         """The newest second, and what was sent in it."""
 
@@ -60,15 +63,50 @@ class Window:
         if self._condition.metric is not None:
             tally.times.merge(getattr(second, self._condition.metric))
         if self._condition.metric == "total_ms":
-            at, before = self._sent[-1] if self._sent else (0, 0)
-            self._sent.append((max(at, second.second), before + sent))
-            self._ended += sum(counts.get(name, 0) for name in _ENDED)
+            self._add_open(second, sent)
+        self._forget(second.second + 1)
+
+    def _add_open(self, second: Second, sent: int) -> None:
+        """What ended was sent so much earlier as it took, or later: its time counts from when it was planned.
+
+        Where that is not known for sure the older one has ended: nothing is late that may not be.
+        """
+        oldest = min(self._open, default=0)
+        bucket = max(oldest, second.second // self._open_width)
+        self._open[bucket] = self._open.get(bucket, 0) + sent
+        for ms, count in second.total_ms.buckets():
+            at_s = math.floor(second.second - ms * (1 + RELATIVE_ACCURACY) / 1000)
+            if at_s // self._open_width >= oldest:
+                self._take_open(at_s // self._open_width, count)
+            elif self._condition.window_s is None or oldest == 0:
+                self._take_open(oldest, count)
+        untimed = sum(second.counts.get(name, 0) for name in _ENDED) - second.total_ms.count
+        self._take_open(oldest, untimed)
+
+    def _take_open(self, first: int, number: int) -> None:
+        for bucket in sorted(self._open):
+            if bucket >= first and number > 0:
+                taken = min(number, self._open[bucket])
+                self._open[bucket] -= taken
+                number -= taken
+
+    def _forget(self, end_s: int) -> None:
+        """Drop what no window that ends with second `end_s` - 1 or later looks at."""
+        window = self._condition.window_s
+        if window is not None:
+            first = (end_s - window) // self._width
+            self._buckets = {bucket: tally for bucket, tally in self._buckets.items() if bucket >= first}
+        oldest = math.floor(end_s - self._reach_s - (window or 1)) // self._open_width
+        old = [bucket for bucket in self._open if bucket < oldest]
+        gone = sum(self._open.pop(bucket) for bucket in old)
+        if old and window is None:
+            self._open[oldest] = self._open.get(oldest, 0) + gone
 
     def value(self, end_s: int) -> float | None:
         """The figure over the window that ends with second `end_s` - 1; None when nothing happened that tells."""
         window = self._condition.window_s
         first = 0 if window is None else (end_s - window) // self._width
-        self._buckets = {bucket: tally for bucket, tally in self._buckets.items() if bucket >= first}
+        self._forget(end_s)
         tallies = list(self._buckets.values())
         if self._condition.figure == "percentile":
             return self._percentile(tallies, end_s)
@@ -81,23 +119,27 @@ class Window:
         return failed / ended if ended else None
 
     def _percentile(self, tallies: Sequence[Tally], end_s: int) -> float | None:
-        """What is still in flight and older than the threshold counts as above it: a target that hangs is not fast.
-
-        Of those sent up to a threshold ago at least as many are still in flight as have not ended in all.
+        """What became older than the threshold within the window, and is still in flight, counts as above it: a target
+        that hangs is not fast. What had done so before was counted by the windows of then.
         """
         times = Sketch()
         for tally in tallies:
             times.merge(tally.times)
-        reach_s = self._condition.threshold / 1000
-        old = sum(second < end_s - reach_s for second, _ in self._sent)
-        late = max(0, self._sent[old - 1][1] - self._ended) if old else 0
-        self._sent = self._sent[max(0, old - 1) :]
+        late = self._late(end_s)
         if times.count + late == 0:
             return None
         rank = math.ceil(self._condition.quantile * (times.count + late))
         if rank > times.count:
             return max(self._condition.threshold, times.largest)
         return times.quantile(min(1.0, max(rank, 1) / times.count))
+
+    def _late(self, end_s: int) -> int:
+        """In flight, and older than the threshold since some moment of the window."""
+        to_s = end_s - self._reach_s
+        window = self._condition.window_s
+        from_s = 0.0 if window is None else max(0.0, to_s - window)
+        width = self._open_width
+        return sum(number for bucket, number in self._open.items() if from_s < (bucket + 1) * width <= to_s)
 
     def _achieved(self, tallies: Sequence[Tally], begin_s: int, end_s: int) -> float | None:
         """What is due in the last second may be sent a moment after its end, so that one is not asked for yet.
@@ -118,8 +160,7 @@ class Window:
                 [bucket, tally.sent, tally.completed, tally.failed, tally.times.to_json()]
                 for bucket, tally in self._buckets.items()
             ],
-            "sent": self._sent,
-            "ended": self._ended,
+            "open": list(self._open.items()),
             "latest": self._latest,
         }
 
@@ -129,6 +170,5 @@ class Window:
             bucket: Tally(sent, completed, failed, Sketch.from_json(times))
             for bucket, sent, completed, failed, times in state["buckets"]
         }
-        self._sent = [(second, sent) for second, sent in state["sent"]]
-        self._ended = state["ended"]
+        self._open = dict(state["open"])
         self._latest = (state["latest"][0], state["latest"][1])

@@ -93,6 +93,14 @@ class Sketch:
                     break
         return min(max(found, self.smallest), self.largest)
 
+    def buckets(self) -> list[tuple[float, int]]:
+        """Each value within 1 %, ascending, and how many there are of it."""
+        found = [(0.0, self._zeros)] if self._zeros else []
+        for index in sorted(self._buckets):
+            value = 2 * math.exp(index * _LOG_GAMMA) / (_GAMMA + 1)
+            found.append((min(max(value, self.smallest), self.largest), self._buckets[index]))
+        return found
+
     def to_json(self) -> dict[str, Any]:
         """A JSON document that `from_json` reads back without loss."""
         if self.count == 0:

@@ -100,6 +100,49 @@ def test_a_target_that_hangs_breaches_a_percentile_though_nothing_completes() ->
     assert stop.message.startswith("5000 ms")
 
 
+def test_jobs_that_hang_for_ever_are_counted_when_they_become_late_and_not_ever_after() -> None:
+    # Of two a second one in six hundred never ends: 0.17 %.
+    def rarely(at: int) -> Second:
+        return second(at, sent=2, completed=1 if at % 300 == 0 else 2)
+
+    load = Load(planned=[2] * 6000, warm_up=frozenset(), counted_from_s=0)
+    watcher = conditions("p95 total_ms < 5000 over 30s", slo=True, load=load)
+    assert run(watcher, rarely, until_s=6000)[0] is None
+    assert len(json.dumps(watcher.state())) < 10_000
+
+
+def test_a_load_that_falls_makes_no_job_late() -> None:
+    # Each takes 4.6 s. What is sent falls from 100 a second to one; long ago a hundred jobs hung for ever.
+    def falling(at: int) -> Second:
+        sent, then = (100 if at < 300 else 1), (100 if at - 5 < 300 else 1)
+        hung = 100 if at == 20 else 0
+        return second(at, sent=sent, completed=0 if at < 5 else max(0, then - hung), ms=4600)
+
+    watcher = conditions("p99 total_ms < 5000 over 30s", slo=True)
+    stopped_s, _, _ = run(watcher, lambda at: falling(at), until_s=15)
+    assert stopped_s is None
+    later = conditions("p95 total_ms < 5000 over 30s", slo=True)
+    assert run(later, falling, until_s=600)[0] is None
+
+
+def test_a_tenth_of_the_jobs_that_hangs_breaches_a_p95_as_long_as_it_lasts() -> None:
+    watcher = conditions("p95 total_ms < 5000 over 30s", slo=True)
+    stopped_s, _, _ = run(watcher, lambda at: second(at, completed=10 if at < 60 else 9), until_s=300)
+    assert 65 < stopped_s <= 95
+    whole = conditions("p95 total_ms < 5000", slo=True)
+    assert run(whole, lambda at: second(at, completed=9), until_s=60)[0] is not None
+
+
+@pytest.mark.parametrize("over", ["< 5000", "< 600000 over 1h", "< 5000 over 2h"])
+def test_what_is_kept_of_a_condition_does_not_grow_with_the_run(over: str) -> None:
+    load = Load(planned=[10] * 3000, warm_up=frozenset(), counted_from_s=0)
+    unknown = ("unhealthy targets >= 1 for 5m", "failed_spend > 5 USD")
+    watcher = conditions(f"p95 total_ms {over}", *unknown, load=load, unhealthy_targets=lambda: 0)
+    watcher.begin(EPOCH, {})
+    watcher.look(3000.0, [second(at) for at in range(3000)])
+    assert len(json.dumps(watcher.state())) < 20_000
+
+
 def test_what_is_in_flight_for_less_than_the_threshold_breaches_nothing() -> None:
     def lagging(at: int) -> Second:
         return second(at, completed=0 if at < 4 else 10, ms=4200)
