@@ -93,7 +93,7 @@ _EVENTS = (
         "fault_not_effective",
         "critical",
         "pointsman scenario status {run_id} --json",
-        "A fault did not happen or changed nothing, so the run proves nothing about it and fails.",
+        "A fault did not happen or is not shown to have changed anything, so the run proves nothing and fails.",
     ),
     EventType(
         "benchmark_item_failed",

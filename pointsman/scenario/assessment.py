@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pointsman.dispatch import PLANNED_TERMS, SENT_TERMS
 from pointsman.reporting import show
+from pointsman.scenario.faults.evidence import why_not_effective
 
 RATE_KEPT = 0.99
 """Sent of planned, at least: below it the target was offered another load than the scenario's."""
@@ -106,7 +107,6 @@ def _faults(stages: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
             why = fault["reason"] or fault["missing"].get("verdict", "the run ended before it")
             yield Check("fault", name, "not measured", asked, why)
             continue
-        effective = fault["effect"] is not None and fault["effect"]["effective"]
-        found = f"its experiment is {fault['state'] or 'not started'}; "
-        found += "latency or failures rose" if effective else fault["reason"] or "no rise of either was seen"
-        yield Check("fault", name, "passed" if effective else "failed", asked, found)
+        why = why_not_effective(fault) if fault["verdict"] == "happened" else fault["reason"] or "it did not happen"
+        found = f"its experiment is {fault['state'] or 'not started'}; {why or 'latency or failures rose'}"
+        yield Check("fault", name, "failed" if why else "passed", asked, found)

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from pointsman.canonical import sha256_of
 from pointsman.errors import InputRefused
 from pointsman.scenario.conditions import parse_condition
-from pointsman.scenario.faults.model import Fault
+from pointsman.scenario.faults.model import FEWEST, Fault
 from pointsman.scenario.readings import Observe
 from pointsman.scenario.segments import ARRIVAL, Recorded, Segment
 from pointsman.scenario.sine import Sine
@@ -323,6 +323,12 @@ class Scenario(BaseModel):
             except PydanticCustomError as error:
                 context = error.context or {}
                 raise _refuse(f"stages.{index}.{context['field']}", context["value"], context["allowed"]) from None
+            if stage.fault is not None:
+                compared = segment.end / 1_000_000 * stage.fault.control_s
+                if compared < FEWEST:
+                    where, found = f"stages.{index}.fault.offset_s", f"{stage.fault.offset_s:g} s"
+                    needed = f"a rate and an offset by which {FEWEST} dispatches are sure to lie in the control before"
+                    raise _refuse(where, f"{found} ({compared:.3g} dispatches in its control)", f"{needed} the fault")
             previous = segment.end
             microseconds += segment.us
             parts += segment.expected_parts

@@ -16,7 +16,7 @@ from service.cli import lab_aws
 from service.cli.world import World
 
 FAULT = Fault(template="lab-stop-workers", offset_s=5, duration_s=5)
-FAULTY = Scenario(name="faulty", stages=(Stage(name="steady", rate=1, duration_s=20, fault=FAULT),))
+FAULTY = Scenario(name="faulty", stages=(Stage(name="steady", rate=6, duration_s=20, fault=FAULT),))
 QUIET = Scenario(name="quiet", stages=(Stage(name="steady", rate=1, duration_s=20),))
 WATCHING = QUIET.model_copy(update={"observe": Observe(alarms=("one",))})
 

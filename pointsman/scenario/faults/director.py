@@ -13,7 +13,7 @@ from pointsman.dispatch.seconds import Second
 from pointsman.errors import DependencyDown, GuardRefused, InputRefused, PointsmanError
 from pointsman.scenario.faults.aws import FaultAws
 from pointsman.scenario.faults.environment import Allowed, OpenAws, allowed_in, faulty_stages, injector
-from pointsman.scenario.faults.evidence import NAME, evidence, measured
+from pointsman.scenario.faults.evidence import NAME, evidence, measured, why_not_effective
 from pointsman.scenario.faults.injection import Injection, Injector
 from pointsman.scenario.faults.model import Fault
 from pointsman.scenario.model import Scenario
@@ -109,12 +109,12 @@ class FaultDirector:
         for name in self._known:
             self._let_finish(name)
             self._withdraw(name)
-        effects = {
-            name: measured(self._ws, self._record, known, self._spans[name], self._epoch)
+        found = {
+            name: evidence(known, measured(self._ws, self._record, known, self._spans[name], self._epoch))
             for name, known in self._known.items()
         }
-        stages = {name: {"fault": evidence(known, effects[name])} for name, known in self._known.items()}
-        failure = next((told for name in self._known if (told := self._failure(name, effects[name]))), None)
+        stages = {name: {"fault": fault} for name, fault in found.items()}
+        failure = next((told for name in self._known if (told := self._failure(name, found[name]))), None)
         return {"stages": stages, **({"failure": failure} if failure else {})}
 
     def _halt(self, known: Injection) -> None:
@@ -234,13 +234,19 @@ class FaultDirector:
                 )
             self._ws.clock.sleep(0.5)
 
-    def _failure(self, name: str, effect: Mapping[str, Any] | None) -> dict[str, str] | None:
-        """What `metrics_json.failure` shall hold when the fault changed nothing or did not happen."""
-        known = self._known[name]
+    def _failure(self, name: str, fault: Mapping[str, Any]) -> dict[str, str] | None:
+        """What `metrics_json.failure` shall hold when the fault did not happen or is not shown to have had effect."""
+        known, instruction, shown = self._known[name], self._instruction(), ""
         if known.verdict == "happened":
-            if effect is not None and effect["effective"]:
+            found = why_not_effective(fault)
+            if found is None:
                 return None
-            why = "it changed nothing: neither p95 nor failure rate were worse than in the control before it"
+            why, shown = found, "shown to be "
+            if fault["effect"] is not None and fault["effect"]["p95_delta_ms"] is None:
+                instruction = (
+                    f"Let more dispatches complete before the fault of stage {name} and while it lasts: raise the "
+                    "stage's rate, or offset_s and duration_s of the fault; then run the scenario again."
+                )
         else:
             left = f"the run ended when its experiment was {known.state or 'not yet started'}"
             why = left if known.verdict == "withdrawn" else known.reason
@@ -249,8 +255,8 @@ class FaultDirector:
             self._tell_not_effective(name, why)
         return {
             "code": "fault_not_effective",
-            "message": f"The fault of stage {name} was not effective: {why}.",
-            "instruction": self._instruction(),
+            "message": f"The fault of stage {name} was not {shown}effective: {why}.",
+            "instruction": instruction,
         }
 
     def _tell_not_effective(self, name: str, why: str) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pointsman.model import Missing
+from pointsman.scenario.faults.model import CONTROL_AT_LEAST_S, FEWEST, LEFT_OUT
 from pointsman.statistics import Floats, cluster_weights, most_by_chance, wilson_interval
 
 CONFIDENCE = 0.975
@@ -25,14 +26,11 @@ METHOD = (
     "p95: block bootstrap over slices of time, stratified by window, 2000 resamples, seeded; failure rate: Newcombe's "
     "interval; 97.5 % each, 95 % together"
 )
-FEWEST = 20
-"""Of completed dispatches in a window: a p95 of fewer is its slowest one."""
 _RESAMPLES = 2_000
 _MOST_SLICES = 400
 _WATCHED = 10
 """How many dispatches in a row are looked at to notice a change."""
 _NEVER = 0.001
-_CONTROL_AT_LEAST_S = 30.0
 
 Bools: TypeAlias = npt.NDArray[np.bool_]
 
@@ -117,10 +115,10 @@ def _window(window: Window) -> dict[str, Any]:
 
 def fault_effect(served: Served, *, stage_from_s: float, start_s: float, end_s: float, seed: int) -> Effect:
     """The effect of a fault that lasted from `start_s` to `end_s`, in a stage that began at `stage_from_s`."""
-    from_s = max(stage_from_s, start_s - max(end_s - start_s, _CONTROL_AT_LEAST_S))
+    from_s = max(stage_from_s, start_s - max(end_s - start_s, CONTROL_AT_LEAST_S))
     before = _inside(served, from_s, start_s)
     open_s = _p95(_known(before)) / 1000 if _known(before).size else 0.0
-    control_to_s = start_s - min(open_s, (start_s - from_s) / 4)
+    control_to_s = start_s - min(open_s, (start_s - from_s) * LEFT_OUT)
     control, during = _inside(served, from_s, control_to_s), _inside(served, start_s, end_s)
     p95 = _p95_delta(control, during, seed)
     failures = _failure_delta(control, during)

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from pointsman.errors import PointsmanError
+from pointsman.model import Missing
 from pointsman.scenario.faults.effect import Served, fault_effect
 from pointsman.scenario.faults.injection import Injection
 from pointsman.scenario.ledger import scan_ledger
@@ -22,7 +23,10 @@ NAME = "faults"
 _NOT_SERVED = ("failed", "unknown", "dropped")
 
 
-def evidence(known: Injection, effect: Mapping[str, Any] | None) -> dict[str, Any]:
+_DELTAS = {"p95_delta_ms": "p95", "failure_rate_delta": "failure rate"}
+
+
+def evidence(known: Injection, effect: Mapping[str, Any] | Missing) -> dict[str, Any]:
     """The `fault` of a stage. What is not known is null, and `missing` beside it says why."""
     found = {
         "method": "fis",
@@ -33,7 +37,7 @@ def evidence(known: Injection, effect: Mapping[str, Any] | None) -> dict[str, An
         "ended_at": None if known.ended_at is None else known.ended_at.isoformat(),
         "verdict": known.verdict,
         "reason": known.reason,
-        "effect": effect,
+        "effect": None if isinstance(effect, Missing) else effect,
     }
     reasons = {
         "fis_experiment_arn": "no experiment was started",
@@ -41,7 +45,7 @@ def evidence(known: Injection, effect: Mapping[str, Any] | None) -> dict[str, An
         "started_at": "no experiment was started",
         "ended_at": "the experiment has not ended",
         "verdict": "the fault has not ended",
-        "effect": "the fault did not run to its end" if known.verdict else "it is measured when the run has ended",
+        "effect": effect.reason if isinstance(effect, Missing) else "",
     }
     missing = {name: reason for name, reason in reasons.items() if found[name] is None}
     return {**found, **({"missing": missing} if missing else {})}
@@ -50,19 +54,27 @@ def evidence(known: Injection, effect: Mapping[str, Any] | None) -> dict[str, An
 def live_faults(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """`fault` by stage, of a run that is being driven."""
     kept = metrics.get("watchers", {}).get(NAME, {}).get("injections", {})
-    return {name: evidence(Injection.model_validate(one), None) for name, one in kept.items()}
+    known = {name: Injection.model_validate(one) for name, one in kept.items()}
+    return {name: evidence(one, _unmeasured(one)) for name, one in known.items()}
+
+
+def _unmeasured(known: Injection) -> Missing:
+    harmless = known.verdict not in (None, "happened")
+    return Missing("the fault did not run to its end" if harmless else "it is measured when the run has ended")
 
 
 def measured(
     ws: Workspace, record: RunRecord, known: Injection, span: tuple[float, float], epoch: datetime | None
-) -> dict[str, Any] | None:
-    """The effect of a fault that happened, from the run's ledger; None when there is none to measure."""
-    if known.verdict != "happened" or epoch is None or known.started_at is None or known.ended_at is None:
-        return None
+) -> dict[str, Any] | Missing:
+    """The effect of a fault that happened, from the run's ledger."""
+    if known.verdict != "happened":
+        return _unmeasured(known)
+    if epoch is None or known.started_at is None or known.ended_at is None:
+        return Missing("it is not known when its experiment began and ended")
     try:
         dispatches = scan_ledger(ws, record)
-    except PointsmanError:  # its books are wrong or were never closed, and the run says so itself
-        return None
+    except PointsmanError as error:  # its books are wrong or were never closed, and the run says so itself
+        return Missing(f"the run's books cannot be read: {error.message.rstrip('.')}")
     found = fault_effect(
         served(dispatches, *span),
         stage_from_s=span[0],
@@ -71,6 +83,21 @@ def measured(
         seed=record.seed,
     )
     return found.document()
+
+
+def why_not_effective(fault: Mapping[str, Any]) -> str | None:
+    """Of the `evidence` of a fault that happened: why nothing shows that it changed anything. None: something does."""
+    effect = fault["effect"]
+    if effect is None:
+        return f"its effect was not measured: {fault['missing']['effect']}"
+    if effect["effective"]:
+        return None
+    unknown = {name: effect["missing"][name] for name in _DELTAS if effect[name] is None}
+    if not unknown:
+        return "it changed nothing: neither p95 nor failure rate were worse than in the control before it"
+    said = [f"the {_DELTAS[name]} could not be compared ({why})" for name, why in unknown.items()]
+    said += [f"the {_DELTAS[name]} was not worse than in the control before it" for name in _DELTAS if effect[name]]
+    return f"nothing shows that it changed anything: {', and '.join(said)}"
 
 
 def control_effects(ws: Workspace, record: RunRecord, scenario: Scenario) -> dict[str, dict[str, Any]]:

@@ -9,6 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 MAX_INSTANCES = 5
 """How many resources one action of AWS FIS may name by ARN."""
 EARLIEST_S = 5
+FEWEST = 20
+"""Of completed dispatches in a window: a p95 of fewer is its slowest one."""
+CONTROL_AT_LEAST_S = 30.0
+LEFT_OUT = 1 / 4
+"""Of the control, its last part at most: what was planned then may still have been open when the fault began."""
 
 
 class Fault(BaseModel):
@@ -61,3 +66,8 @@ class Fault(BaseModel):
         description=f"How many instances to draw, {MAX_INSTANCES} at most.",
         examples=[1],
     )
+
+    @property
+    def control_s(self) -> float:
+        """So much of the stage before the fault is sure to be what its effect is measured against, in seconds."""
+        return min(self.offset_s, max(self.duration_s, CONTROL_AT_LEAST_S)) * (1 - LEFT_OUT)

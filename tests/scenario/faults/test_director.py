@@ -156,6 +156,42 @@ def test_a_fault_that_changed_nothing_fails_the_run(run, books):
     assert sorted(event.event for event in run.events()) == ["fault_injected", "fault_not_effective"]
 
 
+def test_a_fault_whose_control_is_too_thin_to_compare_with_says_so_and_what_to_plan(run, books):
+    run.drive(70)
+    books(ledger().filter((pl.col("planned_ns") < 12e9) | (pl.col("planned_ns") >= 32e9)))
+    told = run.director.end()
+    said = told["failure"]["message"]
+    assert "changed nothing" not in said
+    assert "the p95 could not be compared (8 dispatches planned in the control before the fault completed" in said
+    assert "the failure rate was not worse than in the control before it" in said
+    assert "raise the stage's rate, or offset_s and duration_s of the fault" in told["failure"]["instruction"]
+
+
+@pytest.mark.parametrize("unknown", ["books", "times"])
+def test_a_fault_whose_effect_was_not_measured_says_why(run, books, monkeypatch, unknown):
+    run.drive(70)
+    books(ledger(slow_by=800))
+    if unknown == "books":
+
+        def broken(ws, record):
+            raise DependencyDown("The books do not add up.", instruction="", code="books")
+
+        monkeypatch.setattr(evidence, "scan_ledger", broken)
+    else:
+        known = run.director._known["steady"]
+        run.director._known["steady"] = known.model_copy(update={"ended_at": None})
+    told = run.director.end()
+    why = {
+        "books": "the run's books cannot be read: The books do not add up",
+        "times": "it is not known when its experiment began and ended",
+    }[unknown]
+    assert told["failure"]["message"] == (
+        f"The fault of stage steady was not shown to be effective: its effect was not measured: {why}."
+    )
+    assert told["stages"]["steady"]["fault"]["missing"]["effect"] == why
+    assert run.events()[0].data["reason"] == f"its effect was not measured: {why}"
+
+
 @pytest.mark.parametrize("ending", ["failed", "cancelled", "stopped", "skipped"])
 def test_a_fault_that_did_not_happen_stops_the_run_at_once(run, aws, ending):
     aws.agent.endings.append(ending)

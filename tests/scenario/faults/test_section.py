@@ -20,10 +20,10 @@ def with_fault(stage: dict[str, Any], **fault: Any) -> dict[str, Any]:
 
 
 def test_a_fault_is_on_by_fis_and_on_one_instance_unless_told_otherwise():
-    (stage,) = faulty_stages(parse_scenario(with_fault({"rate": 2})))
+    (stage,) = faulty_stages(parse_scenario(with_fault({"rate": 6})))
     assert stage.fault is not None
     assert (stage.fault.fault_enabled, stage.fault.fault_method, stage.fault.instances) == (True, "fis", 1)
-    assert faulty_stages(parse_scenario(with_fault({"rate": 2}, fault_enabled=False))) == []
+    assert faulty_stages(parse_scenario(with_fault({"rate": 6}, fault_enabled=False))) == []
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,8 @@ def test_a_fault_is_on_by_fis_and_on_one_instance_unless_told_otherwise():
         ({"rate": 2}, {"offset_s": 1}, r"stages\.0\.fault\.offset_s"),
         ({"rate": 2}, {"fault_method": "hammer"}, "'fis'"),
         ({"rate": 2}, {"victims": 2}, r"fault\.victims .*template"),
+        ({"rate": 5}, {}, r"stages\.0\.fault\.offset_s: '5 s \(18.8 dispatches in its control\)"),
+        ({"rate": 0.5, "duration_s": 600}, {"offset_s": 300}, r"offset_s: '300 s .* 20 dispatches are sure"),
         ({"rate": 2}, {"template": "a b"}, r"stages\.0\.fault\.template"),
     ],
 )
