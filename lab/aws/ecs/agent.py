@@ -122,7 +122,7 @@ class EcsAgent:
                 self._fail(task, str(why))
             except Exception as error:
                 log.exception("the lab's ECS agent could not move a task")
-                self._fail(task, f"Unexpected EC2 error while attempting to start the task: {type(error).__name__}")
+                self._fail(task, f"The lab's ECS agent failed: {type(error).__name__}.")
 
     def _move(self, task: LabTask) -> None:
         stopping = task.desired_status == "STOPPED"

@@ -1,5 +1,6 @@
 """What moto's ECS lacks and the lab adds: tasks that move only when the agent says so, StopTask that asks instead of
-stopping, calls that are throttled or find no capacity, and what ECS refuses of a RunTask.
+stopping, calls that are throttled or find no capacity, what ECS refuses of a RunTask, the tasks that DescribeTasks
+misses, and a ListTasks that by default lists those that are to run.
 
 `fill_ecs_gaps` changes moto for the whole process, as `lab.aws.gaps` does.
 """
@@ -27,6 +28,8 @@ def fill_ecs_gaps(coming: ComingFaults, clock: Clock) -> None:
     """Let moto's RunTask, StopTask and RegisterTaskDefinition do what the lab's agent can take on."""
     run_task = EC2ContainerServiceResponse.run_task
     register = EC2ContainerServiceResponse.register_task_definition
+    describe = EC2ContainerServiceResponse.describe_tasks
+    listed = EC2ContainerServiceResponse.list_tasks
 
     def checked_run_task(response: EC2ContainerServiceResponse) -> ActionResult:
         _throttle(coming, "RunTask")
@@ -50,12 +53,28 @@ def fill_ecs_gaps(coming: ComingFaults, clock: Clock) -> None:
         task.ask_to_stop("UserInitiated", reason, clock.now())
         return ActionResult({"task": task})
 
+    def describe_tasks(response: EC2ContainerServiceResponse) -> ActionResult:
+        found: Any = describe(response).result
+        ids = {task.id for task in found["tasks"]}
+        missing = [one for one in response._get_param("tasks") if one.rpartition("/")[2] not in ids]
+        return ActionResult({**found, "failures": [{"arn": one, "reason": "MISSING"} for one in missing]})
+
+    def list_tasks(response: EC2ContainerServiceResponse) -> ActionResult:
+        found: Any = listed(response).result
+        if not response._get_param("desiredStatus"):
+            tasks = response.ecs_backend.tasks.values()
+            to_run = {arn for held in tasks for arn, task in list(held.items()) if task.desired_status == "RUNNING"}
+            found = {"taskArns": [arn for arn in found["taskArns"] if arn in to_run]}
+        return ActionResult(found)
+
     models.Task = LabTask  # type: ignore[misc]
     EC2ContainerServiceBackend._calculate_task_resource_requirements = staticmethod(  # type: ignore[method-assign]
         _requirements
     )
     EC2ContainerServiceResponse.run_task = checked_run_task  # type: ignore[method-assign]
     EC2ContainerServiceResponse.register_task_definition = throttled_register  # type: ignore[method-assign]
+    EC2ContainerServiceResponse.describe_tasks = describe_tasks  # type: ignore[method-assign]
+    EC2ContainerServiceResponse.list_tasks = list_tasks  # type: ignore[method-assign]
     EC2ContainerServiceResponse.stop_task = stop_task  # type: ignore[method-assign]
 
 

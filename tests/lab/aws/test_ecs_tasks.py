@@ -152,6 +152,7 @@ def test_stop_asks_the_first_process_and_ends_what_it_leaves_behind(ecs: LabEcs)
     ecs.says(arn, "here")
     engine = int(ecs.log(arn)[0].split()[1])
     assert Path(f"/proc/{engine}").exists()
+    assert arn in ecs.client("ecs").list_tasks()["taskArns"]
     answer = ecs.client("ecs").stop_task(task=arn, reason="enough")["task"]
     assert (answer["desiredStatus"], answer["stopCode"], answer["stoppedReason"]) == (
         "STOPPED",
@@ -164,6 +165,8 @@ def test_stop_asks_the_first_process_and_ends_what_it_leaves_behind(ecs: LabEcs)
     assert told["containers"][0]["exitCode"] == 0
     assert ecs.log(arn)[-1] == "drained"
     eventually(lambda: not Path(f"/proc/{engine}").exists() or "Z" in Path(f"/proc/{engine}/stat").read_text(), 2)
+    assert arn not in ecs.client("ecs").list_tasks()["taskArns"]
+    assert arn in ecs.client("ecs").list_tasks(desiredStatus="STOPPED")["taskArns"]
     with pytest.raises(ecs.client("ecs").exceptions.InvalidParameterException, match="not found"):
         ecs.client("ecs").stop_task(task="nobody")
 
@@ -231,6 +234,14 @@ def test_an_override_of_another_container_is_refused(ecs: LabEcs) -> None:
     definition = ecs.register("pass")
     with pytest.raises(ecs.client("ecs").exceptions.InvalidParameterException, match="container named other"):
         ecs.client("ecs").run_task(**ecs.request(definition, overrides={"containerOverrides": [{"name": "other"}]}))
+
+
+def test_a_task_that_nobody_knows_is_missing(ecs: LabEcs) -> None:
+    arn = ecs.run("pass")
+    answer = ecs.client("ecs").describe_tasks(tasks=[arn, arn[:-1], "nobody"])
+    assert [one["taskArn"] for one in answer["tasks"]] == [arn]
+    assert answer["failures"] == [{"arn": arn[:-1], "reason": "MISSING"}, {"arn": "nobody", "reason": "MISSING"}]
+    ecs.until(arn, "STOPPED")
 
 
 def test_nobody_else_is_told_of_a_task(ecs: LabEcs) -> None:
