@@ -8,7 +8,7 @@ from prefect import task
 from pointsman import checks
 from pointsman.actions import ActionLog
 from pointsman.errors import DataCheckFailed
-from pointsman.scenario import read_run, run_dispatches
+from pointsman.scenario import read_run, scan_ledger
 from tasks.opening import open_workspace
 from tasks.policies import ONCE
 from tasks.recording import record_report
@@ -27,7 +27,7 @@ def _guard(suite: str, frame: pl.DataFrame, run_id: str) -> None:
 @task(name="check-ledger", **ONCE)
 def check_ledger(run_id: str) -> None:
     ws = open_workspace()
-    _guard("ledger", checks.ledger_frame(run_dispatches(ws, read_run(ws, run_id))), run_id)
+    _guard("ledger", checks.ledger_frame(scan_ledger(ws, read_run(ws, run_id))), run_id)
 
 
 @task(name="check-run-items", **ONCE)

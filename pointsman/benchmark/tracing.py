@@ -11,7 +11,7 @@ import polars as pl
 import sqlalchemy as sa
 
 from pointsman.errors import NotFound
-from pointsman.scenario import RunRecord, run_attempts, run_dispatches
+from pointsman.scenario import RunRecord, run_attempts, scan_ledger
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
 
@@ -75,7 +75,7 @@ def _of_load_test(ws: Workspace, connection: sa.Connection, dispatch_id: str) ->
     record = RunRecord(**run)
     mine = pl.col("dispatch_id") == dispatch_id
     try:
-        rows = run_dispatches(ws, record).filter(mine).to_dicts()
+        rows = scan_ledger(ws, record).filter(mine).collect().to_dicts()
         attempts = run_attempts(ws, record).filter(mine).to_dicts()
     except NotFound:
         return {"run": dict(run)}  # it has not ended

@@ -45,10 +45,10 @@ _PRICES_SCHEMA: Mapping[str, Any] = {
 }
 
 
-def ledger_frame(dispatches: pl.DataFrame) -> pl.DataFrame:
-    """A closed ledger (`read_dispatches`) with the columns of the suite `ledger`."""
-    wanted = suite("ledger").columns
-    return dispatches.select(name for name in wanted if name in dispatches.columns)
+def ledger_frame(dispatches: pl.LazyFrame) -> pl.DataFrame:
+    """The columns of a closed ledger (`scan_dispatches`) that the suite `ledger` looks at; nothing else is read."""
+    held = dispatches.collect_schema()
+    return dispatches.select(name for name in suite("ledger").columns if name in held).collect(engine="streaming")
 
 
 def run_items_frame(ws: Workspace, benchmark_id: str) -> pl.DataFrame:

@@ -96,25 +96,24 @@ class Described:
 
 def describe(ledger: pl.LazyFrame) -> Described:
     """Cut a ledger into batches. Needs `seq`, `state` and `total_ms`; a percentile of too few is left out."""
-    done = pl.when(pl.col("state") == "completed").then(pl.col("total_ms"))
-    sent = ~pl.col("state").is_in(["still_planned", "dropped", "cancelled_unsent"])
+    completed = pl.col("state") == "completed"
+    # Read once, and of a row 18 bytes.
+    rows = ledger.select(
+        "seq",
+        pl.when(completed).then(pl.col("total_ms")).alias("done_ms"),
+        (~pl.col("state").is_in(["still_planned", "dropped", "cancelled_unsent"])).alias("sent"),
+        completed.alias("completed"),
+    ).collect(engine="streaming")
+    done = pl.col("done_ms")
     figures = [
         done.count().alias("completed"),
         *(done.quantile(q, interpolation="equiprobable").alias(name) for name, q in _QUANTILES.items()),
-        (sent & (pl.col("state") != "completed")).mean().alias("failure rate"),
-        sent.mean().alias("sent of planned"),
+        (pl.col("sent") & ~pl.col("completed")).mean().alias("failure rate"),
+        pl.col("sent").mean().alias("sent of planned"),
     ]
-    rows = ledger.select("seq", "state", "total_ms")
-    whole = rows.select(figures).collect(engine="streaming").row(0, named=True)
-    planned = rows.select(pl.len()).collect(engine="streaming").item()
-    place = pl.col("seq").rank("ordinal").cast(pl.Int64) - 1
-    batches = (
-        rows.select((place * BATCHES // max(1, planned)).alias("batch"), "state", "total_ms")
-        .group_by("batch")
-        .agg(figures)
-        .sort("batch")
-        .collect(engine="streaming")
-    )
+    whole = rows.select(figures).row(0, named=True)
+    batch = pl.int_range(pl.len()) * BATCHES // max(1, rows.height)
+    batches = rows.sort("seq").group_by(batch.alias("batch"), maintain_order=True).agg(figures)
     known = [name for name in ("failure rate", "sent of planned") if batches.height == BATCHES]
     known += [
         name

@@ -108,7 +108,7 @@ def test_a_check_writes_no_file_prints_nothing_and_opens_no_connection(tmp_path,
 
 
 def test_a_ledger_frame_takes_the_columns_that_the_rules_name():
-    frame = ledger_frame(ledger().with_columns(output_uri=pl.lit("file:///x")))
+    frame = ledger_frame(ledger().with_columns(output_uri=pl.lit("file:///x")).lazy())
     assert set(frame.columns) == set(SUITES["ledger"].columns)
 
 

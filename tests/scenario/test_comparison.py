@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
+from polars.io.plugins import register_io_source
 
 from pointsman.errors import InputRefused, NotFound
 from pointsman.ids import VariantId
@@ -87,6 +90,23 @@ def test_one_bad_minute_is_not_taken_for_a_slower_run() -> None:
     other = other.with_columns(total_ms=other["total_ms"] * np.where(bad, 4.0, 1.0))
     found = compare_ledgers(describe(one.lazy()), describe(other.lazy()))
     assert {figure.call for figure in found} <= {"same", "not shown"}
+
+
+def test_a_ledger_is_read_once_in_any_order_and_only_its_columns_that_count() -> None:
+    rows = drawn_ledger(np.random.default_rng(4), 3_000, memory=2).with_columns(dispatch_id=pl.lit("unread"))
+    read: list[list[str]] = []
+
+    def source(columns: list[str] | None, *_: Any) -> Iterator[pl.DataFrame]:
+        read.append(sorted(columns or rows.columns))
+        yield rows.reverse().select(columns or rows.columns)
+
+    shuffled = register_io_source(source, schema=rows.schema)
+    found, expected = describe(shuffled), describe(rows.lazy())
+    assert read == [["seq", "state", "total_ms"]]
+    assert (found.completed, found.whole) == (expected.completed, expected.whole)
+    assert {name: list(part) for name, part in found.batches.items()} == {
+        name: list(part) for name, part in expected.batches.items()
+    }
 
 
 def test_too_few_dispatches_leave_a_percentile_out_and_say_how_many_it_takes() -> None:
