@@ -18,11 +18,11 @@ from pointsman.model import Missing, Number
 from pointsman.scenario.capacity_search import Bounds, Judged, Limit, next_rate
 from pointsman.scenario.conditions import parse_condition
 from pointsman.scenario.execution import give_up_run
-from pointsman.scenario.ledger import run_dispatches
+from pointsman.scenario.ledger import scan_ledger
 from pointsman.scenario.model import MAX_DISPATCHES, MAX_DURATION_S, ConditionText, Rate, Scenario, Stage
 from pointsman.scenario.record import read_run
 from pointsman.scenario.status import run_status
-from pointsman.scenario.sustained import check_slos, judge_rate
+from pointsman.scenario.sustained import check_slos, judge_rate, judged_columns
 from pointsman.storage import insert_absent, tables
 from pointsman.workspace import Workspace
 
@@ -257,7 +257,7 @@ def _judged(ws: Workspace, capacity_id: str, search: CapacitySearch) -> list[Jud
                 instruction=f"pointsman scenario status {record.id}",
                 code="load_test_rate_missed",
             )
-        dispatches = run_dispatches(ws, record)
+        dispatches = scan_ledger(ws, record).select(judged_columns(slos)).collect(engine="streaming")
         interrupted = record.metrics_json.get("interruptions")
         found.append(None if interrupted else judge_rate(dispatches, per_s=per_s, counted=counted, slos=slos))
 

@@ -36,6 +36,12 @@ def check_slos(slos: Sequence[Condition]) -> None:
             raise InputRefused("slo", slo.text, allowed)
 
 
+def judged_columns(slos: Sequence[Condition]) -> list[str]:
+    """The columns of a ledger that `judge_rate` reads."""
+    timed = {"lateness_ns" if slo.metric == "lateness_ms" else slo.metric for slo in slos if slo.metric is not None}
+    return ["planned_ns", "sent_ns", "done_ns", "state", *sorted(timed)]
+
+
 def judge_rate(
     dispatches: pl.DataFrame, *, per_s: float, counted: tuple[float, float], slos: Sequence[Condition]
 ) -> Judged:

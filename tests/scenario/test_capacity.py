@@ -36,7 +36,7 @@ class Target:
     def __init__(self, ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
         self._ws = ws
         self.ledgers: dict[str, pl.DataFrame] = {}
-        monkeypatch.setattr("pointsman.scenario.capacity.run_dispatches", lambda _, record: self.ledgers[record.id])
+        monkeypatch.setattr("pointsman.scenario.capacity.scan_ledger", lambda _, record: self.ledgers[record.id].lazy())
         self.ran: list[CapacityRun] = []
         self.interrupted: set[int] = set()
 
