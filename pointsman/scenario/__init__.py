@@ -25,7 +25,7 @@ from pointsman.scenario.faults.environment import asks_aws
 from pointsman.scenario.faults.model import Fault
 from pointsman.scenario.judging import unjudged_conditions
 from pointsman.scenario.launching import ShardLauncher
-from pointsman.scenario.ledger import run_attempts, run_dispatches, scan_ledger, scan_run_attempts
+from pointsman.scenario.ledger import run_attempts, scan_ledger, scan_run_attempts
 from pointsman.scenario.load import LoadFigures, load_figures, p95_under_load
 from pointsman.scenario.loading import load_scenario, parse_scenario
 from pointsman.scenario.metrics import NOT_PRICED, with_missing
@@ -103,7 +103,6 @@ __all__ = [
     "read_capacity",
     "read_run",
     "run_attempts",
-    "run_dispatches",
     "run_drives",
     "run_folder",
     "run_scenario",

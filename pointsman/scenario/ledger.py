@@ -23,11 +23,6 @@ def counted(scenario: Scenario) -> pl.Expr:
     return ~pl.col("stage").is_in(sorted(scenario.warm_up))
 
 
-def run_dispatches(ws: Workspace, record: RunRecord) -> pl.DataFrame:
-    """All of them, in order of `seq`. Raises `NotFound` before all drives of the run are closed."""
-    return scan_ledger(ws, record).sort("seq").collect()
-
-
 def scan_run_attempts(ws: Workspace, record: RunRecord) -> pl.LazyFrame:
     """The rows of `read_attempts` of every drive. Raises `NotFound` before all of them are closed."""
     return pl.concat([scan_attempts(drive_dir) for drive_dir in run_drives(ws, record)])

@@ -27,7 +27,6 @@ from pointsman.scenario import (
     cancel_run,
     execute_run,
     read_run,
-    run_dispatches,
     run_status,
 )
 from pointsman.settings import Secret
@@ -35,6 +34,7 @@ from pointsman.workspace import Workspace
 from service.cli.up import world_environment
 from tests.dispatch.loopback import listening
 from tests.scenario.fake_engine import plan
+from tests.scenario.ledgers import dispatches_of
 from tests.scenario.test_prove_shards import Jobs, until
 from tests.world import LabWorld
 
@@ -102,7 +102,7 @@ def balance(ws: Workspace, run_id: str, jobs: Jobs) -> dict[str, int]:
     assert counts["planned"] == sum(counts[term] for term in ("still_planned", "dropped", "cancelled_unsent", "sent"))
     assert counts["sent"] == sum(counts[term] for term in ("completed", "failed", "cancelled_sent", "unknown"))
     assert set(jobs.made.values()) == {1}
-    states = dict(run_dispatches(ws, read_run(ws, run_id)).select("dispatch_id", "state").iter_rows())
+    states = dict(dispatches_of(ws, run_id).select("dispatch_id", "state").iter_rows())
     assert {one for one, state in states.items() if state == "completed"} <= set(jobs.made)
     assert {states[one] for one in jobs.made} <= {"completed", "cancelled_sent", "unknown"}
     return counts
@@ -126,7 +126,7 @@ def test_a_lost_shard_is_noticed_and_replaced(lab_world: LabWorld, launch: Launc
     elsewhere = launch(ws) is not None
     assert [shard["task_id"] is not None for shard in shards(ws, run_id)] == [elsewhere, elsewhere]
     assert balance(ws, run_id, jobs)["planned"] == 600
-    last = run_dispatches(ws, read_run(ws, run_id)).tail(20)
+    last = dispatches_of(ws, run_id).tail(20)
     assert set(last["state"]) == {"completed"}, "the replacement joined where the schedule was"
 
 

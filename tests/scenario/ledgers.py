@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from pointsman.dispatch import PLANNED_TERMS, SENT_TERMS, DriveSummary, Percentiles
-from pointsman.scenario import Scenario, plan_arrivals, read_run, run_folder
+from pointsman.scenario import Scenario, plan_arrivals, read_run, run_folder, scan_ledger
 from pointsman.scenario.metrics import run_figures, stage_figures
 from pointsman.scenario.record import advance
 from pointsman.workspace import Workspace
@@ -50,6 +50,11 @@ def ledger(due_ns: Any, *, seed: int = 1, stage: Any = 0, **columns: Any) -> pl.
         )
         .drop("took_ms")
     )
+
+
+def dispatches_of(ws: Workspace, run_id: str) -> pl.DataFrame:
+    """All rows of a run's ledger, in order of `seq`."""
+    return scan_ledger(ws, read_run(ws, run_id)).sort("seq").collect()
 
 
 def ended_run(

@@ -17,13 +17,13 @@ from pointsman.scenario import (
     cancel_run,
     execute_run,
     read_run,
-    run_dispatches,
     run_status,
     schedule,
 )
 from pointsman.scenario.shards import LOST_AFTER_S
 from pointsman.workspace import Workspace
 from tests.scenario.fake_engine import plan
+from tests.scenario.ledgers import dispatches_of
 from tests.scenario.virtual_runs import VirtualRuns
 from tests.scenario.virtual_shards import Machine, ScriptedClock
 
@@ -78,7 +78,7 @@ def conserved(ws: Workspace) -> dict[str, int]:
 
 def test_the_whole_schedule_is_sent_from_one_epoch(virtual: Workspace, machine: Machine, execute: Execute) -> None:
     assert execute().status == "completed"
-    assert run_dispatches(virtual, read_run(virtual, "run1"))["planned_ns"].to_list() == schedule(STEADY, 1).tolist()
+    assert dispatches_of(virtual, "run1")["planned_ns"].to_list() == schedule(STEADY, 1).tolist()
     assert conserved(virtual)["completed"] == 100
     assert events(virtual) == []
 
@@ -106,7 +106,7 @@ def test_a_lost_shard_is_noticed_and_replaced_where_the_schedule_is(
     (gap,) = read_run(virtual, "run1").metrics_json["interruptions"]
     assert gap["shard"] == 1
     assert gap["resumed_s"] - gap["after_s"] == pytest.approx(noticed_s, abs=1.5)
-    ledger = run_dispatches(virtual, read_run(virtual, "run1"))
+    ledger = dispatches_of(virtual, "run1")
     assert ledger["planned_ns"].to_list() == schedule(STEADY, 1).tolist()
     dropped = ledger.filter(pl.col("state") == "dropped")
     assert set(dropped["reason"]) <= {"shard_lost"}

@@ -28,12 +28,12 @@ from pointsman.scenario import (
     give_up_run,
     p95_under_load,
     read_run,
-    run_dispatches,
     run_drives,
     run_status,
 )
 from pointsman.workspace import Workspace
 from tests.scenario.fake_engine import VARIANT, plan
+from tests.scenario.ledgers import dispatches_of
 
 
 class _Answer(BaseHTTPRequestHandler):
@@ -125,7 +125,7 @@ def test_three_shards_share_the_schedule_and_a_killed_one_is_replaced(real: Work
     assert counts["planned"] == 180
     assert counts["completed"] + counts["dropped"] + counts["unknown"] + counts["failed"] == 180
     assert counts["completed"] >= 120
-    rows = run_dispatches(real, read_run(real, "run1"))
+    rows = dispatches_of(real, "run1")
     assert rows["seq"].to_list() == list(range(180))
     assert [read_dispatches(drive_dir)["seq"].to_list()[:2] for drive_dir in drives] == [[0, 3], [1, 4], [2, 5]]
     starts = {read_summary(drive_dir).epoch for drive_dir in drives}  # type: ignore[union-attr]

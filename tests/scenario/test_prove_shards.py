@@ -29,7 +29,6 @@ from pointsman.scenario import (
     cancel_run,
     execute_run,
     read_run,
-    run_dispatches,
     run_status,
 )
 from pointsman.settings import Secret
@@ -37,6 +36,7 @@ from pointsman.workspace import Workspace
 from tests.dispatch.loopback import Asked, Say, http, listening
 from tests.dispatch.world import preset
 from tests.scenario.fake_engine import plan
+from tests.scenario.ledgers import dispatches_of
 
 pytestmark = [pytest.mark.prove, pytest.mark.timeout(300), pytest.mark.xdist_group("kills")]
 SECRET = Secret("s3cret")
@@ -125,7 +125,7 @@ def test_twenty_kills_of_shards_and_every_dispatch_is_taken_once(real: Workspace
                 time.sleep(rng.uniform(1.0, 3.0))
     assert ended[0].status == "completed"
     counts = run_status(real, "run1")["counts"]
-    ledger = run_dispatches(real, read_run(real, "run1"))
+    ledger = dispatches_of(real, "run1")
     assert counts["planned"] == ledger.height == 900
     assert counts["completed"] + counts["failed"] + counts["unknown"] + counts["dropped"] == 900
     assert set(jobs.made.values()) == {1}
@@ -188,7 +188,7 @@ def test_the_run_of_a_coordinator_that_was_killed_is_continued(real: Workspace) 
             process.kill()
         assert execute_run(real, "run1", secret=SECRET).status == "completed"
     assert run_status(real, "run1")["counts"]["completed"] == 120
-    assert set(jobs.made) == set(run_dispatches(real, read_run(real, "run1"))["dispatch_id"])
+    assert set(jobs.made) == set(dispatches_of(real, "run1")["dispatch_id"])
 
 
 def test_a_database_that_is_locked_for_ten_seconds_holds_nothing_up(real: Workspace) -> None:

@@ -20,13 +20,13 @@ from pointsman.scenario import (
     cancel_run,
     execute_run,
     read_run,
-    run_dispatches,
     run_drives,
     run_status,
     schedule,
 )
 from pointsman.workspace import Workspace
 from tests.scenario.fake_engine import plan
+from tests.scenario.ledgers import dispatches_of
 from tests.scenario.virtual_shards import Killed, Machine, ScriptedClock
 
 STEADY = Scenario(
@@ -65,7 +65,7 @@ def drives(ws: Workspace) -> list[Path]:
 
 
 def rows(ws: Workspace) -> pl.DataFrame:
-    return run_dispatches(ws, read_run(ws, "run1"))
+    return dispatches_of(ws, "run1")
 
 
 @pytest.mark.parametrize("shards", [2, 5])
@@ -76,7 +76,7 @@ def test_shards_send_together_what_one_process_would_have_sent(
     plan(virtual, run_id="alone", scenario=steady(shards=1))
     assert execute(virtual).status == "completed"
     assert execute_run(virtual, "alone", secret=None).status == "completed"
-    together, alone = rows(virtual), run_dispatches(virtual, read_run(virtual, "alone"))
+    together, alone = rows(virtual), dispatches_of(virtual, "alone")
     same = ["seq", "input_id", "repeat", "stage", "planned_ns", "state"]
     assert together.select(same).equals(alone.select(same))
     assert [one.removeprefix("studio_load_test_run1_").split("_")[0] for one in together["dispatch_id"].head(3)] == [

@@ -13,12 +13,13 @@ import pytest
 import sqlalchemy as sa
 
 from pointsman.errors import NotFound
-from pointsman.scenario import read_run, run_dispatches, run_status
+from pointsman.scenario import run_status
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
 from service.cli import main
 from tests.commands import start_pointsman
 from tests.few_inputs import variant
+from tests.scenario.ledgers import dispatches_of
 from tests.world import FEW_INPUTS, LabWorld
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("world")]
@@ -75,7 +76,7 @@ def test_a_cancel_at_the_command_line_ends_a_run_that_was_started_there(
     assert (stop["reason"], bool(stop["who"])) == ("the phone rang", True)
 
     asked_at = datetime.fromisoformat(stop["when"])
-    ledger = run_dispatches(ws, read_run(ws, RUN))
+    ledger = dispatches_of(ws, RUN)
     counts = answer["counts"]
     assert counts["planned"] == 1440
     assert counts["planned"] == sum(counts[term] for term in ("dropped", "cancelled_unsent", "sent"))

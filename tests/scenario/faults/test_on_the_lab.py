@@ -17,7 +17,7 @@ import yaml
 from pointsman.scenario import read_run
 from pointsman.scenario.faults.effect import fault_effect
 from pointsman.scenario.faults.evidence import served
-from pointsman.scenario.ledger import run_dispatches
+from tests.scenario.ledgers import dispatches_of
 from tests.world import FEW_INPUTS, LabWorld
 
 pytestmark = [pytest.mark.e2e, pytest.mark.prove, pytest.mark.xdist_group("world")]
@@ -81,7 +81,7 @@ def test_the_shipped_files_complete_and_the_fault_shows_where_it_was_and_nowhere
     assert quiet["status"] == "completed"
     assert not any("fault" in stage for stage in quiet["stages"])
     ws = no_aws.workspace()
-    dispatches = run_dispatches(ws, read_run(ws, "shipped-control"))
+    dispatches = dispatches_of(ws, "shipped-control")
     placebo = fault_effect(served(dispatches, 5, 55), stage_from_s=5, start_s=20, end_s=30, seed=1)
     assert not placebo.effective, placebo
 
