@@ -31,7 +31,9 @@ from pointsman.workspace import Workspace
 LOST_AFTER_S = 10.0
 """A shard says something twice a second. One that has said nothing for so long is lost."""
 _FIRST_WORD_S = 60.0
-"""How long a new process may take to say something: it reads its plan first."""
+"""How long a new process may take to say something: it reads its plan first, while all the others start."""
+_REPLACED_WITHIN_S = 14.0
+"""The same for one that takes over on this machine, alone and in the middle of the run."""
 _GOOD_BYE_S = 20.0
 """How long a cancelled shard may say nothing. One that does may take as long as it takes to end its jobs."""
 _STILLBORN = 3
@@ -50,6 +52,8 @@ class _Shard:
     heartbeat: datetime | None = None
     processes: int = 0
     """Of all coordinators that the run has had."""
+    takes_over: bool = False
+    """From a process that this coordinator has lost."""
     stillborn: int = 0
     """Processes in a row that ended without a word."""
     closed: bool = False
@@ -220,7 +224,9 @@ class Shards:
 
     def _patience_s(self, shard: _Shard) -> float:
         assert shard.process is not None
-        return LOST_AFTER_S if shard.process.status is not None else _FIRST_WORD_S
+        if shard.process.status is not None:
+            return LOST_AFTER_S
+        return _REPLACED_WITHIN_S if shard.takes_over and shard.process.task_id is None else _FIRST_WORD_S
 
     def _ended(self, shard: _Shard, process: ShardProcess) -> None:
         try:
@@ -267,6 +273,7 @@ class Shards:
                 instruction=f"Look at its last words: pointsman logs --run {self._record.id}",
                 code="shard_stuck",
             )
+        shard.takes_over = True
         self._start(shard)
 
     def _settle(self, shard: _Shard) -> None:

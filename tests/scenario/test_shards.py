@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from pointsman.actions import ActionLog
 from pointsman.dispatch import read_dispatches, read_summary
 from pointsman.errors import RunFailed
 from pointsman.scenario import (
@@ -149,6 +150,27 @@ def test_a_shard_that_never_starts_ends_the_attempt(
     assert len(machine.processes) == 5
     assert machine.living() == []
     assert machine.service.jobs == {}
+
+
+def test_a_process_that_takes_over_and_says_nothing_is_noticed_as_soon_as_any(
+    virtual: Workspace, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan(virtual, scenario=steady(stages=(Stage(name="all", rate=2, duration_s=60),)))
+
+    def hanging(drive_dir: Path, **other: Any) -> object:
+        process = machine.start(drive_dir, **other)
+        process.hangs = len(machine.processes) == 4
+        return process
+
+    monkeypatch.setattr("pointsman.scenario.launching.DriveProcess", hanging)
+    machine.clock.at(5, lambda: machine.processes[1].kill())
+    assert execute(virtual).status == "completed"
+    killed, hung = sorted(
+        (event for event in ActionLog(virtual).read(run_id="run1") if event.event == "load_test_shard_lost"),
+        key=lambda event: event.at,
+    )
+    assert (hung.at - killed.at).total_seconds() < 15
+    assert "said nothing" in hung.data["why"]
 
 
 def test_one_status_call_reads_as_much_after_a_long_run_as_after_a_short_one(
