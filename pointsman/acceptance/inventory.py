@@ -127,11 +127,15 @@ def _auto_scaling_groups(at: Place) -> Iterator[Item]:
         }
 
 
+def _engine(one: Mapping[str, Any]) -> str:
+    return f"{one['Engine']} {one.get('EngineVersion', '')}".strip()
+
+
 def _database_instances(at: Place) -> Iterator[Item]:
     for one in at.aws.all("rds", "describe_db_instances", "DBInstances"):
         yield {
             "name": one["DBInstanceIdentifier"],
-            "engine": f"{one['Engine']} {one.get('EngineVersion', '')}".strip(),
+            "engine": _engine(one),
             "class": one["DBInstanceClass"],
             "status": one.get("DBInstanceStatus"),
             "multi_az": one.get("MultiAZ"),
@@ -144,7 +148,7 @@ def _database_clusters(at: Place) -> Iterator[Item]:
     for one in at.aws.all("rds", "describe_db_clusters", "DBClusters"):
         yield {
             "name": one["DBClusterIdentifier"],
-            "engine": f"{one['Engine']} {one.get('EngineVersion', '')}".strip(),
+            "engine": _engine(one),
             "status": one.get("Status"),
             "multi_az": one.get("MultiAZ"),
             "members": sorted(member["DBInstanceIdentifier"] for member in one.get("DBClusterMembers", ())),
@@ -155,7 +159,7 @@ def _redis_clusters(at: Place) -> Iterator[Item]:
     for one in at.aws.all("elasticache", "describe_cache_clusters", "CacheClusters"):
         yield {
             "name": one["CacheClusterId"],
-            "engine": f"{one['Engine']} {one.get('EngineVersion', '')}".strip(),
+            "engine": _engine(one),
             "node_type": one.get("CacheNodeType"),
             "nodes": one.get("NumCacheNodes"),
             "status": one.get("CacheClusterStatus"),
