@@ -200,8 +200,8 @@ def test_one_status_call_reads_as_much_after_a_long_run_as_after_a_short_one(
             run_status(virtual, run_id)
         read[run_id] = counted
 
-    long = steady(stages=(Stage(name="all", rate=5, duration_s=200),))
-    for run_id, seconds in (("short", 10), ("long", 120)):
+    long = steady(stages=(Stage(name="all", rate=3, duration_s=100),))
+    for run_id, seconds in (("short", 10), ("long", 70)):
         plan(virtual, run_id=run_id, scenario=long)
         machine.clock.at(seconds, partial(cost, run_id))
         machine.clock.at(seconds + 1, partial(cancel_run, virtual, run_id, reason="seen enough"))
