@@ -286,8 +286,12 @@ def test_failed_runs_unusual_duration_and_every_production_run_raise_an_alarm(st
     (subscription,) = stacks["Alerts"].of_type("AWS::SNS::Subscription").values()
     assert (subscription["Protocol"], subscription["Endpoint"]) == ("email", "team@example.com")
     (policy,) = stacks["Alerts"].of_type("AWS::SNS::TopicPolicy").values()
-    publishers = policy["PolicyDocument"]["Statement"][0]["Principal"]["Service"]
-    assert publishers == ["budgets.amazonaws.com", "cloudwatch.amazonaws.com", "events.amazonaws.com"]
+    publishers = {one["Sid"]: one["Principal"] for one in policy["PolicyDocument"]["Statement"]}
+    assert publishers == {
+        "AlarmsAndBudgets": {"Service": ["budgets.amazonaws.com", "cloudwatch.amazonaws.com"]},
+        "Events": {"Service": "events.amazonaws.com"},
+        "OnlyTls": "*",
+    }
 
 
 def task_event(family: str, status: str, **detail: Any) -> dict[str, Any]:
