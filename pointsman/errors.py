@@ -3,6 +3,7 @@
 PointsmanError
 |-- InputRefused         wrong use or refused input; nothing was written or sent          (exit 2)
 |   |-- NotFound         a thing named by the request does not exist
+|   |   `-- NotConfigured  a setting was found in none of the places where it is looked for
 |   `-- IllegalMove      a state machine does not allow this move
 |-- GuardRefused         a guard refused an otherwise valid intent                        (exit 3)
 |   `-- Conflict         somebody else was first: a stale expected generation, a held lock
@@ -14,6 +15,7 @@ PointsmanError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -66,6 +68,22 @@ class NotFound(InputRefused):
     """A thing named by the request does not exist; `allowed` says which ones do."""
 
     default_code = "not_found"
+
+
+class NotConfigured(NotFound):
+    """A setting was found in none of the places where it is looked for. Names each in the order of looking."""
+
+    default_code = "not_configured"
+
+    def __init__(self, field: str, purpose: str, tried: Sequence[str], *, instruction: str) -> None:
+        self.field = field
+        self.value = None
+        self.allowed = purpose
+        self.tried = tuple(tried)
+        message = f"{field} ({purpose}): not found in {'; '.join(tried)}."
+        PointsmanError.__init__(
+            self, message, instruction=instruction, field=field, allowed=purpose, tried=list(self.tried)
+        )
 
 
 class IllegalMove(InputRefused):

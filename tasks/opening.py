@@ -16,7 +16,7 @@ from pointsman.economics import PriceBook
 from pointsman.errors import NotFound
 from pointsman.quality import JudgeSpec
 from pointsman.routing import FlagdFileGateway
-from pointsman.settings import Secret, load_settings
+from pointsman.settings import Secret, handed_out, load_settings
 from pointsman.workspace import Workspace
 
 _LAST_ROUND_S = 5.0
@@ -40,7 +40,7 @@ def _courier(database_url: str, results_uri: str) -> Courier:
     """One for each database that this process opens; it makes its last round when the process ends."""
     settings = load_settings(database_url=database_url, results_uri=results_uri)
     ws = _opened(database_url, results_uri, "courier")
-    courier = Courier(lambda: deliver(ws, open_sink, secrets=settings.secrets))
+    courier = Courier(lambda: deliver(ws, open_sink, secrets=(*settings.secrets, *handed_out())))
     courier.start()
     atexit.register(courier.stop, wait_s=_LAST_ROUND_S)
     return courier

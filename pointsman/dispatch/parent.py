@@ -15,9 +15,9 @@ from pointsman.dispatch.reading import STATUS, read_live_status, read_summary
 from pointsman.dispatch.settling import settle_cancelled
 from pointsman.dispatch.status import DriveStatus, DriveSummary
 from pointsman.dispatch.targets.credentials import EXECUTOR_VARIABLE, secret_variables
-from pointsman.errors import Conflict, DataCheckFailed, DependencyDown, InputRefused, PointsmanError, RunFailed
+from pointsman.errors import Conflict, DataCheckFailed, DependencyDown, PointsmanError, RunFailed
 from pointsman.processes import ChildResult, supervise
-from pointsman.settings import Secret, load_credential
+from pointsman.settings import Secret, require_credential
 
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _TARGET_LOST, _INTERRUPTED, _REFUSED = 75, 76, 70
@@ -98,17 +98,10 @@ def environment(header: DriveHeader, secret: Secret | None) -> Mapping[str, str]
     # One thread is enough for small files, and leaves the other cores to the sending loop and the target.
     environment["POLARS_MAX_THREADS"] = "1"
     for variable in secret_variables(header.target.open_preset()):
-        found = secret if variable == EXECUTOR_VARIABLE else load_credential(variable)
-        if found is None:
-            raise InputRefused(
-                variable,
-                None,
-                f"the secret of target {header.target.name}",
-                instruction=f"Set {variable} to the secret that the target was started with."
-                if variable == EXECUTOR_VARIABLE
-                else f"Set {variable}, or write the key into the file secrets/{variable} of POINTSMAN_HOME (mode 600).",
-            )
-        environment[variable] = found.reveal()
+        given = secret if variable == EXECUTOR_VARIABLE else None
+        environment[variable] = require_credential(
+            variable, f"the secret of target {header.target.name}", given=given
+        ).reveal()
     return environment
 
 

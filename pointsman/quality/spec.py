@@ -16,7 +16,7 @@ from pointsman.quality.evaluation import SpendCap
 from pointsman.quality.local import LocalJudge
 from pointsman.quality.protocol import Judge
 from pointsman.quality.rubric import load_rubric
-from pointsman.settings import Settings
+from pointsman.settings import Settings, load_credential
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,8 @@ class JudgeSpec(BaseModel):
         """
         if self.kind == "local":
             return ChosenJudge(LocalJudge(clock=clock), "The local evaluator was asked for.", None)
-        if settings.gemini_api_key is None:
+        key = load_credential("GEMINI_API_KEY", given=settings.gemini_api_key)
+        if key is None:
             if self.kind == "auto":
                 reason = "GEMINI_API_KEY is not set, so outputs are judged locally: VMAF against their sources."
                 return ChosenJudge(LocalJudge(clock=clock), reason, None)
@@ -74,7 +75,7 @@ class JudgeSpec(BaseModel):
         from pointsman.quality.gemini import GeminiJudge
 
         judge = GeminiJudge(
-            api_key=settings.gemini_api_key,
+            api_key=key,
             model=self.model or settings.gemini_model,
             rubric=load_rubric(self.rubric),
             base_url=settings.gemini_base_url,

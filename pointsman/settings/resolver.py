@@ -1,6 +1,6 @@
 """One resolver for every setting: explicit, then environment, then `config.toml` in the home folder, then default.
 
-Secrets are `Secret` values, whose text appears in no repr, log or error; only `.reveal()` gives it.
+It asks nothing of AWS: what Secrets Manager may know is looked up where it is needed, by `load_credential`.
 """
 
 from __future__ import annotations
@@ -9,36 +9,13 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 from pointsman.errors import InputRefused
-
-
-class Secret:
-    """A value that must not be shown."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Secret(***)"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._value == self._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-    def __reduce__(self) -> Any:
-        raise TypeError("secrets are not pickled")
+from pointsman.settings.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +23,11 @@ class Settings:
     """What CONTRACTS lists under Settings, as far as this version reads it."""
 
     home: Path
-    database_url: str
+    database_url: str = field(repr=False)
+    """It may hold a password."""
     results_uri: str
+    environment: str | None
+    """Whose secrets, `load-test/<environment>/...`, this process looks for in Secrets Manager; None = nobody's."""
     executor_secret: Secret | None
     gemini_api_key: Secret | None
     gemini_model: str
@@ -66,7 +46,7 @@ class Settings:
     @property
     def secrets(self) -> tuple[Secret, ...]:
         """Those that are set: what no output may hold."""
-        values = [getattr(self, field.name) for field in fields(self)]
+        values = [getattr(self, one.name) for one in fields(self)]
         return tuple(value for value in values if isinstance(value, Secret))
 
 
@@ -74,6 +54,7 @@ ENVIRONMENT_NAMES: Mapping[str, str] = {
     "home": "POINTSMAN_HOME",
     "database_url": "POINTSMAN_DATABASE_URL",
     "results_uri": "POINTSMAN_RESULTS_URI",
+    "environment": "POINTSMAN_ENVIRONMENT",
     "executor_secret": "STUDIO_EXECUTOR_SECRET",
     "gemini_api_key": "GEMINI_API_KEY",
     "gemini_model": "POINTSMAN_GEMINI_MODEL",
@@ -87,8 +68,9 @@ ENVIRONMENT_NAMES: Mapping[str, str] = {
     "max_month_usd": "POINTSMAN_MAX_MONTH_USD",
     "approval_limit_usd": "POINTSMAN_APPROVAL_LIMIT_USD",
 }
+_ENVIRONMENT = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,40}\Z")
-_SECRETS = frozenset({"executor_secret", "gemini_api_key", "token"})
+SECRETS = frozenset({"executor_secret", "gemini_api_key", "token"})
 _MOST = 10**9
 """No limit is larger: a slip of the finger must not switch it off."""
 
@@ -100,7 +82,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **explicit: Any) -> 
     (mode 600) for the lab it starts.
     """
     environ = os.environ if environ is None else environ
-    unknown = set(explicit) - {field.name for field in fields(Settings)}
+    unknown = set(explicit) - {one.name for one in fields(Settings)}
     if unknown:
         raise InputRefused("setting", sorted(unknown)[0], ", ".join(ENVIRONMENT_NAMES))
     home = Path(str(explicit.get("home") or environ.get("POINTSMAN_HOME") or ".pointsman")).absolute()
@@ -112,11 +94,15 @@ def load_settings(environ: Mapping[str, str] | None = None, **explicit: Any) -> 
             value = environ.get(ENVIRONMENT_NAMES[name]) or from_file.get(name)
         if value is None:
             value = default
-        return Secret(str(value)) if name in _SECRETS and value is not None and not isinstance(value, Secret) else value
+        return Secret(str(value)) if name in SECRETS and value is not None and not isinstance(value, Secret) else value
 
     prefix = resolve("prefect_prefix", "")
     if not _PREFIX.match(prefix):
         raise InputRefused(ENVIRONMENT_NAMES["prefect_prefix"], prefix, "at most 40 letters, digits, '.', '_' and '-'")
+    environment = resolve("environment", None)
+    if environment is not None and not _ENVIRONMENT.match(environment):
+        allowed = "a name such as dev, uat or prod: at most 64 letters, digits, '.', '_' and '-'"
+        raise InputRefused(ENVIRONMENT_NAMES["environment"], environment, allowed)
 
     def limit(name: str, default: str) -> Decimal:
         given = resolve(name, default)
@@ -140,6 +126,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **explicit: Any) -> 
         home=home,
         database_url=resolve("database_url", f"sqlite:///{home / 'pointsman.db'}"),
         results_uri=resolve("results_uri", str(home / "results")),
+        environment=environment,
         executor_secret=resolve(
             "executor_secret", executor_file.read_text().strip() if executor_file.is_file() else None
         ),

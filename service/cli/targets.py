@@ -14,7 +14,7 @@ from deployments.bootstrap import save_blocks, saved_targets
 from pointsman.benchmark import import_inputs, register_input_set
 from pointsman.dispatch import BUILT_IN_PRESETS, TargetSpec, check_target
 from pointsman.errors import InputRefused, RunFailed
-from pointsman.settings import load_settings
+from pointsman.settings import load_settings, load_target_url
 from service.cli.lab_setup import inputs_root
 from service.cli.naming import one_variant
 from service.cli.output import JsonFlag, console, emit, open_workspace, table
@@ -46,7 +46,14 @@ def list_command(as_json: JsonFlag = False) -> None:
 def add(
     name: Annotated[str, typer.Argument(help="Lower-case letters, digits, dashes.")],
     preset: Annotated[str, typer.Option(help="A built-in preset or the path of a TOML file.")],
-    base_url: Annotated[str, typer.Option(help="Where it listens.")],
+    base_url: Annotated[str | None, typer.Option(help="Where it listens.")] = None,
+    environment: Annotated[
+        str | None,
+        typer.Option(
+            help="dev, uat or prod, instead of a base URL: it listens where TARGET_URL_<ENVIRONMENT> or, in Secrets "
+            "Manager, load-test/<environment>/target-url says."
+        ),
+    ] = None,
     output_host: Annotated[
         list[str] | None,
         typer.Option(
@@ -62,13 +69,15 @@ def add(
     """Save a target, so that variants can name it."""
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         raise InputRefused("name", name, "lower-case letters, digits and single dashes")
+    if (base_url is None) == (environment is None):
+        raise InputRefused("--base-url", "both" if base_url else None, "either it or --environment")
     # A worker reads the file from another folder.
     place = preset if preset in BUILT_IN_PRESETS else str(Path(preset).absolute())
     spec = request(
         TargetSpec,
         name=name,
         preset=place,
-        base_url=base_url,
+        base_url=base_url if environment is None else load_target_url(environment),
         output_hosts=tuple(output_host or ()),
         output_networks=tuple(output_network or ()),
     )

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pointsman.errors import Conflict, DependencyDown, InputRefused
-from pointsman.settings import ENVIRONMENT_NAMES, load_settings
+from pointsman.settings import ENVIRONMENT_NAMES, load_credential
 from pointsman.storage import write_atomically
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -260,10 +260,10 @@ def prefect_environment(home: Path) -> dict[str, str]:
 
 
 def executor_secret(home: Path) -> str:
-    """The secret between driver and lab: from the settings, else made once and kept in a file of mode 600."""
-    settings = load_settings(home=home)
-    if settings.executor_secret:
-        return settings.executor_secret.reveal()
+    """The secret between driver and lab: from where it is looked for, else made once and kept in a file of mode 600."""
+    known = load_credential(ENVIRONMENT_NAMES["executor_secret"], {**os.environ, "POINTSMAN_HOME": str(home)})
+    if known:
+        return known.reveal()
     path = home / "secrets" / "executor"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     made = secrets.token_urlsafe(32)
