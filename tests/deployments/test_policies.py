@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
 
+import botocore.session
 import pytest
+from botocore import xform_name
 
+from deployments.load_test import APPROVAL_TAG
 from pointsman.ids import derive
+from pointsman.scenario.faults.template import RUN_TAG
 from tests.deployments.policies import decide, listed
-from tests.deployments.rendering import ACCOUNT, CHECKOUT, REGION, Rendered, documents, render
+from tests.deployments.rendering import ACCOUNT, CHECKOUT, REGION, Rendered, documents
 
 Stacks = dict[str, Rendered]
 AWS_ACTIONS = json.loads((files("cfnlint") / "data/AdditionalSpecs/Policies.json").read_text())
 """Every action of AWS with the kinds of resource that it takes, as cfn-lint ships it."""
 ECS = f"arn:aws:ecs:{REGION}:{ACCOUNT}"
 CLUSTER = {"ecs:cluster": f"{ECS}:cluster/load-test-cluster"}
-APPROVAL = {"aws:RequestTag/Approval": "ap_0123456789ab"}
+APPROVAL = {f"aws:RequestTag/{APPROVAL_TAG}": "ap_0123456789ab"}
 
 
 def carried_by(stacks: Stacks, path: str, role: str) -> list[dict[str, Any]]:
@@ -173,7 +178,7 @@ def test_a_task_may_write_wherever_the_engine_keeps_results(stacks: Stacks) -> N
 def test_a_load_test_makes_and_starts_only_experiments_of_its_own(stacks: Stacks) -> None:
     role = carried_by(stacks, "Dev/Roles", "TaskRole")
     fis = f"arn:aws:fis:{REGION}:{ACCOUNT}"
-    mine, new = {"aws:ResourceTag/pointsman-run": "run"}, {"aws:RequestTag/pointsman-run": "run"}
+    mine, new = {f"aws:ResourceTag/{RUN_TAG}": "run"}, {f"aws:RequestTag/{RUN_TAG}": "run"}
     template = f"{fis}:experiment-template/EXT1"
     assert decide(role, "fis:CreateExperimentTemplate", template, new) == "allowed"
     assert decide(role, "fis:CreateExperimentTemplate", template, {}) == "not allowed"
@@ -184,6 +189,41 @@ def test_a_load_test_makes_and_starts_only_experiments_of_its_own(stacks: Stacks
     )
     production = carried_by(stacks, "Prod/Roles", "TaskRole")
     assert decide(production, "fis:StartExperiment", template, mine) == "not allowed"
+
+
+IAM_NAMES = {"elbv2": "elasticloadbalancing", "s3:ListBuckets": "s3:ListAllMyBuckets"}
+"""Where IAM calls a service or an action otherwise than the API does."""
+
+
+def asked_of_aws() -> set[str]:
+    """Every action that the engine's code asks of AWS: watching, capturing a baseline, injecting faults."""
+    engine = CHECKOUT / "pointsman"
+    text = "\n".join(path.read_text() for room in ("acceptance", "scenario") for path in (engine / room).rglob("*.py"))
+    calls = re.findall(r"""\b(?:ask|all|pages)\(\s*"(\w+)",\s*"(\w+)\"""", text)
+    faults = (engine / "scenario" / "faults" / "aws.py").read_text()
+    calls += re.findall(r"self\._(fis|autoscaling)\.([a-z]\w+)\(", faults)
+    calls += [("fis", name) for name in re.findall(r'_pages\("(\w+)"', faults)]
+    found = set()
+    for service, operation in calls:
+        model = botocore.session.get_session().get_service_model(service)
+        (name,) = [one for one in model.operation_names if xform_name(one) == operation]
+        action = f"{IAM_NAMES.get(service, service)}:{name}"
+        found.add(IAM_NAMES.get(action, action))
+    return found - {"sts:GetCallerIdentity"}  # nobody needs leave for that
+
+
+def test_a_task_may_ask_what_the_engine_asks_of_aws(stacks: Stacks) -> None:
+    role = carried_by(stacks, "Dev/Roles", "TaskRole")
+    allowed = {action for document in role for one in document["Statement"] for action in listed(one["Action"])}
+    asked = asked_of_aws()
+    assert len(asked) > 20
+    assert asked - allowed == set()
+
+
+def test_whoever_looks_changes_nothing(stacks: Stacks) -> None:
+    document = stacks["Look"].properties("Look")["PolicyDocument"]
+    actions = [action.partition(":")[2] for one in document["Statement"] for action in listed(one["Action"])]
+    assert [one for one in actions if not one.startswith(("Describe", "List", "Get"))] == []
 
 
 def test_experiments_touch_only_machines_that_allow_it(stacks: Stacks) -> None:
@@ -206,8 +246,7 @@ def test_github_starts_no_task_and_reads_one_secret(stacks: Stacks) -> None:
 
 
 def statements(stacks: Stacks) -> Iterator[tuple[str, dict[str, Any]]]:
-    account = render("cross-account", {"LoadTestAccount": "1" * 12, "Environment": "dev", "ExternalId": "agreed-upon"})
-    for path, stack in {**stacks, "cross-account": account}.items():
+    for path, stack in stacks.items():
         for name, document in documents(stack):
             for number, statement in enumerate(document["Statement"]):
                 yield f"{path}/{name}/{statement.get('Sid', number)}", statement

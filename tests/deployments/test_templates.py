@@ -262,8 +262,8 @@ def test_an_experiment_hits_only_machines_that_allow_it_and_an_alarm_stops_it(st
 
 def test_production_injects_no_faults(stacks: Stacks) -> None:
     attached = {name: stacks[f"{name}/Roles"].properties("TaskRole").get("ManagedPolicyArns") for name in ENVIRONMENTS}
-    policy = [stacks["Faults"].outputs["UseFaultsPolicyArn"]]
-    assert attached == {"Dev": policy, "Uat": policy, "Prod": None}
+    look, faults = stacks["Look"].outputs["PolicyArn"], stacks["Faults"].outputs["UseFaultsPolicyArn"]
+    assert attached == {"Dev": [look, faults], "Uat": [look, faults], "Prod": [look]}
 
 
 def alarms(stacks: Stacks) -> dict[str, dict[str, Any]]:
@@ -325,6 +325,10 @@ def test_the_rules_take_the_events_that_they_are_for(stacks: Stacks) -> None:
     assert matches(failures, task_event("load-test-dev", "STOPPED", stopCode="TaskFailedToStart"))
     assert not matches(failures, task_event("load-test-dev", "STOPPED", stopCode="EssentialContainerExited"))
     assert not matches(failures, task_event("prefect-server-api", "STOPPED", stopCode="TaskFailedToStart"))
+    refused = seen.properties("RefusedProductionRuns")
+    call = {"source": "aws.ecs", "detail-type": "AWS API Call via CloudTrail"}
+    assert matches(refused, {**call, "detail": {"eventName": "RunTask", "errorCode": "AccessDenied"}})
+    assert not matches(refused, {**call, "detail": {"eventName": "RunTask"}})
     worker = stacks["Uat/Worker"].properties("TaskStates")
     assert matches(worker, task_event("load-test-uat", "STOPPED"))
     assert not matches(worker, task_event("load-test-prod", "STOPPED"))
@@ -396,8 +400,11 @@ def test_github_vouches_only_for_this_repositorys_environments_and_main(stacks: 
 
 
 def test_another_accounts_role_is_for_that_accounts_tasks_only() -> None:
-    given = {"LoadTestAccount": "999988887777", "Environment": "uat", "ExternalId": "agreed-upon"}
-    (statement,) = trust(render("cross-account", given).properties("LookRole"))["Statement"]
+    given = {"Team": "media", "LoadTestAccount": "999988887777", "Environment": "uat", "ExternalId": "agreed-upon"}
+    theirs = render("cross-account", given)
+    assert theirs.properties("LookRole")["ManagedPolicyArns"] == [theirs.nested["Look"].outputs["PolicyArn"]]
+    assert theirs.properties("LookRole").get("Policies") is None
+    (statement,) = trust(theirs.properties("LookRole"))["Statement"]
     assert statement["Principal"] == {"AWS": "arn:aws:iam::999988887777:root"}
     assert statement["Condition"] == {
         "StringEquals": {"sts:ExternalId": "agreed-upon"},

@@ -173,7 +173,7 @@ def test_roles_are_assumed_by_whom_they_are_for(aws: Deployed) -> None:
     (statement,) = roles["load-test-github"]["AssumeRolePolicyDocument"]["Statement"]
     assert statement["Action"] == "sts:AssumeRoleWithWebIdentity"
     kept = aws.client("iam").list_role_policies(RoleName="load-test-dev-task")["PolicyNames"]
-    assert sorted(kept) == ["look", "results", "secrets"]
+    assert sorted(kept) == ["results", "secrets"]
 
 
 def test_alerts_have_one_topic(aws: Deployed) -> None:
