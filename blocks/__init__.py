@@ -1,10 +1,11 @@
 """What implements an engine protocol or saves a Spec with Prefect."""
 
-from blocks.events import PrefectEventSink, open_sink
+from blocks.events import INSTALLATION_LABEL, PrefectEventSink, installation, open_sink
 from blocks.flow_runs import FlowRuns
 from blocks.specs import SPEC_BLOCKS, GatewayBlock, JudgeBlock, PriceBookBlock, ResultsBlock, TargetBlock
 
 __all__ = [
+    "INSTALLATION_LABEL",
     "SPEC_BLOCKS",
     "FlowRuns",
     "GatewayBlock",
@@ -13,5 +14,6 @@ __all__ = [
     "PriceBookBlock",
     "ResultsBlock",
     "TargetBlock",
+    "installation",
     "open_sink",
 ]

@@ -10,6 +10,15 @@ from prefect.settings import PREFECT_API_URL
 
 from pointsman.actions import EventSink, JsonLinesSink, SinkEvent, SinkSpec
 from pointsman.errors import DependencyDown
+from pointsman.settings import load_settings
+
+INSTALLATION_LABEL = "pointsman.installation"
+"""The label of an event's resource that says whose event it is, where several installations share a server."""
+
+
+def installation(prefix: str) -> str:
+    """The value of that label, for the POINTSMAN_PREFECT_PREFIX of an installation."""
+    return prefix or "pointsman"
 
 
 class PrefectEventSink:
@@ -24,7 +33,11 @@ class PrefectEventSink:
         subject = event.run_id or event.context or "none"
         emitted = problem or emit_event(
             f"pointsman.{event.event}",
-            resource={"prefect.resource.id": f"pointsman.run.{subject}", "prefect.resource.name": subject},
+            resource={
+                "prefect.resource.id": f"pointsman.run.{subject}",
+                "prefect.resource.name": subject,
+                INSTALLATION_LABEL: installation(load_settings().prefect_prefix),
+            },
             related=_flow_run(event.run_id),
             payload=event.document(),
             occurred=event.at,

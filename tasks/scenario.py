@@ -30,6 +30,7 @@ from tasks.policies import DRIVE, RECORD
 from tasks.progress import progress_shown
 from tasks.recording import record_report
 from tasks.shards import shard_launcher
+from tasks.turns import turn_of
 
 
 @task(name="plan-scenario", **RECORD)
@@ -67,7 +68,7 @@ def check_scenario_faults(run_id: str) -> None:
 @task(name="drive-scenario", **DRIVE)
 def drive_scenario(run_id: str) -> RunOutcome:
     """Drive the run's shards until every dispatch is settled; a run that did not complete is an error."""
-    with progress_shown(run_id):
+    with turn_of(run_id), progress_shown(run_id):
         outcome = execute_run(
             open_workspace(), run_id, secret=executor_secret(), cancelled=cancelled, launcher=shard_launcher()
         )

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from deployments.bootstrap import save_blocks
+from deployments.blocks import save_blocks, standard_documents
 from pointsman.benchmark import (
     InputFile,
     register_effect_revision,
@@ -19,14 +19,11 @@ from pointsman.benchmark import (
     register_variants,
 )
 from pointsman.dispatch import TargetSpec
-from pointsman.economics import PriceBookSpec
 from pointsman.errors import RunFailed
 from pointsman.ids import VariantId, derive
 from pointsman.model import Variant
-from pointsman.quality import JudgeSpec
 from pointsman.routing import GatewaySpec, apply_binding, current
 from pointsman.settings import load_settings
-from pointsman.storage import ResultsSpec
 from pointsman.workspace import Workspace
 from service.cli.world import (
     CHECKOUT,
@@ -99,12 +96,8 @@ def _block_documents(world: World) -> dict[str, tuple[str, Any]]:
     target = TargetSpec(name="lab", preset="lab", base_url=world.lab_url or "")
     return {
         "target/lab": ("pointsman-target", target),
-        "judge/auto": ("pointsman-judge", JudgeSpec(kind="auto")),
-        "judge/local": ("pointsman-judge", JudgeSpec(kind="local")),
-        "judge/gemini": ("pointsman-judge", JudgeSpec(kind="gemini")),
-        "prices/default": ("pointsman-price-book", PriceBookSpec()),
+        **standard_documents(settings),
         "gateway/default": ("pointsman-routing-gateway", GatewaySpec(path=str(gateway_file(world.home)))),
-        "results/default": ("pointsman-results-store", ResultsSpec(uri=settings.results_uri)),
     }
 
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import typer
 
-from deployments.bootstrap import save_blocks, saved_targets
+from deployments.blocks import save_blocks, saved_targets
 from pointsman.benchmark import import_inputs, register_input_set
 from pointsman.dispatch import BUILT_IN_PRESETS, TargetSpec, check_target
 from pointsman.errors import InputRefused, RunFailed

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from deployments.bootstrap import deploy_all, local_pool
+from deployments.bootstrap import Installation, bootstrap, local_pool
 from pointsman.settings import load_settings
 from service.cli.lab_aws import start_lab_aws
 from service.cli.lab_setup import prepare_lab
 from service.cli.output import JsonFlag, console, emit
-from service.cli.world import CHECKOUT, LAB_PORT, PREFECT_PORT, World, prefect_environment, sole_owner
+from service.cli.world import LAB_PORT, PREFECT_PORT, World, prefect_environment, sole_owner
 
 app = typer.Typer(add_completion=False)
 
@@ -31,7 +31,7 @@ def up(
         prepare_lab(world, prefect_port=prefect_port, lab_port=lab_port, owner="up")
         start_lab_aws(world)  # it gets ready while the flows are deployed
         environment = world_environment(world)
-        deploy_all(environment, prefix=settings.prefect_prefix)
+        bootstrap(Installation(settings.prefect_prefix), environment)
         if "worker" not in world.processes:
             pool = ("--pool", local_pool(settings.prefect_prefix), "--type", "process")
             argv = [sys.executable, "-m", "prefect", "worker", "start", *pool]
@@ -53,5 +53,4 @@ def world_environment(world: World) -> dict[str, str]:
         **prefect_environment(world.home),
         "PREFECT_API_URL": world.prefect_api_url or "",
         "POINTSMAN_HOME": str(world.home),
-        "POINTSMAN_CHECKOUT": str(CHECKOUT),
     }

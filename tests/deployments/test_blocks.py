@@ -3,7 +3,7 @@
 import pytest
 
 from blocks import SPEC_BLOCKS
-from deployments.bootstrap import save_blocks, saved_targets
+from deployments.blocks import save_blocks, saved_targets
 from pointsman.dispatch import TargetSpec
 from pointsman.economics import PriceBookSpec
 from pointsman.errors import NotFound

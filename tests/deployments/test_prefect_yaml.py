@@ -1,15 +1,14 @@
-"""prefect.yaml deploys every flow under `<flow>/local`, and what a form of the Prefect UI shows is complete."""
+"""prefect.yaml deploys every flow as `<flow>/local` and `<flow>/ecs`, and what a form of the UI shows is complete."""
 
-import importlib
-from pathlib import Path
+import json
+import re
 
 import pytest
-import yaml
 from prefect.utilities.callables import parameter_schema
 
-from deployments.bootstrap import deploy_all
+from deployments.automations import HEARTBEAT_S
+from tests.deployments.schemas import CHECKOUT, KEPT, RENEW, deployments, flow_of, schema_of
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 CONTRACT = {  # flows of CONTRACTS, "Prefect names", that exist so far
     "choose-route",
     "run-scenario",
@@ -22,14 +21,10 @@ CONTRACT = {  # flows of CONTRACTS, "Prefect names", that exist so far
     "rollback-routing",
     "capture-baseline",
 }
-LOCAL = "{{ $POINTSMAN_PREFECT_PREFIX }}local"
-DEPLOYMENTS = yaml.safe_load((CHECKOUT / "prefect.yaml").read_text())["deployments"]
+PREFIX = "{{ $POINTSMAN_PREFECT_PREFIX }}"
+POOLS = {"local": "{{ $POINTSMAN_POOL_LOCAL }}", "ecs": "{{ $POINTSMAN_POOL_ECS }}"}
+DEPLOYMENTS = deployments()
 FILES = sorted(path for path in (CHECKOUT / "flows").glob("*.py") if path.name != "__init__.py")
-
-
-def flow_of(deployment):
-    file, _, name = deployment["entrypoint"].partition(":")
-    return getattr(importlib.import_module(Path(file).with_suffix("").as_posix().replace("/", ".")), name)
 
 
 def form(deployment):
@@ -39,32 +34,74 @@ def form(deployment):
     return schema["definitions"][schema["properties"]["request"]["$ref"].rpartition("/")[2]]
 
 
-def named(entrypoint):
-    return entrypoint["entrypoint"].rpartition(":")[2]
+def pool_of(deployment):
+    return deployment["name"].removeprefix(PREFIX)
 
 
-def test_every_flow_file_is_deployed_once_on_the_local_pool_under_its_contracted_name():
+def named(deployment):
+    return f"{flow_of(deployment).name}/{pool_of(deployment)}"
+
+
+def test_every_flow_file_is_deployed_once_on_each_pool_under_its_contracted_name():
     assert {deployment["entrypoint"].partition(":")[0] for deployment in DEPLOYMENTS} == {
         path.relative_to(CHECKOUT).as_posix() for path in FILES
     }
-    assert {f"{flow_of(one).name}/{one['name']}" for one in DEPLOYMENTS} == {f"{name}/{LOCAL}" for name in CONTRACT}
-    assert len(DEPLOYMENTS) == len(CONTRACT)
+    assert sorted(map(named, DEPLOYMENTS)) == sorted(f"{name}/{pool}" for name in CONTRACT for pool in POOLS)
+    assert all(deployment["name"].startswith(PREFIX) for deployment in DEPLOYMENTS)
+
+
+def test_nothing_is_said_twice():
+    text = (CHECKOUT / "prefect.yaml").read_text()
+    said = [line for line in text.splitlines() if re.match(r" +(entrypoint|description):", line)]
+    assert len(said) == len(set(said)) == 2 * len(CONTRACT)
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=named)
-def test_a_deployment_says_what_it_is_for_and_runs_in_the_local_pool(deployment):
-    assert deployment["work_pool"] == {"name": LOCAL}
+def test_a_deployment_says_what_it_is_for_and_whose_it_is(deployment):
+    pool = pool_of(deployment)
+    assert deployment["work_pool"]["name"] == POOLS[pool]
+    assert deployment["tags"] == ["pointsman", f"pointsman-pool:{PREFIX}{pool}"]
     assert deployment["description"].endswith(".")
-    assert Path(deployment["entrypoint"].partition(":")[0]).stem.replace("_", "-") == flow_of(deployment).name
+    assert {"build", "push"}.isdisjoint(deployment)
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=named)
+def test_every_run_is_heard_of_and_a_task_that_is_stopped_tells_its_engine(deployment):
+    env = deployment["work_pool"]["job_variables"]["env"]
+    assert int(env["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) == HEARTBEAT_S
+    asked = {"local": None, "ecs": "relinquish"}
+    assert env.get("PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR") == asked[pool_of(deployment)]
+    assert not any("DATABASE" in name for name in env)
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=named)
+def test_parameters_of_a_deployment_and_of_its_schedules_are_valid(deployment):
+    flow = flow_of(deployment)
+    for one in (deployment, *deployment.get("schedules", ())):
+        if one.get("parameters"):
+            flow.validate_parameters(one["parameters"])
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS[::2], ids=named)
 def test_every_field_of_its_form_is_described(deployment):
     fields = form(deployment)["properties"]
     assert fields
     for name, field in fields.items():
         assert field.get("description"), f"{deployment['entrypoint']}: {name}"
     assert form(deployment)["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS[::2], ids=named)
+def test_its_parameter_schema_is_the_one_that_is_kept(deployment):
+    """What others send is checked against it: a change has to be seen."""
+    flow = flow_of(deployment)
+    kept = KEPT / f"{flow.name}.json"
+    assert kept.is_file(), RENEW
+    assert json.loads(schema_of(flow)) == json.loads(kept.read_text()), f"if it is to be so: {RENEW}"
+
+
+def test_no_schema_is_kept_of_a_flow_that_is_gone():
+    assert {path.stem for path in KEPT.iterdir()} == CONTRACT
 
 
 def test_a_form_that_changes_routing_only_says_what_would_change_unless_told_otherwise():
@@ -75,28 +112,12 @@ def test_a_form_that_changes_routing_only_says_what_would_change_unless_told_oth
     assert "dry_run" in form(next(one for one in DEPLOYMENTS if "choose_route" in one["entrypoint"]))["properties"]
 
 
-def test_choose_route_is_scheduled_daily_but_not_active_and_its_requests_are_valid():
-    (deployment,) = [one for one in DEPLOYMENTS if one.get("schedules")]
-    flow = flow_of(deployment)
-    assert flow.name == "choose-route"
-    (schedule,) = deployment["schedules"]
-    assert (schedule["slug"], schedule["active"], schedule["cron"]) == ("daily", False, "0 4 * * *")
-    for parameters in (schedule["parameters"], deployment["parameters"]):
-        checked = flow.validate_parameters(parameters)
-        assert checked["request"].dry_run is True
-    assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
-
-
-@pytest.mark.e2e
-@pytest.mark.xdist_group("world")
-def test_deployments_and_their_pool_carry_the_prefix(lab_world):
-    from prefect.client.orchestration import get_client
-
-    environment = {"POINTSMAN_CHECKOUT": str(CHECKOUT), "PREFECT_API_URL": lab_world.world.prefect_api_url}
-    deploy_all(environment, prefix="media-")
-    with get_client(sync_client=True) as client:
-        found = {(one.name, one.work_pool_name, one.work_queue_name) for one in client.read_deployments()}
-        pools = {pool.name for pool in client.read_work_pools()}
-    assert ("media-local", "media-local", "default") in found
-    assert "media-local" in pools
-    assert not any("{{" in name for name in (*pools, *(one[0] for one in found)))
+def test_choose_route_is_scheduled_daily_but_not_active_and_only_looks():
+    scheduled = [one for one in DEPLOYMENTS if one.get("schedules")]
+    assert list(map(named, scheduled)) == ["choose-route/local", "choose-route/ecs"]
+    for deployment in scheduled:
+        (schedule,) = deployment["schedules"]
+        assert (schedule["slug"], schedule["active"], schedule["cron"]) == ("daily", False, "0 4 * * *")
+        for parameters in (schedule["parameters"], deployment["parameters"]):
+            assert flow_of(deployment).validate_parameters(parameters)["request"].dry_run is True
+        assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}

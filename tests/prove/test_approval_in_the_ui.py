@@ -12,7 +12,7 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, StateType
 
-from deployments.bootstrap import deploy_all, local_pool
+from deployments.bootstrap import Installation, bootstrap, local_pool
 from pointsman.safety import create_token, list_tokens, read_approval, who_acts
 from pointsman.scenario import read_run
 from pointsman.storage import tables
@@ -32,7 +32,7 @@ def _worker(_running_world: LabWorld) -> Iterator[None]:
     world = _running_world.world
     with _running_world.active():
         environment = world_environment(world) | {"POINTSMAN_APPROVAL_LIMIT_USD": "0.000001"}
-        deploy_all(environment, prefix=PREFIX)
+        bootstrap(Installation(PREFIX), environment)
         pool = ("--pool", local_pool(PREFIX), "--type", "process")
         argv = [sys.executable, "-m", "prefect", "worker", "start", *pool]
         world.start("worker", argv, port=None, owner="tests", env={**environment, "PREFECT_WORKER_QUERY_SECONDS": "1"})

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from blocks import FlowRuns
-from deployments.bootstrap import deploy_all, local_pool
+from deployments.bootstrap import Installation, bootstrap, local_pool
 from pointsman.actions import ActionLog
 from pointsman.dispatch import TargetSpec
 from pointsman.scenario import (
@@ -50,7 +50,7 @@ def _worker(_running_world: LabWorld) -> Iterator[None]:
     world = _running_world.world
     with _running_world.active():
         environment = world_environment(world) | {"STUDIO_EXECUTOR_SECRET": SECRET.reveal()}
-        deploy_all(environment, prefix=PREFIX)
+        bootstrap(Installation(PREFIX), environment)
         pool = ("--pool", local_pool(PREFIX), "--type", "process")
         argv = [sys.executable, "-m", "prefect", "worker", "start", *pool]
         world.start("worker", argv, port=None, owner="tests", env={**environment, "PREFECT_WORKER_QUERY_SECONDS": "1"})
