@@ -139,5 +139,5 @@ def test_each_make_target_of_the_readme_exists() -> None:
 
 
 def test_the_readme_holds_no_other_kind_of_command() -> None:
-    on_aws = {"aws", "docker", "deployments/image/publish.sh"}  # tests/docs/test_readme_on_aws.py
+    on_aws = {"aws", "docker", "python", "deployments/image/publish.sh"}  # tests/docs/test_readme_on_aws.py
     assert {command.split()[0] for command in COMMANDS if command} == {"make", "pointsman", *on_aws}
