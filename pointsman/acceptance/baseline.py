@@ -16,7 +16,7 @@ from pointsman.errors import DependencyDown, NotFound
 from pointsman.ids import check_id, derive
 from pointsman.model import Missing
 from pointsman.settings import AwsPlace
-from pointsman.storage import insert_absent, local_path, tables
+from pointsman.storage import insert_absent, tables
 from pointsman.workspace import Workspace
 
 ARTIFACT_TYPE = "staging-baseline"
@@ -103,7 +103,7 @@ def _stored(ws: Workspace, run_id: str) -> Baseline | None:
         uri = connection.execute(wanted).scalar()
     if uri is None:
         return None
-    document = json.loads(local_path(uri).read_bytes())
+    document = json.loads(ws.results.local(uri).read_bytes())
     account = document["account"]
     return Baseline(
         run_id=run_id,

@@ -96,6 +96,12 @@ _EVENTS = (
         "A fault did not happen or is not shown to have changed anything, so the run proves nothing and fails.",
     ),
     EventType(
+        "result_upload_spooled",
+        "warn",
+        "pointsman doctor --drain",
+        "The results store did not take a file, so it and those after it wait on this machine's disk.",
+    ),
+    EventType(
         "benchmark_item_failed",
         "warn",
         "pointsman trace {dispatch_id}",

@@ -170,6 +170,7 @@ def list_matrix_runs(ws: Workspace, *, limit: int) -> list[MatrixRun]:
 
 def finish_matrix(ws: Workspace, benchmark_id: str) -> MatrixRun:
     """Move the matrix to collected; one that is ready stays so. Raises `RunFailed` while a cell is not terminal."""
+    ws.results.publish(matrix_run(ws, benchmark_id).results_path)
     with ws.database.begin() as connection:
         left = cells.unfinished_rounds(connection, benchmark_id)
         if left:

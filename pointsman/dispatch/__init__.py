@@ -1,6 +1,7 @@
 """The dispatch engine: the only room that dispatches. Others write a drive, carry it out, and read what came of it."""
 
 from pointsman.dispatch.checking import check_target
+from pointsman.dispatch.closing import ATTEMPTS, DISPATCHES, SUMMARY
 from pointsman.dispatch.conservation import check_conservation
 from pointsman.dispatch.durable import await_nobody
 from pointsman.dispatch.figures import Figures, StageFigures, read_figures
@@ -42,9 +43,12 @@ from pointsman.dispatch.status import (
 from pointsman.dispatch.targets import BUILT_IN_PRESETS, TargetSpec
 
 __all__ = [
+    "ATTEMPTS",
     "BUILT_IN_PRESETS",
+    "DISPATCHES",
     "PLANNED_TERMS",
     "SENT_TERMS",
+    "SUMMARY",
     "AttemptReport",
     "Capabilities",
     "DispatchTarget",

@@ -137,6 +137,7 @@ def _conclude(
     except DataCheckFailed as error:
         return _fail(ws, run_id, error, end_watchers(ws, record, watch))
     write_results(ws, record, figures)
+    ws.results.publish(record.results_path)
     sent = figures["counts"]["sent"]
     ended = end_watchers(ws, record, watch)
     metrics = laid_over({**figures, "interrupted": None, "failure": None}, ended)
@@ -165,6 +166,7 @@ def _tell_missed_rate(ws: Workspace, record: RunRecord) -> None:
 def _fail(
     ws: Workspace, run_id: str, failure: RunFailed, metrics: Mapping[str, Any], *, submitted: int | None = None
 ) -> RunOutcome:
+    ws.results.publish(read_run(ws, run_id).results_path)
     told = {**metrics, "failure": failure_of(run_id, failure)}
     return outcome(advance(ws, run_id, "failed", reason=failure.message, metrics=told, submitted=submitted))
 

@@ -1,4 +1,4 @@
-"""The results store: files by relative path under one root, each written whole or not at all. Local folder for now."""
+"""The results store: files by relative path under one root, each written whole or not at all. Here in a folder."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pointsman.canonical import canonical_json
 from pointsman.errors import InputRefused, NotFound
+from pointsman.storage.bucket import StoredFile
+
+PATIENCE_S = 75.0
+"""How long the end of a run waits for a store that does not answer: a task on ECS takes its disk with it."""
 
 
 @dataclass(frozen=True, slots=True)
-class StoredFile:
-    """What was written: its URI, hash and size."""
+class Uploads:
+    """What became of uploads: so many files are where others can read them, so many wait."""
 
-    uri: str
-    sha256: str
-    bytes: int
+    uploaded: int
+    left: int
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -58,7 +61,10 @@ class LocalResults:
         parsed = urlparse(uri)
         if parsed.scheme in ("", "file"):
             return cls(Path(unquote(parsed.path) if parsed.scheme else uri))
-        raise InputRefused("POINTSMAN_RESULTS_URI", uri, "a folder or file:// URI")
+        raise InputRefused("POINTSMAN_RESULTS_URI", uri, "a folder, a file:// URI or s3://bucket/prefix")
+
+    def __str__(self) -> str:
+        return str(self.root)
 
     def path(self, relative: str) -> Path:
         """The local path of a stored file. Raises `InputRefused` when it would lie outside the root."""
@@ -91,6 +97,18 @@ class LocalResults:
 
     def exists(self, relative: str) -> bool:
         return self.path(relative).is_file()
+
+    def local(self, uri: str) -> Path:
+        """Where a file that the store gave this URI can be read on this machine."""
+        return local_path(uri)
+
+    def publish(self, folder: str, *, patience_s: float = PATIENCE_S) -> Uploads:
+        """Bring all files below the folder to where others can read them, which here they are."""
+        return Uploads(0, 0)
+
+    def drain(self) -> Uploads:
+        """Bring what could not be brought before."""
+        return Uploads(0, 0)
 
     def glob(self, pattern: str) -> Iterator[Path]:
         """Files whose relative path matches, in sorted order."""

@@ -6,13 +6,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Annotated
 
 import typer
 
+from pointsman.clock import SystemClock
 from pointsman.errors import DependencyDown, PointsmanError
 from pointsman.settings import Settings, load_settings
-from pointsman.storage import LocalResults, open_database
-from service.cli.output import JsonFlag, emit, table
+from pointsman.storage import SharedResults, open_database, open_results
+from service.cli.output import JsonFlag, console, emit, open_workspace, table
 from service.cli.world import World
 
 _NEEDED_GB = 2
@@ -22,8 +24,16 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command()
-def doctor(as_json: JsonFlag = False) -> None:
+def doctor(
+    drain: Annotated[
+        bool, typer.Option("--drain", help="Instead, upload the results that could not be uploaded when S3 was out.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
     """Check every part. Exits 4 when one that is needed does not work."""
+    if drain:
+        _drain(as_json)
+        return
     settings = load_settings()
     found = [{"part": part, "state": state, "detail": detail} for part, state, detail in _parts(settings)]
     rows = [(one["part"], one["state"], one["detail"]) for one in found]
@@ -35,12 +45,18 @@ def doctor(as_json: JsonFlag = False) -> None:
         )
 
 
+def _drain(as_json: bool) -> None:
+    """Twice, or while a run goes on, does no harm. Exits 4 when S3 is still out; everything then waits as before."""
+    uploaded = open_workspace().results.drain().uploaded
+    emit(as_json, {"uploaded": uploaded, "left": 0}, lambda: console.print(f"Uploaded {uploaded}; nothing waits."))
+
+
 def _parts(settings: Settings) -> Iterator[tuple[str, str, str]]:
     for part, look in (
         ("ffmpeg", _ffmpeg),
         ("home", lambda: _home(settings)),
         ("database", lambda: _database(settings)),
-        ("results store", lambda: str(LocalResults.from_uri(settings.results_uri).root)),
+        ("results store", lambda: _results(settings)),
     ):
         try:
             yield part, "works", look()
@@ -79,6 +95,15 @@ def _home(settings: Settings) -> str:
 
 def _database(settings: Settings) -> str:
     return open_database(settings.database_url).url.render_as_string(hide_password=True)
+
+
+def _results(settings: Settings) -> str:
+    results = open_results(settings.results_uri, working=settings.home / "s3", clock=SystemClock())
+    if not isinstance(results, SharedResults):
+        return str(results)
+    results.reach()
+    waiting = results.waiting()
+    return f"{results}; {waiting} files wait: `pointsman doctor --drain` uploads them" if waiting else str(results)
 
 
 def _answers(url: str | None) -> tuple[str, str]:

@@ -22,6 +22,7 @@ CONTRACT = {
     "stop_condition_met": "critical",
     "fault_injected": "warn",
     "fault_not_effective": "critical",
+    "result_upload_spooled": "warn",
     "benchmark_item_failed": "warn",
     "budget_exceeded": "critical",
     "quality_evaluation_fallback": "warn",
