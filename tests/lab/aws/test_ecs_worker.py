@@ -14,10 +14,9 @@ import httpx
 import pytest
 from prefect import Flow
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun
-from prefect_aws.workers import ECSWorker
 
+from deployments.pools import plan_pool
 from service.cli.world import executor_secret
 from tests.lab.aws.ecs import LabEcs, processes_with
 from tests.lab.running import eventually
@@ -26,6 +25,7 @@ from tests.world import LabWorld
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("world")]
 
 POOL = "ecs-of-a-test"
+ROLE = "arn:aws:iam::123456789012:role/execution"
 
 
 @pytest.fixture
@@ -65,19 +65,23 @@ def worker(ecs: LabEcs, lab_world: LabWorld, tmp_path: Path) -> Iterator[subproc
 
 
 @pytest.fixture
-def pool(lab_world: LabWorld) -> None:
-    template = ECSWorker.get_default_base_job_template()
+def pool(lab_world: LabWorld, ecs: LabEcs) -> None:
+    """Ours, and of CloudFormation what it names."""
+    ecs.client("ecs").create_cluster(clusterName="load-test-cluster")
+    ecs.client("logs").create_log_group(logGroupName="/ecs/load-test")
+    made = {"image": "of-a-test:1", "execution_role_arn": ROLE, "environment": "dev", "team": "of-a-test"}
     with get_client(sync_client=True) as client:
-        client.create_work_pool(WorkPoolCreate(name=POOL, type="ecs", base_job_template=template), overwrite=True)
+        make = plan_pool(client, "ecs", POOL, made).make
+        assert make is not None
+        make()
 
 
 def test_a_flow_run_completes_as_a_task_and_its_events_are_seen(
     lab_world: LabWorld, ecs: LabEcs, pool: None, worker: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
     source = Flow.from_source(source=str(Path(__file__).parent), entrypoint="trivial_flow.py:trivial")
-    logs = {"configure_cloudwatch_logs": True, "execution_role_arn": "arn:aws:iam::123456789012:role/execution"}
     deployment = source.deploy(  # type: ignore[union-attr]
-        name="ecs", work_pool_name=POOL, image="of-a-test:1", build=False, push=False, job_variables=logs
+        name="ecs", work_pool_name=POOL, image="of-a-test:1", build=False, push=False
     )
     with get_client(sync_client=True) as client:
         run_id = client.create_flow_run_from_deployment(deployment).id
@@ -92,13 +96,24 @@ def test_a_flow_run_completes_as_a_task_and_its_events_are_seen(
         run = read()
     assert run.state_name == "Completed", (tmp_path / "worker.log").read_text()[-3000:]
     _, _, arn = (run.infrastructure_pid or "").partition("::")
-    told = ecs.until(arn, "STOPPED")
+    eventually(lambda: _task(ecs, arn)["lastStatus"] == "STOPPED", 15)
+    told = _task(ecs, arn)
     assert told["containers"][0]["exitCode"] == 0
-    assert {"key": "prefect.io/flow-run-id", "value": str(run_id)} in told["tags"]
+    tags = {one["key"]: one["value"] for one in told["tags"]}
+    assert tags.items() >= {"Environment": "dev", "Project": "pointsman", "Team": "of-a-test"}.items()
+    assert tags["prefect.io/flow-run-id"] == str(run_id)
+    assert told["group"] == "family:load-test-dev"
     eventually(lambda: "prefect.ecs.task.stopped" in _events(lab_world, arn), 30)
     assert set(_events(lab_world, arn)) >= {"prefect.ecs.task.provisioning", "prefect.ecs.task.running"}
-    assert ecs.client("logs").describe_log_streams(logGroupName="prefect")["logStreams"]
+    (stream,) = ecs.client("logs").describe_log_streams(logGroupName="/ecs/load-test")["logStreams"]
+    assert stream["logStreamName"] == f"dev/prefect/{arn.rpartition('/')[2]}"
     assert not processes_with(str(run_id))
+
+
+def _task(ecs: LabEcs, arn: str) -> dict[str, Any]:
+    asked = {"cluster": "load-test-cluster", "tasks": [arn], "include": ["TAGS"]}
+    (found,) = ecs.client("ecs").describe_tasks(**asked)["tasks"]
+    return dict(found)
 
 
 def _events(lab_world: LabWorld, arn: str) -> list[str]:
