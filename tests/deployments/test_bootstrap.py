@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,7 +26,8 @@ from deployments.ecs import ecs_template
 from pointsman.errors import Conflict, DependencyDown, InputRefused, NotFound
 from pointsman.quality import JudgeSpec
 from tests.actions.sink_contract import event
-from tests.deployments.schemas import deployments, flow_of
+from tests.deployments.rendering import load
+from tests.deployments.schemas import CHECKOUT, deployments, flow_of
 from tests.few_inputs import free_ports
 from tests.lab.running import eventually
 from tests.world import LabWorld
@@ -113,6 +115,17 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(
     assert "create automation dry-pointsman: missed heartbeats" in said
     # Without a pool nobody asked for, and nothing of AWS.
     assert "work pool dry-ecs" not in does(client, Installation("dry-"))
+
+
+def test_the_command_of_the_readme_makes_what_the_templates_name(
+    client: SyncPrefectClient, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (line,) = [one for one in (CHECKOUT / "README.md").read_text().splitlines() if "-m deployments.bootstrap" in one]
+    monkeypatch.setenv("POINTSMAN_PREFECT_PREFIX", "dev-")
+    worker = load("worker")["Resources"]["WorkerTask"]["Properties"]["ContainerDefinitions"][0]["Command"]
+    assert "${Environment}-ecs" in str(worker)
+    assert bootstrap_command([*shlex.split(line)[3:], "--dry-run"]) == 0
+    assert "create work pool dev-ecs" in capsys.readouterr().out.splitlines()
 
 
 def test_what_somebody_else_made_is_left_alone_and_named(
