@@ -35,6 +35,8 @@ def publish_report(ws: Workspace, run_id: str) -> Published:
     Raises `NotFound`.
     """
     record = read_run(ws, run_id)
+    if record.ended:
+        ws.results.pull(record.results_path)
     scenario, status = run_scenario(ws, record), run_status(ws, run_id)
     series = read_series(ws, record, scenario)
     report = build_report(record, scenario, status, series, read_controls(ws, record, scenario))

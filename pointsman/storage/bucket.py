@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -94,6 +94,18 @@ class Bucket:
         asked = {"Bucket": self.place.name, "Prefix": key, "MaxKeys": 1}
         page = self._ask(lambda: self._client.list_objects_v2(**asked)) or {}
         return any(one["Key"] == key for one in page.get("Contents", ()))
+
+    def names(self, folder: str) -> Iterator[str]:
+        """The relative paths of all files below the folder, in order."""
+        start = self.place.key("")
+        asked: dict[str, Any] = {"Bucket": self.place.name, "Prefix": self.place.key(f"{folder}/")}
+        while True:
+            page = self._ask(lambda: self._client.list_objects_v2(**asked)) or {}
+            for one in page.get("Contents", ()):
+                yield one["Key"].removeprefix(start)
+            if not page.get("IsTruncated"):
+                return
+            asked["ContinuationToken"] = page["NextContinuationToken"]
 
     def look(self, relative: str) -> StoredFile | None:
         """What is stored there; None when nothing is. The hash is empty where somebody else wrote the object."""

@@ -106,6 +106,10 @@ class LocalResults:
         """Bring all files below the folder to where others can read them, which here they are."""
         return Uploads(0, 0)
 
+    def pull(self, folder: str) -> int:
+        """Bring files below the folder that others published here, where there is none of that name; how many."""
+        return 0
+
     def drain(self) -> Uploads:
         """Bring what could not be brought before."""
         return Uploads(0, 0)

@@ -103,6 +103,12 @@ class SharedResults(LocalResults):
             uploads = Uploads(uploads.uploaded + again.uploaded, again.left)
         return uploads
 
+    def pull(self, folder: str) -> int:
+        missing = [one for one in self._bucket.names(folder) if not self.path(one).is_file()]
+        for relative in missing:
+            self._here(relative)
+        return len(missing)
+
     def drain(self) -> Uploads:
         """Upload what waits. Raises `DependencyDown` when S3 is still out; everything then waits as before."""
         waiting = self._spool.waiting()

@@ -79,6 +79,9 @@ def test_a_run_lies_in_s3_as_contracted_and_another_machine_reads_it(
     assert ledger.height == told["totals"]["planned"]
     assert run_attempts(two, record).equals(run_attempts(one, record))
     assert ledger.equals(scan_ledger(one, record).collect())
+    published = publish_report(two, "run1")
+    assert two.results.read(f"{record.results_path}/report.html").startswith(b"<!")
+    assert published.files["report.html"].uri.startswith("s3://results/team/lab/real/")
 
     server.stop()
     assert isinstance(one.results, SharedResults)

@@ -78,6 +78,30 @@ def test_a_folder_is_published_once_and_without_what_is_of_one_process(world: Wo
     assert one.publish("dev/nothing") == Uploads(0, 0)
 
 
+def test_a_folder_is_pulled_file_by_file_and_own_files_are_left_as_they_are(world: World) -> None:
+    one, two = world.machine("one"), world.machine("two")
+    for name in ("plan.json", "journal/1.arrow"):
+        one.write(f"dev/run/{name}", b"of one")
+    one.write("dev/run2/plan.json", b"another run's")
+    two.path("dev/run").mkdir(parents=True)
+    two.path("dev/run/plan.json").write_bytes(b"of two")
+    assert two.pull("dev/run") == 1
+    assert two.path("dev/run/plan.json").read_bytes() == b"of two"
+    assert two.path("dev/run/journal/1.arrow").read_bytes() == b"of one"
+    assert not two.path("dev/run2").exists()
+    one.write("dev/run/journal/2.arrow", b"of one")
+    assert [two.pull("dev/run"), two.pull("dev/run")] == [1, 0]
+    assert LocalResults(one.root).pull("dev/run") == 0
+
+
+def test_a_folder_of_more_than_a_page_is_pulled_whole(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        world.machine("one").write(f"dev/run/{number}", b"x")
+    real = world.client._real.list_objects_v2
+    world.client.list_objects_v2 = lambda **asked: real(**asked, MaxKeys=2)  # type: ignore[attr-defined]
+    assert world.machine("two").pull("dev/run") == 5
+
+
 def test_while_s3_is_out_files_wait_and_one_word_is_said(world: World) -> None:
     one = world.machine()
     world.go_out(until_s=60)
