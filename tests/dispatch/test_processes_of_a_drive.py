@@ -169,7 +169,10 @@ def test_a_target_that_nobody_reaches_is_lost_with_an_instruction(tmp_path: Path
         assert len(server.asked) == 5
 
 
-def test_a_target_that_needs_the_secret_is_not_asked_without_it(tmp_path: Path) -> None:
+def test_a_target_that_needs_the_secret_is_not_asked_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("STUDIO_EXECUTOR_SECRET", raising=False)
     drive_dir = write(tmp_path, "http://127.0.0.1:9", 1, preset="lab")
     with pytest.raises(InputRefused, match="STUDIO_EXECUTOR_SECRET"):
         drive(drive_dir, secret=None)

@@ -11,8 +11,9 @@ from pointsman.workspace import Workspace
 from tests.scenario.faults.world import Aws, aws_world, moto_world
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def _moto() -> Iterator[None]:
+    """For a module, whose tests follow each other: other tests of the same process begin with an empty AWS."""
     with moto_world():
         yield
 

@@ -23,6 +23,8 @@ from pointsman.settings import AwsPlace
 from tests.scenario.fake_engine import INPUTS, TARGET, VARIANT
 from tests.scenario.faults.world import SCENARIO, STAGE, register_environment
 
+pytestmark = pytest.mark.xdist_group("fis")
+
 
 class Run:
     """A planned run whose coordinator is the test: it looks once a second, and may die in between."""

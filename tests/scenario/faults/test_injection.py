@@ -11,6 +11,8 @@ from pointsman.scenario.faults.injection import Injection
 from pointsman.scenario.faults.outcomes import EXPERIMENT_STATES, experiment_state, why_nothing_happened
 from tests.scenario.faults.world import INSTANCES, TEMPLATE
 
+pytestmark = pytest.mark.xdist_group("fis")
+
 
 def prepared(aws, steps):
     now = Injection(stage="steady")

@@ -11,6 +11,8 @@ from pointsman.scenario.readings import Observe, aws_sources
 from pointsman.settings import AwsPlace
 from tests.scenario.faults.world import GROUP, INSTANCES, STAGE, Aws, _client
 
+pytestmark = pytest.mark.xdist_group("fis")
+
 
 @pytest.fixture
 def person(monkeypatch: pytest.MonkeyPatch) -> None:

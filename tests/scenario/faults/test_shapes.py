@@ -14,6 +14,8 @@ from lab.aws import gaps
 from pointsman.scenario.faults.injection import Injection
 from tests.scenario.faults.world import GROUP, Aws, _client
 
+pytestmark = pytest.mark.xdist_group("fis")
+
 
 def enums(shape: Shape, value: Any, path: str = "") -> list[str]:
     """Words that the service's model does not know."""
