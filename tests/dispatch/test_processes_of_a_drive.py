@@ -173,6 +173,7 @@ def test_a_target_that_needs_the_secret_is_not_asked_without_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("STUDIO_EXECUTOR_SECRET", raising=False)
+    monkeypatch.setenv("POINTSMAN_HOME", str(tmp_path / "home"))  # another test's world may be the one of this process
     drive_dir = write(tmp_path, "http://127.0.0.1:9", 1, preset="lab")
     with pytest.raises(InputRefused, match="STUDIO_EXECUTOR_SECRET"):
         drive(drive_dir, secret=None)
