@@ -65,6 +65,7 @@ def _live(ws: Workspace, record: RunRecord) -> dict[str, Any]:
         figures.merge(read_figures(drive_dir))
     scenario = run_scenario(ws, record)
     judged = figures.overall(without=scenario.warm_up)
+    lateness_ms = figures.overall().lateness_ms
     return {
         "counts": dict(counts),
         "p95": with_missing(
@@ -72,7 +73,7 @@ def _live(ws: Workspace, record: RunRecord) -> dict[str, Any]:
             "no dispatch has completed with a known time yet",
         ),
         "lateness_ms": with_missing(
-            {name: _ms(figures.overall().lateness_ms, q) for name, q in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))},
+            {name: _ms(lateness_ms, q) for name, q in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))},
             "no dispatch was sent yet",
         ),
         "stages": _stages(scenario, record, figures, elapsed_s),
