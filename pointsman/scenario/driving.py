@@ -6,7 +6,6 @@ that a later process has taken over; and from here, which process drives and why
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import sqlalchemy as sa
 
 from pointsman.dispatch import DriveProcess, DriveSummary, order_cancel, read_summary
 from pointsman.errors import Conflict, InputRefused, PointsmanError, RunFailed
-from pointsman.scenario.holding import DEAD_AFTER_S
+from pointsman.scenario.holding import coordinator
 from pointsman.scenario.record import RunRecord, is_ending, read_run, read_shards, run_drives
 from pointsman.settings import Secret
 from pointsman.storage import tables
@@ -41,9 +40,9 @@ def drive_shard(ws: Workspace, run_id: str, shard: int, *, turn: int, secret: Se
     if (closed := read_summary(drives[shard])) is not None:
         return closed
     try:
-        coordinator = _coordinator(ws, record)
+        holder = _coordinator(ws, record)
         _require_place(ws, run_id, shard, turn)
-        return _drive(ws, run_id, drives[shard], shard, turn, secret, coordinator)
+        return _drive(ws, run_id, drives[shard], shard, turn, secret, holder)
     except PointsmanError as error:
         told = {"turn": turn, "kind": type(error).__name__, **error.as_failure()}
         _write(ws, run_id, shard, turn, failure=told)
@@ -51,7 +50,7 @@ def drive_shard(ws: Workspace, run_id: str, shard: int, *, turn: int, secret: Se
 
 
 def _drive(
-    ws: Workspace, run_id: str, drive_dir: Path, shard: int, turn: int, secret: Secret | None, coordinator: str
+    ws: Workspace, run_id: str, drive_dir: Path, shard: int, turn: int, secret: Secret | None, holder: str
 ) -> DriveSummary:
     clock = ws.clock
     process = DriveProcess(drive_dir, secret=secret, clock=clock)
@@ -72,7 +71,7 @@ def _drive(
                 if is_ending(record):
                     order_cancel(drive_dir)
                 _require_place(ws, run_id, shard, turn)
-                if _coordinator(ws, record) != coordinator:
+                if _coordinator(ws, record) != holder:
                     raise _replaced(run_id, shard)  # by the new coordinator's
             clock.sleep(_TICK_S)
         return process.result()
@@ -86,15 +85,14 @@ def _drive(
 
 def _coordinator(ws: Workspace, record: RunRecord) -> str:
     """Whoever coordinates the run and lives. Raises `Conflict` when nobody does."""
-    holder = record.metrics_json["runner"].get("coordinator")
-    silent_s = (ws.clock.now() - datetime.fromisoformat(holder["beat_at"])).total_seconds() if holder else None
-    if silent_s is None or silent_s > DEAD_AFTER_S:
+    token = coordinator(ws, record)
+    if token is None:
         raise Conflict(
             f"Nobody coordinates the run {record.id}, so nobody may drive a shard of it.",
             instruction="Start or continue it, which starts its shards: pointsman scenario run --help",
             code="not_coordinated",
         )
-    return str(holder["token"])
+    return token
 
 
 def _require_place(ws: Workspace, run_id: str, shard: int, turn: int) -> None:

@@ -133,9 +133,7 @@ def _take(ws: Workspace, run_id: str, token: str, *, lock_is_free: bool) -> RunR
         if holder is None:
             if not lock_is_free:
                 return None
-        elif not holder.is_dead(
-            now=now, monotonic_s=ws.clock.monotonic(), host=socket.gethostname(), lock_is_free=lock_is_free
-        ):
+        elif not _is_dead(ws, holder, lock_is_free=lock_is_free):
             return None
         runs = tables.load_test_runs
         metrics = _with_holder(record, new := _new_holder(ws, token))
@@ -158,6 +156,20 @@ def _release(ws: Workspace, run_id: str, token: str) -> None:
             runs = tables.load_test_runs
             metrics = _with_holder(record, None)
             connection.execute(sa.update(runs).where(runs.c.id == run_id).values(metrics_json=metrics))
+
+
+def coordinator(ws: Workspace, record: RunRecord) -> str | None:
+    """The token of whoever coordinates the run and, as far as its heartbeat tells, lives."""
+    holder = _holder(record)
+    if holder is None or _is_dead(ws, holder, lock_is_free=False):
+        return None
+    return holder.token
+
+
+def _is_dead(ws: Workspace, holder: Holder, *, lock_is_free: bool) -> bool:
+    return holder.is_dead(
+        now=ws.clock.now(), monotonic_s=ws.clock.monotonic(), host=socket.gethostname(), lock_is_free=lock_is_free
+    )
 
 
 def _holder(record: RunRecord) -> Holder | None:
