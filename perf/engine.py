@@ -1,9 +1,10 @@
 """How fast and how small the dispatch engine is: `python perf/engine.py` prints a table, exits 1 for a missed bar.
 
-Closed loop, journal and sketches on, against one nginx that answers a fixed text, in alternating rounds: dispatches per
-second beside Locust's FastHttpUser (bar: five times its median), and per second of CPU beside hey (bar: 0.8 times).
-Open loop: 5,000 dispatches a second for 60 seconds; the bars are a lateness of 2 ms at p99 and 10 ms at p99.9, and
-99.9 % of the rate. A million dispatches: the process stays below 300 MB. Takes about five minutes.
+Closed loop, journal and sketches on, against one nginx that answers a fixed text, a million dispatches in each of the
+alternating rounds: dispatches per second beside Locust's FastHttpUser (bar: five times its median), and per second of
+CPU beside hey (bar: 0.8 times), start and end of the process included; the process stays below 300 MB. Open loop: 5,000
+dispatches a second for 60 seconds; the bars are a lateness of 2 ms at p99 and 10 ms at p99.9, and 99.9 % of the rate.
+Takes about five minutes.
 
 Needs nginx and hey on the PATH, and Locust: in this interpreter, or POINTSMAN_LOCUST names its executable.
 """
@@ -45,10 +46,9 @@ from pointsman.dispatch import (
 
 ROUNDS = 3
 IN_FLIGHT = 64
-CLOSED_DISPATCHES = 300_000
-LOCUST_S = 5
-OPEN_PER_S, OPEN_S = 5_000, 60
 MILLION = 1_000_000
+LOCUST_S = 15
+OPEN_PER_S, OPEN_S = 5_000, 60
 LOCUST_BAR, HEY_BAR = 5.0, 0.8
 P99_BAR_MS, P999_BAR_MS, ACHIEVED_BAR = 2.0, 10.0, 0.999
 PEAK_BAR_MB = 300
@@ -138,12 +138,12 @@ def children_cpu_s() -> float:
 
 def engine_round(folder: Path, url: str) -> Rate:
     before = children_cpu_s()
-    summary = carry_out(folder, url, CLOSED_DISPATCHES, per_s=None, in_flight=IN_FLIGHT)
-    if summary.counts["completed"] != CLOSED_DISPATCHES:
+    summary = carry_out(folder, url, MILLION, per_s=None, in_flight=IN_FLIGHT)
+    if summary.counts["completed"] != MILLION:
         raise SystemExit(f"not every dispatch completed: {dict(summary.counts)}")
     rows = read_dispatches(folder)
     seconds = (rows["done_ns"].to_numpy().max() - rows["sent_ns"].to_numpy().min()) / 1e9
-    return Rate(CLOSED_DISPATCHES / seconds, (children_cpu_s() - before) / CLOSED_DISPATCHES * 1e6)
+    return Rate(MILLION / seconds, (children_cpu_s() - before) / MILLION * 1e6)
 
 
 def locust_round(folder: Path, url: str) -> Rate:
@@ -161,11 +161,11 @@ def locust_round(folder: Path, url: str) -> Rate:
 
 def hey_round(url: str) -> Rate:
     before = children_cpu_s()
-    load = ["-n", str(CLOSED_DISPATCHES), "-c", str(IN_FLIGHT)]
+    load = ["-n", str(MILLION), "-c", str(IN_FLIGHT)]
     told = subprocess.run(["hey", *load, url], capture_output=True, text=True, timeout=120, check=True).stdout
     cpu_s = children_cpu_s() - before
     per_s = next(float(line.split(":")[1]) for line in told.splitlines() if "Requests/sec" in line)
-    return Rate(per_s, cpu_s / CLOSED_DISPATCHES * 1e6)
+    return Rate(per_s, cpu_s / MILLION * 1e6)
 
 
 class Peak:
@@ -219,6 +219,7 @@ def main() -> int:
     engine: list[Rate] = []
     locust: list[Rate] = []
     hey: list[Rate] = []
+    peaks_mb: list[int] = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "nginx").mkdir()
@@ -226,26 +227,27 @@ def main() -> int:
             for number in range(ROUNDS):
                 locust.append(locust_round(folder / f"locust-{number}", url))
                 hey.append(hey_round(url))
-                engine.append(engine_round(folder / f"closed-{number}", url))
+                with Peak(folder / f"closed-{number}") as peak:
+                    engine.append(engine_round(folder / f"closed-{number}", url))
+                peaks_mb.append(peak.mb)
             opened = carry_out(folder / "open", url, OPEN_PER_S * OPEN_S, per_s=OPEN_PER_S, in_flight=10_000)
-            with Peak(folder / "million") as peak:
-                many = carry_out(folder / "million", url, MILLION, per_s=None, in_flight=IN_FLIGHT)
     found = {"Locust FastHttpUser": locust, "hey": hey, "engine, journal on": engine}
-    per_s = {name: statistics.median(rate.per_s for rate in rates) for name, rates in found.items()}
-    cpu_us = {name: statistics.median(rate.cpu_us for rate in rates) for name, rates in found.items()}
-    over_locust = per_s["engine, journal on"] / per_s["Locust FastHttpUser"]
-    over_hey = cpu_us["hey"] / cpu_us["engine, journal on"]
+    # The median of the ratios within a round: the speed of a shared machine changes from one round to the next.
+    over_locust = statistics.median(own.per_s / other.per_s for own, other in zip(engine, locust, strict=True))
+    over_hey = statistics.median(other.cpu_us / own.cpu_us for own, other in zip(engine, hey, strict=True))
     late = opened.lateness_ms
     achieved = opened.achieved_per_s / OPEN_PER_S
     bars = [
         (f"{over_locust:.2f} times Locust a second (bar: {LOCUST_BAR:g} or more)", over_locust >= LOCUST_BAR),
         (f"{over_hey:.2f} times hey a second of CPU (bar: {HEY_BAR:g} or more)", over_hey >= HEY_BAR),
+        (f"peak {max(peaks_mb)} MB (bar: {PEAK_BAR_MB} or less)", 0 < max(peaks_mb) <= PEAK_BAR_MB),
     ]
-    print(f"Closed loop, {IN_FLIGHT} in flight, median of {ROUNDS} rounds, {os.cpu_count()} cores, one nginx worker")
+    print(f"Closed loop, {MILLION:,} dispatches, {IN_FLIGHT} in flight, one nginx worker, {os.cpu_count()} cores")
     print(f"  {'':22}{'per second':>12}{'CPU us each':>14}   rounds")
     for name, rates in found.items():
         rounds = ", ".join(f"{rate.per_s:,.0f}" for rate in rates)
-        print(f"  {name:22}{per_s[name]:12,.0f}{cpu_us[name]:14.1f}   {rounds}")
+        per_s, cpu_us = (statistics.median(getattr(rate, of) for rate in rates) for of in ("per_s", "cpu_us"))
+        print(f"  {name:22}{per_s:12,.0f}{cpu_us:14.1f}   {rounds}")
     print_bars(bars)
     everything = opened.counts["dropped"] == 0 and opened.counts["completed"] == OPEN_PER_S * OPEN_S
     bars_of_open = [
@@ -260,10 +262,7 @@ def main() -> int:
     counted = f"{opened.counts['dropped']:9,}{opened.counts['completed']:11,}{opened.achieved_per_s:12,.1f}"
     print(f"  {figures}{counted}")
     print_bars(bars_of_open)
-    print(f"A drive of {MILLION:,}: {many.counts['completed']:,} completed, at {many.achieved_per_s:,.0f}/s")
-    bars_of_size = [(f"peak {peak.mb} MB (bar: {PEAK_BAR_MB} or less)", 0 < peak.mb <= PEAK_BAR_MB)]
-    print_bars(bars_of_size)
-    return 0 if all(good for _, good in (*bars, *bars_of_open, *bars_of_size)) else 1
+    return 0 if all(good for _, good in (*bars, *bars_of_open)) else 1
 
 
 def print_bars(bars: list[tuple[str, bool]]) -> None:

@@ -28,6 +28,7 @@ from pointsman.dispatch.masking import Mask
 from pointsman.dispatch.orders import Start, cancel_ordered, read_start
 from pointsman.dispatch.plan import read_header
 from pointsman.dispatch.reading import STATUS, read_status
+from pointsman.dispatch.recording import rehearse
 from pointsman.dispatch.status import Phase
 from pointsman.dispatch.targets import AsyncJobTarget
 from pointsman.dispatch.targets.credentials import secret_variables, target_headers
@@ -66,6 +67,7 @@ def main(drive_dir: Path) -> int:
                 ending = runner.run(_drive(drive_dir, start))
             if ending in ("completed", "cancelled"):
                 _say(drive_dir, "closing")
+                _free_the_driver()
                 close_drive(drive_dir, "completed" if ending == "completed" else "cancelled")
             return EXIT_CODES[ending]
     except OSError as error:
@@ -134,6 +136,7 @@ async def _drive(drive_dir: Path, start: Start | None) -> Ending:
             driver.stop("interrupted")
 
     loop.add_reader(0, parent_spoke)
+    rehearse(drive_dir)
     # Nothing that exists now will ever be garbage; collections in the middle of sending make it late.
     gc.collect()
     gc.freeze()
@@ -154,6 +157,13 @@ async def _obey(drive_dir: Path, driver: Driver) -> None:
     while not cancel_ordered(drive_dir):
         await asyncio.sleep(_LOOK_EVERY_S)
     driver.stop("cancelled")
+
+
+def _free_the_driver() -> None:
+    """A driver of a million dispatches holds memory that closing needs."""
+    gc.unfreeze()
+    gc.enable()
+    gc.collect()
 
 
 async def _collect_garbage() -> None:

@@ -158,5 +158,5 @@ def _percentiles(values: Sequence[pl.Series]) -> Percentiles:
 
 def _write_parquet(path: Path, frame: pl.DataFrame) -> None:
     buffer = io.BytesIO()
-    frame.write_parquet(buffer)
+    frame.write_parquet(buffer, compression="zstd", compression_level=1)
     write_durably(path, buffer.getvalue())

@@ -12,13 +12,17 @@ from pathlib import Path
 import polars as pl
 
 from pointsman.dispatch.claims import Claim, read_claims
-from pointsman.dispatch.journal import read_journal, read_segment, segment_paths
+from pointsman.dispatch.journal import SCHEMA, read_journal, read_segment, segment_paths
 from pointsman.dispatch.plan import read_header, read_planned_part
 from pointsman.dispatch.status import ANSWERED, PLANNED_TERMS, SENT_TERMS, TERMINAL_SENT
 
 _PART = 10_000
 """Dispatches that are folded together."""
 _ALL = 2**63 - 1
+_OF_THE_JOB = (
+    *("job_id", "variant", "generation", "version", "queue_ms", "run_ms", "done_ns", "attempts"),
+    *("output_uri", "output_sha256", "output_bytes"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ def fold(planned: pl.DataFrame, journal: pl.DataFrame, claims: list[Claim]) -> p
     left = kind.is_in(["sent", "resent"])
     news = rows.filter(kind.is_in(["state", "end"]))
     last = pl.col("state").drop_nulls().last()
+    told_of_job = {name for name in _OF_THE_JOB if rows[name].null_count() < rows.height}
     by_seq = (
         rows.group_by("seq", maintain_order=True)
         .agg(
@@ -64,11 +69,9 @@ def fold(planned: pl.DataFrame, journal: pl.DataFrame, claims: list[Claim]) -> p
             pl.col("told").drop_nulls().last(),
             pl.col("reason").filter(kind.is_in(["end", "unsent"])).last(),
             *(
-                pl.col(name).drop_nulls().last()
-                for name in (
-                    *("job_id", "variant", "generation", "version", "queue_ms", "run_ms", "done_ns", "attempts"),
-                    *("output_uri", "output_sha256", "output_bytes"),
-                )
+                # Looked for group by group only where there is something to find: of simple targets there is nothing.
+                pl.col(name).drop_nulls().last() if name in told_of_job else pl.lit(None, SCHEMA[name]).alias(name)
+                for name in _OF_THE_JOB
             ),
         )
         .join(news.group_by("seq").agg(last.alias("sent_state")), on="seq", how="left", maintain_order="left")
