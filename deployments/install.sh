@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs Pointsman from the lock into .venv beside this checkout, and puts the `pointsman` command there.
 # Usage: deployments/install.sh [EXTRA,EXTRA...]   (extras of pyproject.toml; none = what an ECS task needs)
-# COMPILE=yes compiles all of it now, for an image whose user may not write beside the code.
+# COMPILE=yes compiles all of it now, for an image whose user may not write beside the code. So does an environment in
+# which Python keeps nothing that it compiled (PYTHONDONTWRITEBYTECODE): each process would take seconds to start.
 # The lock is used as constraints, so that only the named extras are installed and always at the locked versions.
 set -eu
 root=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
@@ -34,4 +35,4 @@ run()
 EOF
 chmod +x "$venv/bin/pointsman"
 # Some packages carry templates that are no Python yet; they are not imported either.
-[ -z "${COMPILE:-}" ] || "$venv/bin/python" -m compileall -qq "$root" || true
+[ -z "${COMPILE:-}${PYTHONDONTWRITEBYTECODE:-}" ] || "$venv/bin/python" -m compileall -qq -j 0 "$root" || true
