@@ -24,13 +24,18 @@ _AWAY_S = 10.0
 
 
 class FlowRuns:
-    """Runs on the work pool `pool`. All runs are asked about together, every two seconds."""
+    """Runs on the work pool `pool`. All runs are asked about together, every two seconds.
 
-    def __init__(self, pool: str, *, time: Callable[[], float] = monotonic) -> None:
+    One that `needs_worker` is refused while no worker looks after the pool: nobody would start it.
+    """
+
+    def __init__(self, pool: str, *, needs_worker: bool = False, time: Callable[[], float] = monotonic) -> None:
         self._pool = pool
+        self._needs_worker = needs_worker
         self._time = time
         self._deployments: dict[str, UUID] = {}
         self._ended: dict[str, str | None] = {}
+        self._tasks: dict[str, str] = {}
         self._ask_at = 0.0
         self._away_until = 0.0
 
@@ -38,6 +43,8 @@ class FlowRuns:
         with self._server() as client:
             if flow not in self._deployments:
                 self._deployments[flow] = self._deployment(client, f"{flow}/{self._pool}")
+            if self._needs_worker:
+                self._require_worker(client)
             made = client.create_flow_run_from_deployment(
                 self._deployments[flow], parameters={"request": dict(request)}, name=key, idempotency_key=key
             )
@@ -50,6 +57,9 @@ class FlowRuns:
             self._ask_at = self._time() + _EVERY_S
         return self._ended[run]
 
+    def task(self, run: str) -> str | None:
+        return self._tasks.get(run)
+
     def cancel(self, run: str) -> None:
         with self._server() as client:
             client.set_flow_run_state(UUID(run), Cancelling())
@@ -58,9 +68,13 @@ class FlowRuns:
         going = {run for run, how in self._ended.items() if how is None}
         with self._server() as client:
             wanted = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(run) for run in going]))
-            found = {str(one.id): one.state for one in client.read_flow_runs(flow_run_filter=wanted)}
+            found = {str(one.id): one for one in client.read_flow_runs(flow_run_filter=wanted)}
         for run in going:
-            state = found.get(run)
+            one = found.get(run)
+            state = one.state if one is not None else None
+            _, _, arn = str(one.infrastructure_pid if one is not None else "").partition("::")
+            if arn:  # an ECS worker writes CLUSTER::TASK
+                self._tasks[run] = arn
             if state is None:
                 self._ended[run] = "deleted"
             elif state.is_final():
@@ -75,6 +89,16 @@ class FlowRuns:
                 instruction="Deploy the flows and start a worker: pointsman up",
                 code="not_deployed",
             ) from error
+
+    def _require_worker(self, client: SyncPrefectClient) -> None:
+        answer = client.request("POST", f"/work_pools/{self._pool}/workers/filter", json={})
+        workers = [worker["name"] for worker in answer.json() if worker["status"] == "ONLINE"]
+        if not workers:
+            raise DependencyDown(
+                f"No worker of the work pool {self._pool} is online, so nothing would start there.",
+                instruction=f"prefect worker start --pool {self._pool}",
+                code="no_worker",
+            )
 
     @contextmanager
     def _server(self) -> Iterator[SyncPrefectClient]:

@@ -38,6 +38,11 @@ class RunScenarioRequest(BaseModel):
         description="Names the run. The same id again continues it; empty: the flow run's own id.",
         pattern=r"^[A-Za-z0-9._-]{1,64}$",
     )
+    fall_back_inline: bool = Field(
+        False,
+        title="Fall back",
+        description="Where the shards are to run on ECS and that cannot be used: drive them beside the coordinator.",
+    )
     parent_run_id: str | None = Field(None, title="Parent run", description="The run this one is a step of.")
 
 
@@ -65,7 +70,7 @@ def run_scenario(request: RunScenarioRequest) -> str:
             await_decision(admission)
             admission = admit_scenario(run_id, input_set_id=request.input_set, price_book=request.price_book)
         check_scenario_faults(run_id)
-        drive_scenario(run_id)
+        drive_scenario(run_id, fall_back_inline=request.fall_back_inline)
     except PointsmanError as error:
         if error.code == "awaiting_approval":
             raise

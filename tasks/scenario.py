@@ -66,11 +66,16 @@ def check_scenario_faults(run_id: str) -> None:
 
 
 @task(name="drive-scenario", **DRIVE)
-def drive_scenario(run_id: str) -> RunOutcome:
+def drive_scenario(run_id: str, *, fall_back_inline: bool) -> RunOutcome:
     """Drive the run's shards until every dispatch is settled; a run that did not complete is an error."""
     with turn_of(run_id), progress_shown(run_id):
         outcome = execute_run(
-            open_workspace(), run_id, secret=executor_secret(), cancelled=cancelled, launcher=shard_launcher()
+            open_workspace(),
+            run_id,
+            secret=executor_secret(),
+            cancelled=cancelled,
+            launcher=shard_launcher(),
+            fall_back=fall_back_inline,
         )
     if outcome.status == "cancelled":
         raise Cancelled(f"The run {run_id} was cancelled.", instruction=f"pointsman scenario status {run_id}")

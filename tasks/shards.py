@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from prefect import task
 
 from blocks import FlowRuns
 from pointsman.scenario import ElsewhereLauncher, ShardLauncher, drive_shard
-from pointsman.settings import load_settings
+from pointsman.settings import load_settings, require_shared
 from tasks.opening import executor_secret, open_workspace
 from tasks.policies import ONCE
 
@@ -16,7 +18,11 @@ def shard_launcher() -> ShardLauncher | None:
     settings = load_settings()
     if settings.runner_pool is None:
         return None
-    return ElsewhereLauncher(open_workspace(), FlowRuns(f"{settings.prefect_prefix}{settings.runner_pool}"))
+    pool = f"{settings.prefect_prefix}{settings.runner_pool}"
+    if settings.runner_mode != "ecs":
+        return ElsewhereLauncher(open_workspace(), FlowRuns(pool))
+    runs = FlowRuns(pool, needs_worker=True)
+    return ElsewhereLauncher(open_workspace(), runs, mode="ecs", require=partial(require_shared, settings))
 
 
 @task(name="drive-one-shard", **ONCE)

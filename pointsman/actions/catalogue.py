@@ -48,6 +48,18 @@ _EVENTS = (
         "No Prefect server answered, so a shard of a load test that was to run elsewhere runs beside its coordinator.",
     ),
     EventType(
+        "load_test_runner_ecs_launched",
+        "info",
+        "",
+        "A shard of a load test runs as an ECS task.",
+    ),
+    EventType(
+        "load_test_runner_ecs_fallback",
+        "warn",
+        "pointsman scenario status {run_id}",
+        "ECS could not be used for a load test, which allowed it to be driven where it is coordinated instead.",
+    ),
+    EventType(
         "load_test_run_cancelled",
         "warn",
         "pointsman scenario status {run_id}",

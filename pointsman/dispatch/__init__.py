@@ -7,9 +7,26 @@ from pointsman.dispatch.durable import await_nobody
 from pointsman.dispatch.figures import Figures, StageFigures, read_figures
 from pointsman.dispatch.last_word import LastWord
 from pointsman.dispatch.ledger import JournalCounts, TargetCounts
-from pointsman.dispatch.orders import Start, next_due_ns, order_cancel, order_start, read_start, withdraw_start
+from pointsman.dispatch.live import LiveWords, bring_live, read_live
+from pointsman.dispatch.orders import (
+    Start,
+    confirm_claims,
+    next_due_ns,
+    order_cancel,
+    order_start,
+    read_start,
+    withdraw_start,
+)
 from pointsman.dispatch.parent import drive, good_bye_s
-from pointsman.dispatch.plan import DriveInput, DrivePlan, Limits, planned_dispatches, read_header, write_drive
+from pointsman.dispatch.plan import (
+    DriveInput,
+    DrivePlan,
+    Limits,
+    has_plan,
+    planned_dispatches,
+    read_header,
+    write_drive,
+)
 from pointsman.dispatch.process import DriveProcess
 from pointsman.dispatch.protocol import (
     AttemptReport,
@@ -21,10 +38,12 @@ from pointsman.dispatch.protocol import (
     UsageReport,
 )
 from pointsman.dispatch.reading import (
+    is_running,
     read_attempts,
     read_counts,
     read_dispatches,
     read_epoch,
+    read_live_status,
     read_status,
     read_summary,
     scan_attempts,
@@ -62,6 +81,7 @@ __all__ = [
     "JournalCounts",
     "LastWord",
     "Limits",
+    "LiveWords",
     "Percentiles",
     "Request",
     "Response",
@@ -74,10 +94,14 @@ __all__ = [
     "Update",
     "UsageReport",
     "await_nobody",
+    "bring_live",
     "check_conservation",
     "check_target",
+    "confirm_claims",
     "drive",
     "good_bye_s",
+    "has_plan",
+    "is_running",
     "next_due_ns",
     "order_cancel",
     "order_start",
@@ -88,6 +112,8 @@ __all__ = [
     "read_epoch",
     "read_figures",
     "read_header",
+    "read_live",
+    "read_live_status",
     "read_seconds",
     "read_start",
     "read_status",

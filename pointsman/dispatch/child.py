@@ -16,6 +16,7 @@ import select
 import signal
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from pointsman.clock import SystemClock
@@ -25,7 +26,7 @@ from pointsman.dispatch.driver import Driver, Ending
 from pointsman.dispatch.durable import replace_file, sole_process
 from pointsman.dispatch.edges import MachineTicks, ThreadDisk
 from pointsman.dispatch.masking import Mask
-from pointsman.dispatch.orders import Start, cancel_ordered, read_start
+from pointsman.dispatch.orders import CONFIRM_CLAIMS, Start, cancel_ordered, confirmed_claim, read_start
 from pointsman.dispatch.plan import read_header
 from pointsman.dispatch.reading import STATUS, read_status
 from pointsman.dispatch.recording import rehearse
@@ -50,7 +51,7 @@ _COLLECT_AFTER = 400_000
 """Objects made since the last collection; one of this size takes some milliseconds."""
 
 
-def main(drive_dir: Path) -> int:
+def main(drive_dir: Path, *, confirm_claims: bool = False) -> int:
     try:
         with sole_process(drive_dir, wait_s=_ORPHAN_WAIT_S, clock=SystemClock()):
             if (drive_dir / SUMMARY).is_file():
@@ -64,7 +65,7 @@ def main(drive_dir: Path) -> int:
                 if start is None and not cancel_ordered(drive_dir):
                     return EXIT_CODES["interrupted"]
             with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(ExactSelector())) as runner:
-                ending = runner.run(_drive(drive_dir, start))
+                ending = runner.run(_drive(drive_dir, start, confirm_claims))
             if ending in ("completed", "cancelled"):
                 _say(drive_dir, "closing")
                 _free_the_driver()
@@ -107,7 +108,7 @@ def _tell(error: PointsmanError) -> None:
     print(json.dumps({"kind": type(error).__name__, **error.as_failure()}), file=sys.stderr)  # noqa: T201
 
 
-async def _drive(drive_dir: Path, start: Start | None) -> Ending:
+async def _drive(drive_dir: Path, start: Start | None, confirm_claims: bool) -> Ending:
     header = read_header(drive_dir)
     preset = header.target.open_preset()
     target = AsyncJobTarget(preset)
@@ -124,6 +125,7 @@ async def _drive(drive_dir: Path, start: Start | None) -> Ending:
         disk=ThreadDisk(),
         ticks=MachineTicks(),
         start=start,
+        confirmed=partial(confirmed_claim, drive_dir) if confirm_claims else None,
     )
     if cancel_ordered(drive_dir):
         driver.stop("cancelled")
@@ -175,4 +177,4 @@ async def _collect_garbage() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), confirm_claims=CONFIRM_CLAIMS in sys.argv[2:]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pointsman.dispatch.board import Board
@@ -22,17 +22,34 @@ _SHORT_NS = 250_000_000
 """Closed loop: a claim used up faster than this doubles the next one."""
 _LONG_NS = 1_000_000_000
 """Closed loop: one that lasted longer halves it."""
+_AHEAD_CONFIRMED_NS = 2_000_000_000
+"""Open loop, where somebody brings each claim to another machine first."""
+_LOOK_EVERY_S = 0.02
+"""For their word that a claim is there."""
 
 
 class Claimer:
+    """`confirmed` says up to which sequence number claims may be used, and is asked until it says so; None = all."""
+
     def __init__(
-        self, drive_dir: Path, era: int, planned: Planned, board: Board, disk: Disk, *, claimed: int, first_size: int
+        self,
+        drive_dir: Path,
+        era: int,
+        planned: Planned,
+        board: Board,
+        disk: Disk,
+        *,
+        claimed: int,
+        first_size: int,
+        confirmed: Callable[[], int] | None,
     ) -> None:
         self._drive_dir = drive_dir
         self._era = era
         self._planned = planned
         self._board = board
         self._disk = disk
+        self._confirmed = confirmed
+        self._ahead_ns = _AHEAD_NS if confirmed is None else _AHEAD_CONFIRMED_NS
         self.claimed = claimed
         """Indexes below are claimed."""
         self._size = max(1, min(first_size, MOST_CLAIMED))
@@ -48,7 +65,10 @@ class Claimer:
             write_claim(self._drive_dir, claim)
             return planned.read_texts(first, until - first)
 
-        planned.keep_texts(first, await self._disk.run(promise))
+        texts = await self._disk.run(promise)
+        while self._confirmed is not None and self._confirmed() < claim.first:
+            await asyncio.sleep(_LOOK_EVERY_S)
+        planned.keep_texts(first, texts)
         self.claimed = until
         return range(first, until)
 
@@ -56,7 +76,7 @@ class Claimer:
         """Open loop: claim window after window, each shortly before its first dispatch is due."""
         while self.claimed < len(due_ns):
             first = due_ns[self.claimed]
-            wait = first + self._planned.shift_ns - _AHEAD_NS - self._board.now_ns()
+            wait = first + self._planned.shift_ns - self._ahead_ns - self._board.now_ns()
             if wait > 0:
                 await asyncio.sleep(wait / 1e9)
             until = bisect_right(due_ns, first + _WINDOW_NS, lo=self.claimed)

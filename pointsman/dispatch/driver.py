@@ -64,6 +64,7 @@ class Driver:
         disk: Disk,
         ticks: Ticks,
         start: Start | None = None,
+        confirmed: Callable[[], int] | None = None,
     ) -> None:
         self._start = start
         self._drive_dir = drive_dir
@@ -142,6 +143,7 @@ class Driver:
             disk,
             claimed=history.next_index,
             first_size=min(limits.max_in_flight, _FIRST_CLAIM),
+            confirmed=confirmed,
         )
         self.phase: Phase = "reconciling"
         self._recorder = Recorder(drive_dir, self._planned.seqs, self._planned.stages, started_ns=self._era.started_ns)

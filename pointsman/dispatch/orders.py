@@ -14,10 +14,12 @@ from pathlib import Path
 import polars as pl
 
 from pointsman.dispatch.claims import read_claims
-from pointsman.dispatch.durable import sync_folder, write_durably
+from pointsman.dispatch.durable import replace_file, sync_folder, write_durably
 from pointsman.dispatch.plan import read_planned
 
-_START, _CANCEL = "start.json", "cancel"
+_START, _CANCEL, _CONFIRMED = "start.json", "cancel", "confirmed"
+CONFIRM_CLAIMS = "--confirm-claims"
+"""Told to a process whose claims are to be used only when they are confirmed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,19 @@ def order_cancel(drive_dir: Path) -> None:
 
 def cancel_ordered(drive_dir: Path) -> bool:
     return (drive_dir / _CANCEL).exists()
+
+
+def confirm_claims(drive_dir: Path, first: int) -> None:
+    """Claims up to the one that begins with this sequence number are where whoever takes over will find them."""
+    replace_file(drive_dir / _CONFIRMED, str(first).encode())
+
+
+def confirmed_claim(drive_dir: Path) -> int:
+    """The first sequence number of the latest confirmed claim; -1 before the first."""
+    try:
+        return int((drive_dir / _CONFIRMED).read_bytes())
+    except FileNotFoundError:
+        return -1
 
 
 def next_due_ns(drive_dirs: Sequence[Path]) -> int | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pointsman
 from pointsman.clock import Clock, SystemClock
+from pointsman.dispatch.orders import CONFIRM_CLAIMS
 from pointsman.dispatch.plan import DriveHeader, cancelling_s, drain_s, read_header, read_planned, schedule_length_s
 from pointsman.dispatch.reading import STATUS, read_live_status, read_summary
 from pointsman.dispatch.settling import settle_cancelled
@@ -82,9 +83,10 @@ def drive(
     raise error_of(header, result)
 
 
-def argv(drive_dir: Path) -> list[str]:
+def argv(drive_dir: Path, *, confirm_claims: bool = False) -> list[str]:
     """The command of a drive's child."""
-    return [sys.executable, "-m", "pointsman.dispatch.child", str(drive_dir.absolute())]
+    command = [sys.executable, "-m", "pointsman.dispatch.child", str(drive_dir.absolute())]
+    return [*command, CONFIRM_CLAIMS] if confirm_claims else command
 
 
 def environment(header: DriveHeader, secret: Secret | None) -> Mapping[str, str]:

@@ -199,6 +199,11 @@ def write_drive(drive_dir: Path, plan: DrivePlan) -> None:
     write_durably(written, document)
 
 
+def has_plan(drive_dir: Path) -> bool:
+    """Whether a drive was written there."""
+    return (drive_dir / "plan.json").is_file()
+
+
 def read_header(drive_dir: Path) -> DriveHeader:
     """Read `plan.json`. Raises `NotFound` or `InputRefused`."""
     path = drive_dir / "plan.json"

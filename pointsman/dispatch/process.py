@@ -19,19 +19,24 @@ _GRACE_S = 10.0
 
 
 class DriveProcess:
-    """A child of this process, started at once, for one drive. Call `close` in the end, whatever happens."""
+    """A child of this process, started at once, for one drive. Call `close` in the end, whatever happens.
+
+    With `confirm_claims` it sends nothing that it claimed before `confirm_claims` of the drive's folder says so.
+    """
 
     task_id: str | None = None
     """It runs here, and not as a task of some other infrastructure."""
 
-    def __init__(self, drive_dir: Path, *, secret: Secret | None, clock: Clock) -> None:
+    def __init__(self, drive_dir: Path, *, secret: Secret | None, clock: Clock, confirm_claims: bool = False) -> None:
         self._drive_dir = drive_dir
         self._header = read_header(drive_dir)
         self._clock = clock
         self._ends_by = deadline_s(drive_dir, self._header)
         self._began = clock.monotonic()
         self._word = LastWord(drive_dir)
-        self._child = Child(argv(drive_dir), env=environment(self._header, secret), clock=clock)
+        self._child = Child(
+            argv(drive_dir, confirm_claims=confirm_claims), env=environment(self._header, secret), clock=clock
+        )
         self._result: ChildResult | None = None
 
     @property

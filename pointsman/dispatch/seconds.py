@@ -56,6 +56,11 @@ def read_seconds(drive_dir: Path, after: int = -1) -> list[Second]:
 
     A second without events is one item with empty counts. A last line that is only half there is left for later.
     """
+    return [one for _, line in lines_after(drive_dir, after) for one in from_line(line)]
+
+
+def lines_after(drive_dir: Path, after: int) -> list[tuple[int, str]]:
+    """The same as lines, each with its second."""
     try:
         file = (drive_dir / SECONDS).open("rb")
     except FileNotFoundError:
@@ -63,7 +68,24 @@ def read_seconds(drive_dir: Path, after: int = -1) -> list[Second]:
     with file:
         file.seek(_start_behind(file, after))
         lines = file.read().split(b"\n")[:-1]
-    return [one for line in lines if _number(line) > after for one in from_line(line)]
+    return [(number, line.decode()) for line in lines if (number := _number(line)) > after]
+
+
+def last_second(drive_dir: Path) -> int:
+    """The last whole one; -1 when there is none."""
+    try:
+        file = (drive_dir / SECONDS).open("rb")
+    except FileNotFoundError:
+        return -1
+    with file:
+        size = file.seek(0, 2)
+        reach = _NEAR
+        while True:
+            file.seek(max(0, size - reach))
+            lines = file.read().split(b"\n")
+            if len(lines) > 2 or reach >= size:
+                return _number(lines[-2]) if len(lines) > 1 else -1
+            reach *= 4
 
 
 def _start_behind(file: BinaryIO, after: int) -> int:
@@ -154,7 +176,7 @@ def to_line(seconds: Sequence[Second], journal: str) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode() + b"\n"
 
 
-def from_line(line: bytes) -> Iterator[Second]:
+def from_line(line: str) -> Iterator[Second]:
     document = json.loads(line)
     for stage, found in document["stages"].items():
         yield Second(

@@ -43,6 +43,11 @@ class Coordinator:
         self.ending = is_ending(record)
         """Somebody wants the run to end."""
 
+    @property
+    def begun(self) -> bool:
+        """Something may have been sent."""
+        return self._shards.begun
+
     def run(self) -> None:
         """Return when every drive has closed. Raises what `Shards.look` raises; nothing is left running then."""
         try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pointsman.actions import ActionLog
 from pointsman.dispatch import order_cancel, settle
-from pointsman.errors import Conflict, DataCheckFailed, DependencyDown, RunFailed
+from pointsman.errors import Conflict, DataCheckFailed, DependencyDown, InputRefused, RunFailed
 from pointsman.scenario.admission import require_admission
 from pointsman.scenario.assessment import load_checks
 from pointsman.scenario.cancelling import request_stop
@@ -17,6 +17,7 @@ from pointsman.scenario.holding import Hold, hold_run
 from pointsman.scenario.launching import ShardLauncher
 from pointsman.scenario.record import RunOutcome, RunRecord, advance, failure_of, outcome, read_run, run_drives
 from pointsman.scenario.watchers import Watch, end_watchers, halt_faults, laid_over
+from pointsman.scenario.words import forget
 from pointsman.settings import Secret
 from pointsman.workspace import Workspace
 
@@ -31,10 +32,12 @@ def execute_run(
     secret: Secret | None,
     cancelled: Callable[[], bool] = lambda: False,
     launcher: ShardLauncher | None = None,
+    fall_back: bool = False,
 ) -> RunOutcome:
     """Dispatch a planned run and return how it ended: `completed`, `cancelled` or `failed`.
 
-    Its shards run where `launcher` starts them, or else as children of this process.
+    Its shards run where `launcher` starts them, or else as children of this process. Where ECS cannot be used they run
+    here if the run may `fall_back`; else it ends by what stands in the way, before anything is sent.
 
     Call it again after anything that interrupted it: it continues, and a run that has ended answers as it did. Stops
     within about a second when `cancelled` says so, when a watcher of the run wants it to stop (it is then `failed`), or
@@ -49,7 +52,9 @@ def execute_run(
             return outcome(hold.record)
         require_admission(hold.record)
         record = advance(ws, run_id, "starting", reason="executed")
-        return _carry_out(ws, hold, record, secret, cancelled, launcher)
+        mode = "inline" if launcher is None else launcher.mode
+        advance(ws, run_id, None, metrics={"runner": {"mode": mode}})
+        return _carry_out(ws, hold, record, secret, cancelled, launcher, fall_back=fall_back)
 
 
 def give_up_run(ws: Workspace, run_id: str, *, because: Mapping[str, str] | None = None) -> RunOutcome:
@@ -112,13 +117,28 @@ def _carry_out(
     secret: Secret | None,
     cancelled: Callable[[], bool],
     launcher: ShardLauncher | None = None,
+    *,
+    fall_back: bool = False,
 ) -> RunOutcome:
+    ws.results.pull(record.results_path)  # what another coordinator, or a shard of its, has left there
     coordinator = Coordinator(ws, hold, record, secret=secret, cancelled=cancelled, launcher=launcher)
     try:
         coordinator.run()
     except DataCheckFailed as error:
         return _fail(ws, record.id, error, end_watchers(ws, read_run(ws, record.id), coordinator.watch))
-    except (DependencyDown, RunFailed) as error:
+    except (DependencyDown, RunFailed, InputRefused) as error:
+        if fall_back and launcher is not None and not coordinator.begun and not coordinator.ending:
+            ActionLog(ws).record(
+                "load_test_runner_ecs_fallback",
+                run_id=record.id,
+                context=record.context,
+                why=error.message,
+                code=error.code,
+            )
+            record = advance(ws, record.id, None, metrics={"runner": {"mode": "inline"}})
+            return _carry_out(ws, hold, record, secret, cancelled)
+        if isinstance(error, InputRefused):
+            raise
         if not coordinator.ending:
             advance(ws, record.id, None, metrics={"interrupted": error.as_failure()})
             raise
@@ -131,6 +151,7 @@ def _conclude(
 ) -> RunOutcome:
     """Close what is not closed, end what watched the run, write figures and results, move the run where it belongs."""
     record = read_run(ws, run_id)
+    ws.results.pull(record.results_path)
     try:
         summaries = [settle(drive_dir, clock=ws.clock) for drive_dir in run_drives(ws, record)]
         figures = conclude(ws, record, summaries)
@@ -138,6 +159,7 @@ def _conclude(
         return _fail(ws, run_id, error, end_watchers(ws, record, watch))
     write_results(ws, record, figures)
     ws.results.publish(record.results_path)
+    forget(ws, run_id)
     sent = figures["counts"]["sent"]
     ended = end_watchers(ws, record, watch)
     metrics = laid_over({**figures, "interrupted": None, "failure": None}, ended)

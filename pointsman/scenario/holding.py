@@ -95,7 +95,9 @@ def hold_run(ws: Workspace, run_id: str, *, wait_s: float) -> Iterator[Hold]:
     Waits so long for another coordinator to go. Raises `NotFound`, and `Conflict` when it does not.
     """
     record = read_run(ws, run_id)
-    descriptor = os.open(run_folder(ws, record) / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    folder = run_folder(ws, record)
+    folder.mkdir(parents=True, exist_ok=True)  # where another machine planned it there is none yet
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     token = str(uuid4())
     try:
         give_up = ws.clock.monotonic() + wait_s

@@ -72,10 +72,19 @@ class ShardLauncher(Protocol):
     without a common disk brings the status, the orders and the closed drive across itself.
     """
 
+    @property
+    def mode(self) -> str:
+        """`inline` or `ecs`."""
+
+    @property
+    def starts_within_s(self) -> float:
+        """How long a process may take to say its first word: it reads its plan first, while all the others start."""
+
     def launch(self, order: ShardOrder) -> ShardProcess:
         """Start a process; whatever becomes of it is told by what is returned.
 
-        Raises `InputRefused` when a secret is missing, and `DependencyDown` when nothing can be started there now.
+        Raises `InputRefused` when a secret or a setting is missing, and `DependencyDown` when nothing can be started
+        there now.
         """
 
 
@@ -85,6 +94,8 @@ class ChildLauncher:
 
     secret: Secret | None
     clock: Clock
+    mode: str = "inline"
+    starts_within_s: float = 60.0
 
     def launch(self, order: ShardOrder) -> ShardProcess:
         return DriveProcess(order.drive_dir, secret=self.secret, clock=self.clock)

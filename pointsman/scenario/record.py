@@ -103,8 +103,13 @@ def run_folder(ws: Workspace, record: RunRecord) -> Path:
 
 def run_drives(ws: Workspace, record: RunRecord) -> list[Path]:
     """The folders of the run's drives, one per shard; a run that is driven by one process has it at the top."""
-    folder, shards = run_folder(ws, record), record.metrics_json.get("runner", {}).get("shards", 1)
-    return [folder] if shards == 1 else [folder / "shards" / str(shard) for shard in range(shards)]
+    return [ws.results.path(relative) for relative in drive_paths(record)]
+
+
+def drive_paths(record: RunRecord) -> list[str]:
+    """The same as paths in the results store."""
+    top, shards = record.results_path, record.metrics_json.get("runner", {}).get("shards", 1)
+    return [top] if shards == 1 else [f"{top}/shards/{shard}" for shard in range(shards)]
 
 
 def outcome(record: RunRecord) -> RunOutcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,21 +24,25 @@ from pointsman.dispatch import (
 )
 from pointsman.errors import Conflict, DataCheckFailed, DependencyDown, InputRefused, PointsmanError, RunFailed
 from pointsman.scenario.launching import ChildLauncher, ShardLauncher, ShardOrder, ShardProcess
-from pointsman.scenario.record import RunRecord, read_shards, run_drives
+from pointsman.scenario.ordering import Orders, give_orders
+from pointsman.scenario.record import RunRecord, drive_paths, read_shards, run_drives
+from pointsman.scenario.words import take_place
 from pointsman.settings import Secret
 from pointsman.workspace import Workspace
 
 LOST_AFTER_S = 10.0
 """A shard says something twice a second. One that has said nothing for so long is lost."""
-_FIRST_WORD_S = 60.0
-"""How long a new process may take to say something: it reads its plan first, while all the others start."""
 _REPLACED_WITHIN_S = 14.0
-"""The same for one that takes over on this machine, alone and in the middle of the run."""
+"""How long the first word of one may take that takes over on this machine, alone and in the middle of the run."""
+_AGAIN_S = 5.0
+_AWAY_S = 300.0
+"""How long those that start processes elsewhere may be away while a shard is to be replaced."""
 _GOOD_BYE_S = 20.0
 """How long a cancelled shard may say nothing. One that does may take as long as it takes to end its jobs."""
 _STILLBORN = 3
 """So many processes in a row that end without a word will be followed by others like them."""
 _LEAD_S = 0.5
+_LEAD_ELSEWHERE_S = 3.0
 _LEAD_PER_DISPATCH_S = 4e-6
 """From the order to start to the epoch: every shard reads its plan once more."""
 
@@ -57,6 +61,9 @@ class _Shard:
     stillborn: int = 0
     """Processes in a row that ended without a word."""
     closed: bool = False
+    again_at: float = 0.0
+    """When to try once more to start one, where there is none."""
+    without_since: float | None = None
 
     @property
     def waits(self) -> bool:
@@ -83,8 +90,15 @@ class Shards:
         self._to_start = len(self._shards) > 1
         """They wait for each other, and have not been told to start."""
         self._shift_ns = 0
+        self._orders = Orders()
         self._cancelled_at: float | None = None
         self._broken: DataCheckFailed | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Something may have been sent."""
+        told = any(status is not None and status.phase != "waiting" for status in self.statuses)
+        return told or any(read_epoch(shard.drive_dir) is not None for shard in self._shards)
 
     @property
     def closed(self) -> bool:
@@ -96,6 +110,8 @@ class Shards:
 
         `meanwhile` is called between them: elsewhere starting one may take seconds.
         """
+        if self._to_start:
+            self._give(Orders())
         for shard in self._open:
             if self._to_start:
                 start = read_start(shard.drive_dir)
@@ -114,7 +130,9 @@ class Shards:
         """
         for shard in self._open:
             process = shard.process
-            assert process is not None
+            if process is None:
+                self._start_again(shard)
+                continue
             if process.look():
                 shard.stillborn = 0
                 self._heard(shard)
@@ -143,6 +161,7 @@ class Shards:
         """Let every shard end its jobs at the target and close its drive, whoever started its process."""
         if self._cancelled_at is None:
             self._cancelled_at = self._clock.monotonic()
+            self._give(replace(self._orders, cancel=True))
             for shard in self._open:
                 order_cancel(shard.drive_dir)
 
@@ -204,8 +223,8 @@ class Shards:
         try:
             return self._launcher.launch(order)
         except DependencyDown as error:
-            if error.code != "prefect_unreachable":
-                raise
+            if error.code != "prefect_unreachable" or self._ws.results.is_shared:
+                raise  # what the shard has done so far may not be here
             ActionLog(self._ws).record(
                 "prefect_unreachable_inline",
                 run_id=self._record.id,
@@ -226,7 +245,8 @@ class Shards:
         assert shard.process is not None
         if shard.process.status is not None:
             return LOST_AFTER_S
-        return _REPLACED_WITHIN_S if shard.takes_over and shard.process.task_id is None else _FIRST_WORD_S
+        here = shard.process.task_id is None
+        return _REPLACED_WITHIN_S if shard.takes_over and here else self._launcher.starts_within_s
 
     def _ended(self, shard: _Shard, process: ShardProcess) -> None:
         try:
@@ -274,18 +294,48 @@ class Shards:
                 code="shard_stuck",
             )
         shard.takes_over = True
-        self._start(shard)
+        shard.process, shard.without_since = None, self._clock.monotonic()
+        self._start_again(shard)
+
+    def _start_again(self, shard: _Shard) -> None:
+        """Start a process where there is none; while nobody answers who could, again and again."""
+        now_s = self._clock.monotonic()
+        if self._cancelled_at is not None and shard.without_since is not None and shard.again_at > 0:
+            self._settle(shard)
+        elif now_s >= shard.again_at:
+            try:
+                self._start(shard)
+            except DependencyDown as error:
+                assert shard.without_since is not None
+                if error.code != "prefect_unreachable" or now_s - shard.without_since > _AWAY_S:
+                    raise
+                shard.again_at = now_s + _AGAIN_S
+            else:
+                shard.again_at = 0.0
 
     def _settle(self, shard: _Shard) -> None:
         if shard.process is not None:
             shard.process.close()
+        if self._ws.results.is_shared and self._launcher is not self._here:
+            # Whoever drives it may not have heard: from now on it is refused, and what it did is in the store.
+            shard.processes += 1
+            take_place(self._ws, self._record.id, shard.number, shard.processes)
+            self._ws.results.pull(drive_paths(self._record)[shard.number])
         settle_cancelled(shard.drive_dir, clock=self._clock)
         shard.closed = True
+
+    def _give(self, orders: Orders) -> None:
+        """To the shards that do not see what is ordered in their folders here."""
+        self._orders = orders
+        if self._launcher is not self._here:
+            give_orders(self._ws, self._record.id, orders)
 
     def _order_start(self) -> None:
         """All are there: give them their place in time. After an interruption of all the schedule goes on as it was."""
         planned = sum(stage["planned"] for stage in self._record.metrics_json["stages"])
-        lead_s = _LEAD_S + _LEAD_PER_DISPATCH_S * planned / len(self._shards)
+        lead_s = (
+            _LEAD_S if self._launcher is self._here else _LEAD_ELSEWHERE_S
+        ) + _LEAD_PER_DISPATCH_S * planned / len(self._shards)
         soon = self._clock.now() + timedelta(seconds=lead_s)
         drive_dirs = [shard.drive_dir for shard in self._open]
         epochs = [epoch for shard in self._shards if (epoch := read_epoch(shard.drive_dir)) is not None]
@@ -294,6 +344,7 @@ class Shards:
         if epochs and due_ns is not None:
             self._shift_ns = max(self._shift_ns, round((soon - epoch).total_seconds() * 1e9) - due_ns)
         start = Start(epoch_wall_ns=round(epoch.timestamp() * 1e6) * 1000, shift_ns=self._shift_ns)
+        self._give(Orders(start))
         for drive_dir in drive_dirs:
             order_start(drive_dir, start)
         self._to_start = False

@@ -15,6 +15,7 @@ from pointsman.scenario.judging import live_verdicts
 from pointsman.scenario.metrics import NOT_PRICED, with_missing
 from pointsman.scenario.model import Scenario
 from pointsman.scenario.record import RunRecord, read_run, read_shards, run_drives, run_scenario
+from pointsman.scenario.words import bring_words
 from pointsman.statistics.sketch import Sketch
 from pointsman.workspace import Workspace
 
@@ -57,6 +58,7 @@ def _live(ws: Workspace, record: RunRecord) -> dict[str, Any]:
     counts: Counter[str] = Counter()
     figures = Figures()
     elapsed_s = 0.0
+    bring_words(ws, record)
     for drive_dir in run_drives(ws, record):
         told = read_status(drive_dir)
         for term, number in told.counts.items():

@@ -33,6 +33,8 @@ class Settings:
     gemini_model: str
     gemini_base_url: str | None
     prefect_prefix: str
+    runner_mode: str
+    """Where a load test is driven: `inline`, or `ecs`: by tasks that share only the database and the results store."""
     runner_pool: str | None
     """Work pool, without the prefix, whose workers drive the shards of load tests; None = whoever coordinates does."""
     token: Secret | None
@@ -60,6 +62,7 @@ ENVIRONMENT_NAMES: Mapping[str, str] = {
     "gemini_model": "POINTSMAN_GEMINI_MODEL",
     "gemini_base_url": "POINTSMAN_GEMINI_BASE_URL",
     "prefect_prefix": "POINTSMAN_PREFECT_PREFIX",
+    "runner_mode": "STUDIO_LOAD_TEST_RUNNER_MODE",
     "runner_pool": "STUDIO_LOAD_TEST_RUNNER_POOL",
     "token": "POINTSMAN_TOKEN",
     "max_dispatches": "POINTSMAN_MAX_DISPATCHES",
@@ -69,6 +72,7 @@ ENVIRONMENT_NAMES: Mapping[str, str] = {
     "approval_limit_usd": "POINTSMAN_APPROVAL_LIMIT_USD",
 }
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_MODES = ("inline", "ecs")
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,40}\Z")
 SECRETS = frozenset({"executor_secret", "gemini_api_key", "token"})
 _MOST = 10**9
@@ -104,6 +108,10 @@ def load_settings(environ: Mapping[str, str] | None = None, **explicit: Any) -> 
         allowed = "a name such as dev, uat or prod: at most 64 letters, digits, '.', '_' and '-'"
         raise InputRefused(ENVIRONMENT_NAMES["environment"], environment, allowed)
 
+    mode = resolve("runner_mode", "inline")
+    if mode not in _MODES:
+        raise InputRefused(ENVIRONMENT_NAMES["runner_mode"], mode, " or ".join(_MODES))
+
     def limit(name: str, default: str) -> Decimal:
         given = resolve(name, default)
         allowed = f"a number from 0 to {_MOST:,}"
@@ -134,7 +142,8 @@ def load_settings(environ: Mapping[str, str] | None = None, **explicit: Any) -> 
         gemini_model=resolve("gemini_model", "gemini-2.5-flash"),
         gemini_base_url=resolve("gemini_base_url", None),
         prefect_prefix=prefix,
-        runner_pool=resolve("runner_pool", None),
+        runner_mode=mode,
+        runner_pool=resolve("runner_pool", "ecs" if mode == "ecs" else None),
         token=resolve("token", None),
         max_dispatches=count("max_dispatches", "100000"),
         max_in_flight=count("max_in_flight", "10000"),

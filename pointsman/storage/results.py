@@ -52,6 +52,9 @@ def sha256_file(path: Path) -> str:
 class LocalResults:
     """A results store in a folder. Paths are relative, use `/`, and cannot leave the root."""
 
+    is_shared = False
+    """Whether other machines can read what is published here."""
+
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
 
@@ -101,6 +104,9 @@ class LocalResults:
     def local(self, uri: str) -> Path:
         """Where a file that the store gave this URI can be read on this machine."""
         return local_path(uri)
+
+    def upload(self, relative: str) -> None:
+        """Bring one file to where others can read it, now. Raises `DependencyDown` when that cannot be."""
 
     def publish(self, folder: str, *, patience_s: float = PATIENCE_S) -> Uploads:
         """Bring all files below the folder to where others can read them, which here they are."""

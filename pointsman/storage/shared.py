@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 _OUT_S = 30.0
 """After a failed upload the next ones go to the spool at once, so that nothing waits for S3 file by file."""
 _LOOK_AGAIN_S = 5.0
-_OWN_TO_A_PROCESS = frozenset({"lock", "coordinator.lock", "status.json"})
+_OWN_TO_A_PROCESS = frozenset(
+    {"lock", "coordinator.lock", "live.lock", "status.json", "confirmed", "start.json", "cancel"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Spooled:
 
 class SharedResults(LocalResults):
     """`on_spooled` is told when uploads begin to wait, once for each time that S3 goes away."""
+
+    is_shared = True
 
     def __init__(
         self,
@@ -86,6 +90,9 @@ class SharedResults(LocalResults):
     def local(self, uri: str) -> Path:
         start = f"{self._bucket.place}/"
         return self._here(uri.removeprefix(start)) if uri.startswith(start) else local_path(uri)
+
+    def upload(self, relative: str) -> None:
+        self._deliver(relative)
 
     def publish(self, folder: str, *, patience_s: float = PATIENCE_S) -> Uploads:
         """Upload every file below the folder that S3 does not have as it is; it waits as long for an S3 that is out."""
@@ -142,6 +149,7 @@ class SharedResults(LocalResults):
         path = self.path(relative)
         if not path.is_file():
             self._bucket.fetch(relative, path)
+            self._uploaded[relative] = _as_it_is(path)
         return path
 
     def _upload(self, files: list[str]) -> Uploads:

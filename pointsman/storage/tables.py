@@ -134,7 +134,17 @@ load_test_shards = _table(
     sa.Column("task_id", sa.String(400)),
     sa.Column("failure", sa.JSON),
     sa.Column("heartbeat_at", UtcDateTime),
+    sa.Column("status", sa.Text),
+    sa.Column("figures", sa.Text),
     sa.CheckConstraint("state in ('planned','waiting','running','ended')", name="state"),
+)
+load_test_shard_seconds = _table(
+    "load_test_shard_seconds",
+    sa.Column("run_id", _ID, primary_key=True),
+    sa.Column("shard", sa.Integer, primary_key=True),
+    sa.Column("second", sa.Integer, primary_key=True),
+    sa.Column("line", sa.Text, nullable=False),
+    sa.ForeignKeyConstraint(["run_id", "shard"], ["load_test_shards.run_id", "load_test_shards.shard"]),
 )
 variants = _table(
     "variants",

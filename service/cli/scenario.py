@@ -99,6 +99,9 @@ def run(
     input_set: Annotated[str, typer.Option(help="Input set that the jobs take turns with.")] = INPUT_SET,
     seed: Annotated[int, typer.Option(min=0, help="Fixes the arrivals.")] = 1,
     run_id: Annotated[str | None, typer.Option(help="Name the run, or continue the one of this name.")] = None,
+    fall_back_inline: Annotated[
+        bool, typer.Option("--fall-back-inline", help="Drive the shards here when ECS cannot be used.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Put a variant under the scenario's load. One that may cost much waits until somebody else approves it."""
@@ -121,7 +124,9 @@ def run(
     fields = {"variant": str(chosen.id), "input_set": input_set, "seed": seed}
     asked = {"scenario": scenario.model_dump(mode="json"), **fields}
     with run_to_continue(load_settings().home, "scenario", asked, given=run_id) as named:
-        asked_for = request(RunScenarioRequest, scenario=scenario, run_id=named, **fields)
+        asked_for = request(
+            RunScenarioRequest, scenario=scenario, run_id=named, fall_back_inline=fall_back_inline, **fields
+        )
         ended = once_approved(ws, lambda: run_flow(load, asked_for))
     _present(ended, as_json)
 

@@ -13,6 +13,8 @@ from service.cli import app
 
 # Severities as CONTRACTS, "Action log events", lists them.
 CONTRACT = {
+    "load_test_runner_ecs_launched": "info",
+    "load_test_runner_ecs_fallback": "warn",
     "prefect_unreachable_inline": "warn",
     "load_test_run_cancelled": "warn",
     "load_test_shard_lost": "critical",

@@ -77,6 +77,14 @@ def test_a_run_is_started_once_and_watched_until_its_end(client: SyncPrefectClie
     assert runs.ended(third) == "deleted"
 
 
+@pytest.mark.usefixtures("deployed")
+def test_where_a_worker_is_needed_a_pool_without_one_is_refused(client: SyncPrefectClient, time: Time) -> None:
+    client.request("POST", "/work_pools/", json={"name": "watched", "type": "process"})
+    with pytest.raises(DependencyDown, match="No worker of the work pool watched is online") as caught:
+        FlowRuns("watched", needs_worker=True, time=time).launch("drive-shard", REQUEST, key="run1-0-9")
+    assert (caught.value.code, caught.value.instruction) == ("no_worker", "prefect worker start --pool watched")
+
+
 @pytest.mark.usefixtures("lab_world")
 def test_a_flow_that_is_not_deployed_on_the_pool_says_so(time: Time) -> None:
     with pytest.raises(DependencyDown, match="drive-shard/nowhere is not deployed") as caught:

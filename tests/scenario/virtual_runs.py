@@ -33,6 +33,9 @@ class VirtualRuns:
         self._reach()
         return "Crashed" if self.runs[run].ended else None
 
+    def task(self, run: str) -> str | None:
+        return None
+
     def cancel(self, run: str) -> None:
         self._reach()
         self.runs[run].abandon()

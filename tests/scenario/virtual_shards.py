@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pointsman.dispatch.child import _obey, _say
 from pointsman.dispatch.closing import close_drive
 from pointsman.dispatch.driver import Driver, Ending
 from pointsman.dispatch.last_word import LastWord
-from pointsman.dispatch.orders import Start, cancel_ordered, read_start
+from pointsman.dispatch.orders import Start, cancel_ordered, confirmed_claim, read_start
 from pointsman.dispatch.plan import read_header
 from pointsman.dispatch.process import DriveProcess
 from pointsman.dispatch.reading import read_summary
@@ -83,8 +84,10 @@ class Machine:
 
         self.service._respond = responding  # type: ignore[method-assign]
 
-    def start(self, drive_dir: Path, *, secret: object, clock: ManualClock) -> VirtualProcess:
-        process = VirtualProcess(self, drive_dir)
+    def start(
+        self, drive_dir: Path, *, secret: object, clock: ManualClock, confirm_claims: bool = False
+    ) -> VirtualProcess:
+        process = VirtualProcess(self, drive_dir, confirm_claims=confirm_claims)
         self.processes.append(process)
         return process
 
@@ -104,7 +107,8 @@ class Machine:
 class VirtualProcess(DriveProcess):
     """A driver that is as far as the clock whenever it is looked at."""
 
-    def __init__(self, machine: Machine, drive_dir: Path) -> None:
+    def __init__(self, machine: Machine, drive_dir: Path, *, confirm_claims: bool = False) -> None:
+        self._confirmed = partial(confirmed_claim, drive_dir) if confirm_claims else None
         self._machine = machine
         self._drive_dir = drive_dir
         self._world = World(now_s=machine.clock.monotonic())
@@ -184,6 +188,7 @@ class VirtualProcess(DriveProcess):
             disk=Disk(self._world),
             ticks=self._world,
             start=start,
+            confirmed=self._confirmed,
         )
         if cancel_ordered(self._drive_dir):
             self._driver.stop("cancelled")
