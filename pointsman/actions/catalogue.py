@@ -50,7 +50,7 @@ _EVENTS = (
     EventType(
         "load_test_runner_ecs_launched",
         "info",
-        "",
+        "pointsman scenario status {run_id}",
         "A shard of a load test runs as an ECS task.",
     ),
     EventType(
