@@ -74,6 +74,7 @@ class Coordinator:
         if not self.ending and self._cancelled():
             request_stop(self._ws, self._run_id, reason="asked for by the process that executes the run")
         record = self._tell()
+        self._shards.tell_others()
         if not self.watch.begun:
             epochs = [epoch for drive_dir in self._drive_dirs if (epoch := read_epoch(drive_dir)) is not None]
             if epochs:

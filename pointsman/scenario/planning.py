@@ -111,6 +111,7 @@ def plan_run(
         # Inside the transaction: a run whose drive could not be written does not exist.
         for drive_dir, one in zip(run_drives(ws, record), drive_plans, strict=True):
             write_drive(drive_dir, one)
+    ws.results.publish(record.results_path, patience_s=0)  # what cannot be brought now is, when a shard is started
 
 
 def plan_drives(

@@ -17,6 +17,7 @@ from pointsman.dispatch import (
     order_cancel,
     order_start,
     read_epoch,
+    read_live,
     read_start,
     read_summary,
     settle_cancelled,
@@ -26,7 +27,7 @@ from pointsman.errors import Conflict, DataCheckFailed, DependencyDown, InputRef
 from pointsman.scenario.launching import ChildLauncher, ShardLauncher, ShardOrder, ShardProcess
 from pointsman.scenario.ordering import Orders, give_orders
 from pointsman.scenario.record import RunRecord, drive_paths, read_shards, run_drives
-from pointsman.scenario.words import take_place
+from pointsman.scenario.words import last_told, take_place, tell
 from pointsman.settings import Secret
 from pointsman.workspace import Workspace
 
@@ -64,6 +65,8 @@ class _Shard:
     again_at: float = 0.0
     """When to try once more to start one, where there is none."""
     without_since: float | None = None
+    told_second: int = -1
+    """The last second of its feed that other machines were told."""
 
     @property
     def waits(self) -> bool:
@@ -87,6 +90,8 @@ class Shards:
             _Shard(number, drive_dir, processes=before.get(number, 0), closed=read_summary(drive_dir) is not None)
             for number, drive_dir in enumerate(run_drives(ws, record))
         ]
+        for shard in self._shards:
+            shard.told_second = last_told(ws, record.id, shard.number)
         self._to_start = len(self._shards) > 1
         """They wait for each other, and have not been told to start."""
         self._shift_ns = 0
@@ -172,6 +177,16 @@ class Shards:
             process.let_go()
         for process in processes:
             process.abandon()
+
+    def tell_others(self) -> None:
+        """Tell machines that share no more than the results store how the shards do whose folders are here."""
+        if not self._ws.results.is_shared:
+            return
+        for shard in self._shards:
+            if shard.process is not None and shard.process.task_id is None:
+                words = read_live(shard.drive_dir, after=shard.told_second)
+                tell(self._ws, self._record.id, shard.number, shard.processes, words)
+                shard.told_second = words.seconds[-1][0] if words.seconds else shard.told_second
 
     @property
     def statuses(self) -> list[DriveStatus | None]:

@@ -169,13 +169,14 @@ def test_a_cancel_reaches_every_task(here: Workspace, machine: Machine, tasks: V
 
 
 @pytest.mark.prove
+@pytest.mark.parametrize("driven", ["by tasks", "by its coordinator"])
 def test_how_the_run_stands_is_known_on_a_machine_that_has_nothing_of_it(
-    here: Workspace, elsewhere: Workspace, machine: Machine, tasks: VirtualTasks
+    here: Workspace, elsewhere: Workspace, machine: Machine, tasks: VirtualTasks, driven: str
 ) -> None:
     seen: list[dict[str, int]] = []
     for at_s in (4, 10, 16):
         machine.clock.at(at_s, lambda: seen.append(conserved(elsewhere)))
-    execute_run(here, "run1", secret=None, launcher=on_ecs(here, tasks))
+    execute_run(here, "run1", secret=None, launcher=on_ecs(here, tasks) if driven == "by tasks" else None)
     sent = [counts["sent"] for counts in seen]
     assert sent == sorted(sent)
     assert 0 < sent[1] < sent[2] < 100
