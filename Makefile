@@ -4,20 +4,24 @@ BIN := .venv/bin
 INSTALL := PYTHON=$(PYTHON) deployments/install.sh
 MANIFEST := pyproject.toml requirements.lock deployments/install.sh
 
-.PHONY: demo up down test prove soak check bench format lock
+.PHONY: demo up up-ecs down test prove soak check bench format lock
 .DEFAULT_GOAL := test
 
 .venv/.lab: $(MANIFEST)
 	@$(INSTALL) lab && touch $@
+.venv/.ecs: $(MANIFEST)
+	@$(INSTALL) lab,aws,postgres && touch $@ .venv/.lab
 .venv/.dev: $(MANIFEST)
-	@$(INSTALL) lab,aws,postgres,dev && touch $@ .venv/.lab
+	@$(INSTALL) lab,aws,postgres,dev && touch $@ .venv/.ecs .venv/.lab
 .venv/.bench: $(MANIFEST)
-	@$(INSTALL) lab,aws,postgres,dev,bench && touch $@ .venv/.dev .venv/.lab
+	@$(INSTALL) lab,aws,postgres,dev,bench && touch $@ .venv/.dev .venv/.ecs .venv/.lab
 
 demo: .venv/.lab         ## measure, judge, price, decide, move traffic, prove it; then stop what was started
 	@$(BIN)/pointsman demo
 up: .venv/.lab           ## Prefect server, worker and lab, left running for a person to browse
 	@$(BIN)/pointsman up
+up-ecs: .venv/.ecs       ## the same with PostgreSQL, S3 and an ECS whose tasks run flows; needs PostgreSQL's server
+	@$(BIN)/pointsman up --ecs
 down: .venv/.lab         ## end what `up` started, and only that
 	@$(BIN)/pointsman down
 

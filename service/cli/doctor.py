@@ -14,6 +14,7 @@ from pointsman.clock import SystemClock
 from pointsman.errors import DependencyDown, PointsmanError
 from pointsman.settings import Settings, load_settings
 from pointsman.storage import SharedResults, open_database, open_results
+from service.cli.lab_ecs import ecs_home, missing_parts
 from service.cli.output import JsonFlag, console, emit, open_workspace, table
 from service.cli.world import World
 
@@ -66,6 +67,7 @@ def _parts(settings: Settings) -> Iterator[tuple[str, str, str]]:
     api_url = world.prefect_api_url
     yield ("Prefect server", *_answers(f"{api_url}/health" if api_url else None))
     yield ("lab", *_answers(f"{world.lab_url}/healthz" if world.lab_url else None))
+    yield ("ECS lab", *_ecs_lab(World.load(ecs_home(settings.home))))
     judge = f"Gemini ({settings.gemini_model})" if settings.gemini_api_key else "local: GEMINI_API_KEY is not set"
     yield "judge", "works", judge
 
@@ -104,6 +106,14 @@ def _results(settings: Settings) -> str:
     results.reach()
     waiting = results.waiting()
     return f"{results}; {waiting} files wait: `pointsman doctor --drain` uploads them" if waiting else str(results)
+
+
+def _ecs_lab(world: World) -> tuple[str, str]:
+    if not world.processes:
+        return "not up", "`pointsman up --ecs` starts it"
+    if missing := missing_parts(world):
+        return "broken", f"{', '.join(missing)} ended; run `pointsman down`, then `pointsman up --ecs`"
+    return _answers(f"{world.aws_url}/healthz")
 
 
 def _answers(url: str | None) -> tuple[str, str]:

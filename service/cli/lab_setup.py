@@ -53,6 +53,12 @@ def prepare_lab(world: World, *, prefect_port: int, lab_port: int, owner: str) -
 
     Returns the lab's incumbent. The clips are made while the servers start.
     """
+    start_servers(world, prefect_port=prefect_port, lab_port=lab_port, owner=owner)
+    return register_offer(world)
+
+
+def start_servers(world: World, *, prefect_port: int, lab_port: int, owner: str) -> None:
+    """Start Prefect and the lab where they are not up, without waiting for them, and point this process at them."""
     home = world.home
     check_ports(world, prefect_port=prefect_port, lab_port=lab_port)
     start_prefect(world, port=prefect_port, owner=owner)
@@ -65,6 +71,11 @@ def prepare_lab(world: World, *, prefect_port: int, lab_port: int, owner: str) -
         seed=LAB_SEED,
     )
     use_world(world)
+
+
+def register_offer(world: World) -> VariantId:
+    """Register what the lab offers, save the blocks once the servers answer, and return the lab's incumbent."""
+    home = world.home
     with ThreadPoolExecutor() as pool:
         clips = pool.submit(_lab_json, "lab.clips", "--home", str(home / "lab"))
         catalogue = pool.submit(_lab_json, "lab.effects", "--catalogue")

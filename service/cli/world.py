@@ -83,11 +83,30 @@ class World:
 
     @property
     def lab_url(self) -> str | None:
-        running = self.processes.get("lab")
+        return self._url("lab")
+
+    @property
+    def aws_url(self) -> str | None:
+        return self._url("aws")
+
+    def _url(self, name: str) -> str | None:
+        running = self.processes.get(name)
         return f"http://127.0.0.1:{running.port}" if running else None
 
-    def start(self, name: str, argv: Sequence[str], *, port: int | None, owner: str, env: Mapping[str, str]) -> None:
-        """Start `argv` in its own session with its output in `logs/<name>.log`; it is remembered before it runs."""
+    def start(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        port: int | None,
+        owner: str,
+        env: Mapping[str, str],
+        alone: bool = False,
+    ) -> None:
+        """Start `argv` in its own session with its output in `logs/<name>.log`; it is remembered before it runs.
+
+        `alone`, it has no variable of this process but those of `env`.
+        """
         log, identity_file = self.home / "logs" / f"{name}.log", self._identity_file(name)
         for path in (log, identity_file):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +120,7 @@ class World:
                 stderr=output,
                 start_new_session=True,
                 cwd=CHECKOUT,
-                env={**_without_token(), **env},
+                env=dict(env) if alone else {**_without_token(), **env},
             )
         _CHILDREN.append(process)
         identity = _announced(identity_file)

@@ -154,3 +154,15 @@ def test_what_stays_up_does_not_carry_the_token_of_who_started_it(world, monkeyp
     while not told.is_file() and time.monotonic() < until:
         time.sleep(0.01)
     assert "pm_0_secret" not in told.read_text()
+
+
+def test_a_process_that_is_alone_has_no_variable_but_its_own(world, monkeypatch, tmp_path):
+    monkeypatch.setenv("OF_THE_HOST", "for nobody")
+    told = tmp_path / "environment"
+    tell = ["/bin/sh", "-c", f"env > {told}.part; mv {told}.part {told}"]
+    world.start("lab", tell, port=1, owner="up", env={"PATH": os.environ["PATH"], "ITS_OWN": "1"}, alone=True)
+    until = time.monotonic() + 10
+    while not told.is_file() and time.monotonic() < until:
+        time.sleep(0.01)
+    names = {line.partition("=")[0] for line in told.read_text().splitlines()}
+    assert names - {"PWD", "SHLVL", "_"} == {"PATH", "ITS_OWN"}

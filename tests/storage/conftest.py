@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,79 +13,32 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from pointsman.errors import DependencyDown
 from pointsman.storage import open_database
+from tests.few_inputs import free_ports
+from tests.lab.running import CHECKOUT
+
+PASSWORD = "of-a-test"
 
 _STARTUP_LIMIT_S = 20.0
 
 
-def _server_binaries() -> Path | None:
-    candidates = [Path(found).resolve().parent for found in [shutil.which("postgres")] if found]
-    candidates += [*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True), Path("/usr/local/bin")]
-    return next(
-        (folder for folder in candidates if (folder / "postgres").exists() and (folder / "initdb").exists()), None
-    )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a server of our own on loopback, stopped at the end. Skips where it cannot be started."""
+    """The URL of the lab's PostgreSQL on loopback, ended at the end. Skips where it cannot be started."""
     pytest.importorskip("psycopg", reason="the extra `postgres` is not installed")
-    binaries = _server_binaries()
-    if binaries is None:
-        pytest.skip("no PostgreSQL server (initdb, postgres) is installed here")
-    as_user: dict[str, object] = {}
     folder = tmp_path_factory.mktemp("postgres")
-    if os.geteuid() == 0:
-        import pwd
-
-        try:
-            account = pwd.getpwnam("postgres")
-        except KeyError:
-            pytest.skip("PostgreSQL does not run as root, and there is no user `postgres` to run it as")
-        as_user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-        os.chown(folder, account.pw_uid, account.pw_gid)
-        for parent in folder.parents:  # the server's user has to get through to its folder
-            if parent.stat().st_uid == 0 and parent != Path("/") and not parent.stat().st_mode & 0o001:
-                parent.chmod(parent.stat().st_mode | 0o011)
-    data = folder / "data"
-    environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"}
-    subprocess.run(
-        [
-            binaries / "initdb",
-            "-D",
-            data,
-            "-U",
-            "tester",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--no-sync",
-            "--no-instructions",
-        ],
-        check=True,
-        capture_output=True,
-        env=environment,
-        cwd=folder,
-        timeout=60,
-        **as_user,  # type: ignore[call-overload]
-    )
-    port = _free_port()
+    let_everybody_through(folder)
+    (port,) = free_ports(1)
     server = subprocess.Popen(
-        [binaries / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", "", "-F"],
+        [sys.executable, "-m", "lab.postgres", "--port", str(port), "--home", str(folder / "home")],
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-        cwd=folder,
-        **as_user,  # type: ignore[call-overload]
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PGPASSWORD": PASSWORD},
+        cwd=CHECKOUT,
     )
-    url = f"postgresql+psycopg://tester@127.0.0.1:{port}/postgres"
+    url = f"postgresql+psycopg://pointsman:{PASSWORD}@127.0.0.1:{port}/postgres"
     try:
         engine = sa.create_engine(url, poolclass=sa.NullPool)
         limit = time.monotonic() + _STARTUP_LIMIT_S
@@ -94,13 +47,24 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 with engine.connect():
                     break
             except sa.exc.OperationalError:
+                if server.poll() == DependencyDown.exit_code:
+                    assert server.stderr is not None
+                    pytest.skip(server.stderr.read())
                 assert server.poll() is None, "the private PostgreSQL server ended at once"
                 assert time.monotonic() < limit, "the private PostgreSQL server did not come up"
                 time.sleep(0.05)
         yield url
     finally:
         server.terminate()
-        server.wait(timeout=20)
+        server.communicate(timeout=20)
+
+
+def let_everybody_through(folder: Path) -> None:
+    """PostgreSQL does not run as root, and the user that it runs as has to get through to its folder."""
+    if os.geteuid() == 0:
+        for path in (folder, *folder.parents):
+            if path != Path("/") and path.stat().st_uid == 0 and not path.stat().st_mode & 0o001:
+                path.chmod(path.stat().st_mode | 0o011)
 
 
 def _create(server: str, name: str, *, template: str = "template1") -> str:

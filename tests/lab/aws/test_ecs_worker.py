@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 
 from deployments.pools import plan_pool
+from service.cli.lab_ecs import ecs_worker_argv, ecs_worker_environment
 from service.cli.world import executor_secret
 from tests.lab.aws.ecs import LabEcs, processes_with
 from tests.lab.running import eventually
@@ -38,27 +37,9 @@ def ecs(lab_world: LabWorld, tmp_path: Path) -> Iterator[LabEcs]:
 
 @pytest.fixture
 def worker(ecs: LabEcs, lab_world: LabWorld, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Started as everybody should: with a home of its own, and no PREFECT_* setting that a task should not have."""
-    env = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path / "worker"),
-        "PREFECT_API_URL": lab_world.world.prefect_api_url or "",
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "AWS_ENDPOINT_URL": ecs.url,
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": "of-the-lab",
-        "AWS_SECRET_ACCESS_KEY": "of-the-lab",
-    }
+    env = ecs_worker_environment(lab_world.world.prefect_api_url or "", ecs.url, tmp_path / "worker")
     with (tmp_path / "worker.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "ecs"],
-            env=env,
-            cwd=tmp_path,
-            stdout=log,
-            stderr=log,
-        )
+        process = subprocess.Popen(ecs_worker_argv(POOL), env=env, cwd=tmp_path, stdout=log, stderr=log)
     yield process
     process.terminate()
     process.wait(20)
