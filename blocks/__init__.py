@@ -1,5 +1,6 @@
 """What implements an engine protocol or saves a Spec with Prefect."""
 
+from blocks.crashes import told_of
 from blocks.events import INSTALLATION_LABEL, PrefectEventSink, installation, open_sink
 from blocks.flow_runs import FlowRuns
 from blocks.specs import SPEC_BLOCKS, GatewayBlock, JudgeBlock, PriceBookBlock, ResultsBlock, TargetBlock
@@ -16,4 +17,5 @@ __all__ = [
     "TargetBlock",
     "installation",
     "open_sink",
+    "told_of",
 ]

@@ -15,6 +15,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelling
 
+from blocks.crashes import told_of
 from pointsman.errors import DependencyDown
 
 _TIMEOUT_S = 5.0
@@ -69,16 +70,16 @@ class FlowRuns:
         with self._server() as client:
             wanted = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(run) for run in going]))
             found = {str(one.id): one for one in client.read_flow_runs(flow_run_filter=wanted)}
-        for run in going:
-            one = found.get(run)
-            state = one.state if one is not None else None
-            _, _, arn = str(one.infrastructure_pid if one is not None else "").partition("::")
-            if arn:  # an ECS worker writes CLUSTER::TASK
-                self._tasks[run] = arn
-            if state is None:
-                self._ended[run] = "deleted"
-            elif state.is_final():
-                self._ended[run] = f"{state.name}{f' ({state.message})' if state.message else ''}"
+            for run in going:
+                one = found.get(run)
+                state = one.state if one is not None else None
+                _, _, arn = str(one.infrastructure_pid if one is not None else "").partition("::")
+                if arn:  # an ECS worker writes CLUSTER::TASK
+                    self._tasks[run] = arn
+                if state is None:
+                    self._ended[run] = "deleted"
+                elif state.is_final():
+                    self._ended[run] = told_of(client, UUID(run), state)
 
     def _deployment(self, client: SyncPrefectClient, name: str) -> UUID:
         try:

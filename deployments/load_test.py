@@ -20,7 +20,7 @@ from deployments.run_results import fetch, open_store, summary
 from pointsman.clock import Clock, SystemClock
 from pointsman.errors import Cancelled, InputRefused, PointsmanError, RunFailed
 from pointsman.ids import VariantId
-from pointsman.scenario import load_scenario
+from pointsman.scenario import load_scenario, trouble_of
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -154,10 +154,22 @@ def run(asked: Order, *, results: str, output: Path, at_most_s: float, clock: Cl
     except PointsmanError as error:
         missing = where = str(error)
     about = {"run": asked.run_id, "flow run": str(flow_run_id), **place, "variant": str(asked.request["variant"])}
-    told = f"{ended.name}: {ended.message}" if ended.message else str(ended.name)
+    told = _told(flow_run_id, ended)
+    if trouble := trouble_of(told):
+        about |= {"trouble": trouble.code, "what to do": trouble.instruction}
+        _say(trouble.instruction)
     (output / "summary.md").write_text(summary(output, state=told, where=where, about=about))
     _say(told)
     return 0 if ended.is_completed() and not missing else 1
+
+
+def _told(flow_run_id: UUID, ended: State[Any]) -> str:
+    from prefect.client.orchestration import get_client
+
+    from blocks import told_of
+
+    with get_client(sync_client=True) as client:
+        return told_of(client, flow_run_id, ended)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

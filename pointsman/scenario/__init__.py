@@ -47,6 +47,7 @@ from pointsman.scenario.report import scenario_report
 from pointsman.scenario.spending import Spend, SpendingWatcher, SpendMeter
 from pointsman.scenario.status import run_status
 from pointsman.scenario.trace import file_traces
+from pointsman.scenario.troubles import trouble_of
 
 __all__ = [
     "NOT_PRICED",
@@ -113,6 +114,7 @@ __all__ = [
     "schedule",
     "shard_of",
     "shard_schedule",
+    "trouble_of",
     "unjudged_conditions",
     "with_missing",
 ]

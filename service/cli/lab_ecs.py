@@ -96,6 +96,7 @@ def ecs_worker_environment(prefect_api_url: str, aws_url: str, home: Path) -> di
         "HOME": str(home),
         "PREFECT_API_URL": prefect_api_url,
         "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         **_aws_environment(aws_url),

@@ -12,7 +12,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.states import Cancelled as CancelledState
-from prefect.states import Completed, Failed, State
+from prefect.states import Completed, Crashed, Failed, State
 
 from deployments.load_test import Order, main, run, start
 from pointsman.clock import ManualClock
@@ -134,7 +134,13 @@ def test_a_run_that_failed_or_left_nothing_fails_and_says_why(
     wanted = asked(run_id="gh-failed")
     leave_results(tmp_path, "gh-failed")
     assert drive(tmp_path, wanted, Worker(lambda: put("gh-failed", Failed(message="p95 was 6210 ms")))) == 1
-    assert "| state | Failed: p95 was 6210 ms |" in (tmp_path / "out" / "summary.md").read_text()
+    assert "| state | Failed (p95 was 6210 ms) |" in (tmp_path / "out" / "summary.md").read_text()
+    wanted = asked(run_id="gh-throttled")
+    throttled = Crashed(message="An error occurred (ThrottlingException) when calling the RunTask operation")
+    assert drive(tmp_path, wanted, Worker(lambda: put("gh-throttled", throttled))) == 1
+    told = (tmp_path / "out" / "summary.md").read_text()
+    assert "| trouble | ecs_throttled |" in told
+    assert "| what to do | ECS takes fewer calls" in told
     wanted = asked(run_id="gh-lost")
     assert drive(tmp_path, wanted, Worker(lambda: put("gh-lost", Completed()))) == 1
     assert "is not allowed; allowed: a run with results.json" in (tmp_path / "out" / "summary.md").read_text()

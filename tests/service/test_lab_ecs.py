@@ -135,7 +135,8 @@ def test_the_worker_has_a_home_of_its_own_and_no_setting_of_prefect_that_a_task_
     monkeypatch.setenv("PREFECT_HOME", "/of/the/host")
     env = lab_ecs.ecs_worker_environment("http://prefect", "http://aws", home)
     assert {name for name in env if name.startswith("PREFECT_")} == {
-        *("PREFECT_API_URL", "PREFECT_WORKER_QUERY_SECONDS", "PREFECT_SERVER_ANALYTICS_ENABLED")
+        *("PREFECT_API_URL", "PREFECT_WORKER_QUERY_SECONDS", "PREFECT_WORKER_ENABLE_CANCELLATION"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED",
     }
     assert env["HOME"] == str(home)
 

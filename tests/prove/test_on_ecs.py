@@ -1,0 +1,97 @@
+"""The flows as ECS tasks of the lab: real worker, real tasks, PostgreSQL and S3, and no disk in common."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pointsman.scenario import run_status, trouble_of
+from tests.lab.running import eventually
+from tests.prove.ecs_lab import OF_THE_LAB, EcsLab, running_ecs_lab
+
+pytestmark = [pytest.mark.prove, pytest.mark.xdist_group("ecs"), pytest.mark.timeout(900)]
+SMALL = {"name": "small", "stages": [{"name": "only", "rate": 4.0, "duration_s": 1.0}], "drain_limit_s": 30.0}
+
+
+@pytest.fixture(scope="module")
+def _ecs_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EcsLab]:
+    with running_ecs_lab(tmp_path_factory.mktemp("ecs-lab")) as running:
+        yield running
+
+
+@pytest.fixture
+def ecs(_ecs_lab: EcsLab) -> Iterator[EcsLab]:
+    with _ecs_lab.active():
+        yield _ecs_lab
+
+
+def unique(name: str) -> str:
+    return f"{name}-{time.time_ns()}"
+
+
+def balanced(ecs: EcsLab, run_id: str) -> dict[str, int]:
+    """The run's counts, whose books balance."""
+    counts: dict[str, int] = run_status(ecs.ws, run_id)["counts"]
+    assert counts["planned"] == sum(counts[term] for term in ("still_planned", "dropped", "cancelled_unsent", "sent"))
+    assert counts["sent"] == sum(counts[term] for term in ("completed", "failed", "cancelled_sent", "unknown"))
+    return counts
+
+
+def test_doctor_shows_it_and_a_second_up_changes_nothing(ecs: EcsLab) -> None:
+    rows = {row["part"]: row["state"] for row in ecs.pointsman("doctor")}
+    assert {rows[part] for part in ("database", "results store", "Prefect server", "lab", "ECS lab")} == {"works"}
+    before = {name: one.pid for name, one in ecs.lab.world.processes.items()}
+    assert ecs.pointsman("up")["environment"] == ecs.environment
+    assert {name: one.pid for name, one in ecs.lab.world.load(ecs.lab.home).processes.items()} == before
+
+
+def test_a_load_test_runs_as_a_task_and_its_results_are_shared(ecs: EcsLab) -> None:
+    run_id = unique("task")
+    flow_run = ecs.start(run_id, SMALL, variant=OF_THE_LAB)
+    run = ecs.ended(flow_run, 180)
+    assert run.state_name == "Completed", f"{run.state}\n{ecs.logs()}"
+    assert balanced(ecs, run_id)["completed"] == 4
+    (results,) = [key for key in ecs.kept("lab/small/") if key.endswith(f"/{run_id}/results.json")]
+    assert len(results.split("/")) == 5, "{environment}/{scenario}/{timestamp}/{task-id}/results.json"
+    eventually(lambda: ecs.running() == [], 20)
+    assert ecs.task(ecs.arn(flow_run))["containers"][0]["exitCode"] == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ({"kind": "throttle", "times": 100}, "ecs_throttled"),
+        ({"kind": "no-capacity", "times": 20}, "ecs_no_capacity"),
+        ({"kind": "cannot-pull"}, "ecs_image_unavailable"),
+    ],
+)
+def test_a_task_that_does_not_start_has_a_named_reason_and_the_same_again_works(
+    ecs: EcsLab, fault: dict[str, object], code: str
+) -> None:
+    run_id = unique("refused")
+    ecs.faults(fault)
+    refused = ecs.start(run_id, SMALL, variant=OF_THE_LAB)
+    assert ecs.ended(refused, 120).state_name == "Crashed"
+    trouble = trouble_of(ecs.told(refused))
+    assert trouble is not None, ecs.told(refused)
+    assert trouble.code == code
+    ecs.faults()
+    assert ecs.ended(ecs.start(run_id, SMALL, variant=OF_THE_LAB), 180).state_name == "Completed"
+
+
+def test_a_secret_that_cannot_be_had_is_named_and_once_it_can_the_same_again_works(ecs: EcsLab) -> None:
+    vault, name = ecs.client("secretsmanager"), "load-test/lab/database-url"
+    run_id = unique("secret")
+    vault.delete_secret(SecretId=name)
+    try:
+        refused = ecs.start(run_id, SMALL, variant=OF_THE_LAB)
+        assert ecs.ended(refused, 60).state_name == "Crashed"
+        trouble = trouble_of(ecs.told(refused))
+        assert trouble is not None, ecs.told(refused)
+        assert trouble.code == "ecs_secret_unavailable"
+        assert name in ecs.told(refused)
+    finally:
+        vault.restore_secret(SecretId=name)
+    assert ecs.ended(ecs.start(run_id, SMALL, variant=OF_THE_LAB), 180).state_name == "Completed"
