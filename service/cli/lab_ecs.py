@@ -12,7 +12,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ WORKER = "ecs-worker"
 _MARK = "# Written by `pointsman up --ecs`, and written anew by the next.\n"
 _OF_THE_LAB = "of-the-lab"
 _DATABASE_WITHIN_S = 30.0
+_WORKER_WITHIN_S = 60.0
 
 
 def ecs_home(home: Path) -> Path:
@@ -76,13 +77,20 @@ def start_shared_lab(world: World, *, prefect_port: int, lab_port: int, prefix: 
 
 
 def start_ecs_worker(world: World, pool: str) -> None:
-    """Start what makes an ECS task of every flow run of this pool, where it is not up."""
+    """Start what makes an ECS task of every flow run of this pool, where it is not up, and wait until Prefect has
+    heard of it. Raises `DependencyDown`."""
     if WORKER in world.processes:
         return
     home = world.home / WORKER
     home.mkdir(parents=True, exist_ok=True)
     environment = ecs_worker_environment(world.prefect_api_url or "", world.aws_url or "", home)
     world.start(WORKER, ecs_worker_argv(pool), port=None, owner="up", env=environment, alone=True)
+    _await(
+        lambda: _is_online(pool),
+        lambda: WORKER in World.load(world.home).processes,
+        within_s=_WORKER_WITHIN_S,
+        otherwise=_not_ready(world, WORKER, "The ECS worker"),
+    )
 
 
 def ecs_worker_argv(pool: str) -> list[str]:
@@ -151,17 +159,42 @@ def _database(world: World) -> str:
     argv = [sys.executable, "-m", "lab.postgres", "--port", str(port), "--home", str(world.home / "lab" / "postgres")]
     world.start("database", argv, port=port, owner="up", env={"PGPASSWORD": password})
     url = f"postgresql+psycopg://pointsman:{password}@127.0.0.1:{port}/postgres"
-    until = time.monotonic() + _DATABASE_WITHIN_S
-    while True:
-        try:
-            open_database(url, migrate=False).dispose()
-        except DependencyDown as error:
-            if "database" in World.load(world.home).processes and time.monotonic() < until:
-                time.sleep(0.1)
-                continue
-            raise DependencyDown(
-                "The lab's PostgreSQL did not become ready.",
-                instruction=f"Read {world.home / 'logs' / 'database.log'}; then run the same command again.",
-                code="database_not_ready",
-            ) from error
-        return url
+    _await(
+        lambda: _answers(url),
+        lambda: "database" in World.load(world.home).processes,
+        within_s=_DATABASE_WITHIN_S,
+        otherwise=_not_ready(world, "database", "The lab's PostgreSQL"),
+    )
+    return url
+
+
+def _answers(url: str) -> bool:
+    try:
+        open_database(url, migrate=False).dispose()
+    except DependencyDown:
+        return False
+    return True
+
+
+def _is_online(pool: str) -> bool:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        answer = client.request("POST", f"/work_pools/{pool}/workers/filter", json={})
+    return any(worker["status"] == "ONLINE" for worker in answer.json())
+
+
+def _await(true: Callable[[], bool], lives: Callable[[], bool], *, within_s: float, otherwise: DependencyDown) -> None:
+    until = time.monotonic() + within_s
+    while not true():
+        if not lives() or time.monotonic() > until:
+            raise otherwise
+        time.sleep(0.1)
+
+
+def _not_ready(world: World, name: str, called: str) -> DependencyDown:
+    return DependencyDown(
+        f"{called} did not become ready.",
+        instruction=f"Read {world.home / 'logs' / f'{name}.log'}; then `pointsman down` and the same command again.",
+        code=f"{name.replace('-', '_')}_not_ready",
+    )
