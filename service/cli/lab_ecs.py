@@ -180,7 +180,8 @@ def _is_online(pool: str) -> bool:
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
-        answer = client.request("POST", f"/work_pools/{pool}/workers/filter", json={})
+        place = {"work_pool_name": pool}
+        answer = client.request("POST", "/work_pools/{work_pool_name}/workers/filter", path_params=place, json={})
     return any(worker["status"] == "ONLINE" for worker in answer.json())
 
 

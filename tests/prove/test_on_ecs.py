@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from pointsman.scenario import run_status, trouble_of
 from tests.lab.running import eventually
-from tests.prove.ecs_lab import OF_THE_LAB, EcsLab, running_ecs_lab
+from tests.prove.ecs_lab import OF_THE_LAB, EcsLab
 
 pytestmark = [pytest.mark.prove, pytest.mark.xdist_group("ecs"), pytest.mark.timeout(900)]
 SMALL = {"name": "small", "stages": [{"name": "only", "rate": 4.0, "duration_s": 1.0}], "drain_limit_s": 30.0}
-
-
-@pytest.fixture(scope="module")
-def _ecs_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EcsLab]:
-    with running_ecs_lab(tmp_path_factory.mktemp("ecs-lab")) as running:
-        yield running
-
-
-@pytest.fixture
-def ecs(_ecs_lab: EcsLab) -> Iterator[EcsLab]:
-    with _ecs_lab.active():
-        yield _ecs_lab
 
 
 def unique(name: str) -> str:

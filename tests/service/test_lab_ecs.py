@@ -29,7 +29,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
         monkeypatch.setenv(name, "of-a-test")
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     with mock_aws():
-        yield lambda service: boto3.client(service, region_name=REGION)
+        yield lambda service: boto3.client(service, region_name=REGION)  # type: ignore[call-overload]
 
 
 def made(client: Callable[[str], Any], **changes: str) -> dict[str, Any]:
