@@ -163,6 +163,8 @@ class InputMember:
     sha256: str
     bytes: int
     cluster: str
+    copy_here: str | None = None
+    """Path of a copy on this machine, for a file that `uri` says to be elsewhere. It is not stored."""
 
 
 @dataclass(frozen=True, slots=True)

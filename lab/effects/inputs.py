@@ -1,4 +1,7 @@
-"""Which files a job may read: regular files inside the allowed roots, with the hash that the job names."""
+"""Which files a job may read, with the hash that it names: regular files inside the allowed roots, and objects in S3.
+
+S3 is the one of this process's AWS settings. An object is fetched once, and the copy kept.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,24 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lab.effects.problems import Refused
+from pointsman.clock import SystemClock
+from pointsman.errors import PointsmanError
 
 
 class InputGate:
     """Checks inputs. Hashes are remembered by the file's identity, size and time of change, so that a clip which a
     thousand jobs read is hashed once."""
 
-    def __init__(self, roots: Sequence[Path]) -> None:
-        self._roots = [root.resolve(strict=True) for root in roots]
+    def __init__(self, roots: Sequence[Path], *, fetched: Path) -> None:
+        fetched.mkdir(parents=True, exist_ok=True)
+        self._fetched = fetched
+        self._roots = [root.resolve(strict=True) for root in (*roots, fetched)]
         self._hashes: dict[tuple[int, int, int, int], str] = {}
 
     def admit(self, uri: str, sha256: str) -> Path:
         """The resolved path of an input. Raises `Refused` (422) unless it lies in a root, is readable and matches."""
+        if uri.startswith("s3:"):
+            uri = str(self._fetch(uri, sha256))
         try:
             path = _path(uri).resolve(strict=True)
         except (OSError, ValueError, RuntimeError) as error:
@@ -38,6 +47,20 @@ class InputGate:
             raise _refused("input_changed", f"input.sha256: {sha256} is asked for, but {uri!r} has {found}.")
         return path
 
+    def _fetch(self, uri: str, sha256: str) -> Path:
+        # Imports the database toolkit, which a lab whose inputs lie on this machine need not wait for.
+        from pointsman.storage.bucket import Bucket, BucketPlace, connect
+
+        parts = urlsplit(uri)
+        copy = self._fetched / f"{sha256}{Path(parts.path).suffix}"
+        if not copy.is_file():
+            try:
+                place = BucketPlace.parse(f"s3://{parts.netloc}")
+                Bucket(place, connect(), SystemClock()).fetch(parts.path.lstrip("/"), copy)
+            except PointsmanError as error:
+                raise _refused("input_unreadable", f"input.uri: {uri!r} cannot be fetched ({error.message})") from error
+        return copy
+
     def _sha256(self, path: Path) -> str:
         with path.open("rb") as file:
             stat = os.fstat(file.fileno())
@@ -52,7 +75,7 @@ def _path(uri: str) -> Path:
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and not parts.query and not parts.fragment:
         uri = unquote(parts.path)
     elif "://" in uri:
-        raise ValueError("only file:// is understood")
+        raise ValueError("only file:// and s3:// are understood")
     if "\0" in uri or not uri.startswith("/"):
         raise ValueError("an absolute path is needed")
     return Path(uri)
@@ -60,5 +83,8 @@ def _path(uri: str) -> Path:
 
 def _refused(code: str, detail: str) -> Refused:
     return Refused(
-        422, code, detail, "Send an absolute path or file:// URI inside an --inputs-root of the lab, and its sha256."
+        422,
+        code,
+        detail,
+        "Send an s3:// URI, or an absolute path or file:// URI inside an --inputs-root; and the sha256.",
     )

@@ -66,7 +66,13 @@ async def _run(setup: Setup, listener: socket.socket) -> None:
     environment = {name: value for name, value in os.environ.items() if name != ENVIRONMENT_NAMES["executor_secret"]}
     terms = Terms(seed=setup.seed, beat_s=setup.lease_s / 8)
     fleet = Fleet(store, setup.home, setup.providers, terms, environment)
-    api = Api(store, fleet, InputGate(setup.input_roots), Router(setup.flagd_file), setup.providers)
+    api = Api(
+        store,
+        fleet,
+        InputGate(setup.input_roots, fetched=setup.home / "inputs"),
+        Router(setup.flagd_file),
+        setup.providers,
+    )
     server = _Server(
         uvicorn.Config(
             api.application(setup.secret, allow_faults=setup.allow_faults),

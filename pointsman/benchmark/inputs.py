@@ -9,9 +9,10 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
@@ -20,7 +21,7 @@ from pointsman.canonical import sha256_of
 from pointsman.errors import Conflict, InputRefused, NotFound
 from pointsman.ids import check_id
 from pointsman.model import InputMember, InputSet
-from pointsman.storage import insert_absent, tables
+from pointsman.storage import insert_absent, local_path, tables
 from pointsman.storage.results import sha256_file
 from pointsman.workspace import Workspace
 
@@ -41,7 +42,8 @@ def register_input_set(ws: Workspace, set_id: str, files: Sequence[InputFile]) -
     """Check, hash and register `files` as the input set `set_id`; the same content again is answered alike.
 
     The set's sha256 covers ids, hashes, sizes and clusters of its members but not their places, so files that moved
-    are still the same set, and the new places are kept. Raises `InputRefused`, before anything is written, for a
+    are still the same set, and the new places are kept. A results store that machines share takes the files in, as
+    `inputs/<sha256><suffix>`. Raises `InputRefused`, before anything is written, for a
     missing, empty or unreadable file and for an id or a content that comes twice; `Conflict` when the id stands for
     other content.
     """
@@ -54,9 +56,11 @@ def register_input_set(ws: Workspace, set_id: str, files: Sequence[InputFile]) -
     _refuse_repeated("input id", [member.input_id for member in members], members)
     _refuse_repeated("input content", [member.sha256 for member in members], members)
     members.sort(key=lambda member: member.input_id)
-    identity = [{name: value for name, value in asdict(member).items() if name != "uri"} for member in members]
-    found = InputSet(set_id, tuple(members), sha256_of(identity))
-    stored_members = [asdict(member) for member in members]
+    identity = [{name: value for name, value in _row(member).items() if name != "uri"} for member in members]
+    sha256 = sha256_of(identity)
+    members = [_taken_in(ws, member) for member in members]
+    found = InputSet(set_id, tuple(members), sha256)
+    stored_members = [_row(member) for member in members]
     row = {"id": set_id, "sha256": found.sha256, "members": stored_members, "created_at": ws.clock.now()}
     table = tables.input_sets
     with ws.database.begin() as connection:
@@ -72,14 +76,18 @@ def register_input_set(ws: Workspace, set_id: str, files: Sequence[InputFile]) -
 
 
 def input_set(ws: Workspace, set_id: str) -> InputSet:
-    """The registered input set. Raises `NotFound` naming those that exist."""
+    """The registered input set, its files at hand on this machine.
+
+    Raises `NotFound` naming the sets that exist, and what `ws.results.local` raises for a file that cannot be had.
+    """
     table = tables.input_sets
     with ws.database.begin() as connection:
         row = connection.execute(sa.select(table).where(table.c.id == set_id)).one_or_none()
         if row is None:
             known = connection.execute(sa.select(table.c.id).order_by(table.c.id)).scalars().all()
             raise NotFound("input set", set_id, ", ".join(known) or "none is registered yet")
-    return InputSet(row.id, tuple(InputMember(**member) for member in row.members), row.sha256)
+    members = (InputMember(**member) for member in row.members)
+    return InputSet(row.id, tuple(_at_hand(ws, member) for member in members), row.sha256)
 
 
 def import_inputs(inputs_root: Path, paths: Sequence[Path]) -> tuple[InputFile, ...]:
@@ -119,6 +127,22 @@ def _member(file: InputFile) -> InputMember:
         bytes=path.stat().st_size,
         cluster=check_id("cluster", file.cluster),
     )
+
+
+def _row(member: InputMember) -> dict[str, Any]:
+    return {name: value for name, value in asdict(member).items() if name != "copy_here"}
+
+
+def _taken_in(ws: Workspace, member: InputMember) -> InputMember:
+    path = local_path(member.uri)
+    taken = ws.results.take_in(path, f"inputs/{member.sha256}{path.suffix.lower()}")
+    return _at_hand(ws, replace(member, uri=taken.uri))
+
+
+def _at_hand(ws: Workspace, member: InputMember) -> InputMember:
+    if urlsplit(member.uri).scheme in ("", "file"):
+        return member
+    return replace(member, copy_here=str(ws.results.local(member.uri)))
 
 
 def _legal_id(path: Path) -> str:

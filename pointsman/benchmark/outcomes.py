@@ -16,8 +16,7 @@ from pointsman.benchmark import cells
 from pointsman.dispatch import DriveSummary, read_attempts, read_dispatches
 from pointsman.errors import RunFailed
 from pointsman.ids import derive
-from pointsman.storage import StoredFile, insert_absent, local_path, tables
-from pointsman.storage.results import sha256_file
+from pointsman.storage import LocalResults, StoredFile, insert_absent, local_path, tables
 from pointsman.workspace import Workspace
 
 ARTIFACT_TYPE = "benchmark_variant_dispatches"
@@ -27,6 +26,8 @@ def store_outcomes(
     ws: Workspace, benchmark_id: str, items: Sequence[sa.Row[Any]], drive_dir: Path, summary: DriveSummary
 ) -> dict[str, int]:
     """Store what the closed drive says about `items`, all in one transaction. Returns the cells per item state.
+
+    Its folder is published first, so that the outputs that rows name can be read wherever the results store can.
 
     A reason reads `code: text`, with the codes failed, refused, dropped, unknown, cancelled, output_missing,
     output_differs, and for what is our own fault unauthorised (the target does not accept our key) and output_fetch
@@ -41,10 +42,13 @@ def store_outcomes(
             instruction="Run the matrix again under a new benchmark id: this folder was changed from outside.",
             code="ledger_incomplete",
         )
+    folder = drive_dir.relative_to(ws.results.root).as_posix()
+    ws.results.publish(folder)
     attempts, usage = _billable(benchmark_id, drive_dir, ledger)
     refused = {attempt["subject_id"] for attempt in attempts if attempt["outcome"] == "refused"}
     outcomes = [
-        _outcome(item, ledger[item.dispatch_id], summary.epoch, refused=item.dispatch_id in refused) for item in items
+        _outcome(ws.results, folder, item, ledger[item.dispatch_id], summary.epoch, refused=item.dispatch_id in refused)
+        for item in items
     ]
     with ws.database.begin() as connection:
         cells.move_cells(connection, ws, [(item, state, why, values) for item, state, why, values, _ in outcomes])
@@ -69,9 +73,9 @@ def store_outcomes(
 
 
 def _outcome(
-    item: sa.Row[Any], row: Mapping[str, Any], epoch: datetime, *, refused: bool
+    results: LocalResults, folder: str, item: sa.Row[Any], row: Mapping[str, Any], epoch: datetime, *, refused: bool
 ) -> tuple[sa.Row[Any], str, str, dict[str, Any], StoredFile | None]:
-    state, why, output = _judged(row, refused=refused)
+    state, why, output = _judged(results, folder, row, refused=refused)
     values = {
         "reason": None if state == "completed" else why,
         "job_id": row["job_id"],
@@ -84,7 +88,9 @@ def _outcome(
     return item, state, why, values, output
 
 
-def _judged(row: Mapping[str, Any], *, refused: bool) -> tuple[str, str, StoredFile | None]:
+def _judged(
+    results: LocalResults, folder: str, row: Mapping[str, Any], *, refused: bool
+) -> tuple[str, str, StoredFile | None]:
     """The item state, its reason, and the output if there is a good one."""
     state, told = row["state"], row["reason"] or "the target gave no reason"
     if state in ("cancelled_unsent", "cancelled_sent"):
@@ -94,10 +100,12 @@ def _judged(row: Mapping[str, Any], *, refused: bool) -> tuple[str, str, StoredF
         return "failed", f"{_code(state, told, refused=refused)}: {told}", None
     if row["output_uri"] is None:
         return "invalid", f"output_missing: {row['reason'] or 'completed without an output'}", None
-    path = local_path(row["output_uri"])
-    if not path.is_file():
-        return "invalid", f"output_missing: {path.name} is not in the outputs folder", None
-    found = StoredFile(path.as_uri(), sha256_file(path), path.stat().st_size)
+    # By its name: where it lay on another machine that began the drive says nothing.
+    name = local_path(row["output_uri"]).name
+    relative = f"{folder}/outputs/{name}"
+    if not results.exists(relative):
+        return "invalid", f"output_missing: {name} is not in the outputs folder", None
+    found = results.stored(relative)
     if row["output_sha256"] is not None and found.sha256 != row["output_sha256"]:
         return "invalid", f"output_differs: sha256 is {found.sha256}, the target said {row['output_sha256']}", None
     return "completed", "the target completed it", found

@@ -49,13 +49,21 @@ class DriveInput(BaseModel):
     sha256: str
     bytes: int = Field(ge=0)
     cluster: str
+    copy_here: str | None = None
+    """Path on the machine of the drive, of a file that `uri` says to be elsewhere."""
 
     def member(self, input_id: str) -> InputMember:
-        return InputMember(input_id, self.uri, self.sha256, self.bytes, self.cluster)
+        return InputMember(input_id, self.uri, self.sha256, self.bytes, self.cluster, self.copy_here)
 
     @classmethod
     def of(cls, member: InputMember) -> DriveInput:
-        return cls(uri=member.uri, sha256=member.sha256, bytes=member.bytes, cluster=member.cluster)
+        return cls(
+            uri=member.uri,
+            sha256=member.sha256,
+            bytes=member.bytes,
+            cluster=member.cluster,
+            copy_here=member.copy_here,
+        )
 
 
 class Limits(BaseModel):
@@ -96,9 +104,12 @@ class DriveHeader(BaseModel):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must not change once the folder exists. Where the target listens may: a restarted one moves."""
+        """What must not change once the folder exists. Where the target listens may: a restarted one moves. So may
+        the place of a copy: another machine goes on with the drive."""
         document = self.model_dump(mode="json")
         del document["target"]["base_url"]
+        for entry in document["inputs"].values():
+            del entry["copy_here"]
         return document
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pointsman.errors import InputRefused
+from pointsman.errors import DataCheckFailed, InputRefused, NotFound
 from pointsman.model import Missing
 from pointsman.quality.protocol import Sample
-from pointsman.storage import local_path, tables
+from pointsman.storage import tables
 from pointsman.workspace import Workspace
 
 OUTPUT_TYPE = "benchmark_variant_dispatches"
@@ -42,7 +42,10 @@ def completed_cells(ws: Workspace, benchmark_id: str) -> list[str]:
 def load_samples(
     ws: Workspace, benchmark_id: str, set_id: str, dispatch_ids: Sequence[str]
 ) -> tuple[list[Sample], list[Absent]]:
-    """The samples of these cells, and the cells whose stored output is gone or is not the one that was produced."""
+    """The samples of these cells, and the cells whose stored output is gone or is not the one that was produced.
+
+    Raises `DependencyDown` when a results store that machines share does not answer.
+    """
     members = _members(ws, benchmark_id)
     rows = _rows(ws, benchmark_id)
     sources: dict[str, Path | None] = {}
@@ -53,14 +56,14 @@ def load_samples(
         if row["uri"] is None:
             absent.append(Absent(dispatch_id, Missing("the matrix stored no output for this cell")))
             continue
-        output = _intact(row["uri"], row["sha256"])
+        output = _intact(ws, row["uri"], row["sha256"])
         if output is None:
             absent.append(Absent(dispatch_id, Missing("the stored output is gone or is not the one that was produced")))
             continue
         input_id = row["input_id"]
         if input_id not in sources:
             member = members.get(input_id)
-            sources[input_id] = _intact(member["uri"], member["sha256"]) if member else None
+            sources[input_id] = _intact(ws, member["uri"], member["sha256"]) if member else None
         samples.append(Sample(dispatch_id, output, sources[input_id], blind_label(set_id, dispatch_id)))
     return samples, absent
 
@@ -70,7 +73,7 @@ def every_output_has_a_source(ws: Workspace, benchmark_id: str) -> bool:
     members = _members(ws, benchmark_id)
     used = {row["input_id"] for row in _rows(ws, benchmark_id).values()}
     return bool(used) and all(
-        input_id in members and _intact(members[input_id]["uri"], members[input_id]["sha256"]) is not None
+        input_id in members and _intact(ws, members[input_id]["uri"], members[input_id]["sha256"]) is not None
         for input_id in used
     )
 
@@ -104,10 +107,10 @@ def _members(ws: Workspace, benchmark_id: str) -> dict[str, Mapping[str, Any]]:
     return {member["input_id"]: member for member in members or []}
 
 
-def _intact(uri: str, sha256: str) -> Path | None:
+def _intact(ws: Workspace, uri: str, sha256: str) -> Path | None:
     try:
-        path = local_path(uri)
-    except InputRefused:
+        path = ws.results.local(uri)
+    except (InputRefused, NotFound, DataCheckFailed):  # not one of this store's; gone; or damaged there
         return None
     if not path.is_file():
         return None

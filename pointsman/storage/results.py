@@ -101,6 +101,10 @@ class LocalResults:
     def exists(self, relative: str) -> bool:
         return self.path(relative).is_file()
 
+    def take_in(self, path: Path, relative: str) -> StoredFile:
+        """Bring a file of this machine to where others can read it: here it stays where it lies."""
+        return StoredFile(path.absolute().as_uri(), sha256_file(path), path.stat().st_size)
+
     def local(self, uri: str) -> Path:
         """Where a file that the store gave this URI can be read on this machine."""
         return local_path(uri)

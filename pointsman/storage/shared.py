@@ -6,6 +6,9 @@ was uploaded with, and keep a copy.
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +74,25 @@ class SharedResults(LocalResults):
         if not self._is_out:
             self._upload([relative])
         return StoredFile(self._bucket.place.uri(relative), written.sha256, written.bytes)
+
+    def take_in(self, path: Path, relative: str) -> StoredFile:
+        """A copy as `write` makes one, of a file that need not fit into memory."""
+        copy = self.path(relative)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with self._spool.lock(relative):
+            self._spool.note(relative)
+            handle, temporary = tempfile.mkstemp(dir=copy.parent, prefix=f".{copy.name}.")
+            try:
+                with os.fdopen(handle, "wb") as into, path.open("rb") as source:
+                    shutil.copyfileobj(source, into, 2**20)
+                    into.flush()
+                    os.fsync(into.fileno())
+                os.replace(temporary, copy)
+            finally:
+                Path(temporary).unlink(missing_ok=True)
+        if not self._is_out:
+            self._upload([relative])
+        return self.stored(relative)
 
     def read(self, relative: str) -> bytes:
         return self._here(relative).read_bytes()

@@ -39,7 +39,7 @@ def input_values(member: InputMember, wanted: Set[str]) -> dict[str, str]:
 
 
 def _read(member: InputMember) -> bytes:
-    parts = urlsplit(member.uri)
+    parts = urlsplit(member.uri if member.copy_here is None else Path(member.copy_here).as_uri())
     if parts.scheme not in ("", "file"):
         raise InputRefused(f"input {member.input_id}", member.uri, "a file, because the target takes it in the request")
     if member.bytes > _LARGEST:
