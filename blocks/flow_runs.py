@@ -18,23 +18,35 @@ from prefect.states import Cancelling
 from blocks.crashes import told_of
 from pointsman.errors import DependencyDown
 
+APPROVAL_TAG = "Approval"
+"""The label, and on ECS the tag, without which IAM starts no task of production."""
 _TIMEOUT_S = 5.0
 _EVERY_S = 2.0
 _AWAY_S = 10.0
 """How long a server that did not answer is left alone: whoever asks has a run to look after."""
+_NO_LABELS: Mapping[str, str] = {}
 
 
 class FlowRuns:
     """Runs on the work pool `pool`. All runs are asked about together, every two seconds.
 
-    One that `needs_worker` is refused while no worker looks after the pool: nobody would start it.
+    They carry `labels` besides those of the pool and the deployment. One that `needs_worker` is refused while no worker
+    looks after the pool: nobody would start it.
     """
 
-    def __init__(self, pool: str, *, needs_worker: bool = False, time: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        pool: str,
+        *,
+        needs_worker: bool = False,
+        labels: Mapping[str, str] = _NO_LABELS,
+        time: Callable[[], float] = monotonic,
+    ) -> None:
         self._pool = pool
         self._needs_worker = needs_worker
+        self._labels = dict(labels)
         self._time = time
-        self._deployments: dict[str, UUID] = {}
+        self._deployments: dict[str, tuple[UUID, dict[str, Any] | None]] = {}
         self._ended: dict[str, str | None] = {}
         self._tasks: dict[str, str] = {}
         self._ask_at = 0.0
@@ -46,8 +58,13 @@ class FlowRuns:
                 self._deployments[flow] = self._deployment(client, f"{flow}/{self._pool}")
             if self._needs_worker:
                 self._require_worker(client)
+            deployment_id, job_variables = self._deployments[flow]
             made = client.create_flow_run_from_deployment(
-                self._deployments[flow], parameters={"request": dict(request)}, name=key, idempotency_key=key
+                deployment_id,
+                parameters={"request": dict(request)},
+                name=key,
+                idempotency_key=key,
+                job_variables=job_variables,
             )
         self._ended[str(made.id)] = None
         return str(made.id)
@@ -81,9 +98,9 @@ class FlowRuns:
                 elif state.is_final():
                     self._ended[run] = told_of(client, UUID(run), state)
 
-    def _deployment(self, client: SyncPrefectClient, name: str) -> UUID:
+    def _deployment(self, client: SyncPrefectClient, name: str) -> tuple[UUID, dict[str, Any] | None]:
         try:
-            return client.read_deployment_by_name(name).id
+            return client.read_deployment_by_name(name).id, labelled(client, name, self._labels)
         except ObjectNotFound as error:
             raise DependencyDown(
                 f"{name} is not deployed.",
@@ -117,6 +134,18 @@ class FlowRuns:
         except (httpx.TransportError, PrefectHTTPStatusError, RuntimeError) as error:
             self._away_until = self._time() + _AWAY_S
             raise _unreachable(f"{type(error).__name__}: {str(error)[:200]}") from error
+
+
+def labelled(client: SyncPrefectClient, deployment: str, labels: Mapping[str, str]) -> dict[str, Any] | None:
+    """Job variables by which a run has `labels` besides those of its pool and deployment, which they would replace."""
+    if not labels:
+        return None
+    found = client.read_deployment_by_name(deployment)
+    given: dict[str, str] = {}
+    if found.work_pool_name is not None:
+        template = client.read_work_pool(found.work_pool_name).base_job_template
+        given = template.get("variables", {}).get("properties", {}).get("labels", {}).get("default") or {}
+    return {"labels": {**given, **found.job_variables.get("labels", {}), **labels}}
 
 
 def _unreachable(why: str) -> DependencyDown:

@@ -20,6 +20,7 @@ from deployments.run_results import fetch, open_store, summary
 from pointsman.clock import Clock, SystemClock
 from pointsman.errors import Cancelled, InputRefused, PointsmanError, RunFailed
 from pointsman.ids import VariantId
+from pointsman.safety import PRODUCTION, approval_id
 from pointsman.scenario import load_scenario, trouble_of
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
 _POLL_S = 5.0
-APPROVAL_TAG = "Approval"
-"""The tag without which IAM starts no task of production (deployments/cloudformation/production-guard.yaml)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +67,15 @@ def order(arguments: argparse.Namespace) -> Order:
         "seed": arguments.seed,
         "run_id": arguments.run_id,
     }
+    if arguments.approval:
+        request["production"] = arguments.environment
+        if arguments.approval != (belongs := approval_id(PRODUCTION, arguments.run_id)):
+            raise InputRefused(
+                "--approval",
+                arguments.approval,
+                f"{belongs}, which is the approval of the run {arguments.run_id}",
+                instruction="Name the run that was approved with --run-id: an approval is for one run.",
+            )
     return Order(arguments.deployment, request, arguments.environment, arguments.approval or None)
 
 
@@ -95,12 +103,10 @@ def _job_variables(asked: Order) -> dict[str, Any] | None:
         return None
     from prefect.client.orchestration import get_client
 
+    from blocks.flow_runs import APPROVAL_TAG, labelled
+
     with get_client(sync_client=True) as client:
-        deployment = client.read_deployment_by_name(asked.deployment)
-        pool = client.read_work_pool(str(deployment.work_pool_name))
-    properties = pool.base_job_template.get("variables", {}).get("properties", {})
-    labels = {**(properties.get("labels", {}).get("default") or {}), **deployment.job_variables.get("labels", {})}
-    return {"labels": {**labels, APPROVAL_TAG: asked.approval}}
+        return labelled(client, asked.deployment, {APPROVAL_TAG: asked.approval})
 
 
 def await_end(flow_run_id: UUID, *, at_most_s: float, clock: Clock) -> State[Any]:

@@ -34,6 +34,12 @@ class FindCapacityRequest(BaseModel):
         description="Names the search. The same id again continues it; empty: the flow run's own id.",
         pattern=r"^[A-Za-z0-9._-]{1,60}$",
     )
+    production: str | None = Field(
+        None,
+        title="Production",
+        description="Only where the variant belongs to production: the id of that environment, to say so.",
+        max_length=64,
+    )
 
 
 def _name() -> str:
@@ -56,6 +62,7 @@ def find_capacity(request: FindCapacityRequest) -> str:
             seed=step.seed,
             run_id=step.run_id,
             parent_run_id=search_id,
+            production=request.production,
         )
         try:
             run_scenario.fn(asked)

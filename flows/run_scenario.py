@@ -7,10 +7,11 @@ from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, Field
 
 from pointsman.errors import PointsmanError
+from pointsman.safety import Permit
 from pointsman.scenario import Scenario
 from tasks.approving import await_decision
 from tasks.checks import check_ledger
-from tasks.safety import admit_scenario, may_start, price_scenario
+from tasks.safety import admit_scenario, guard_scenario, may_start, price_scenario
 from tasks.scenario import check_scenario_faults, drive_scenario, give_up_scenario, plan_scenario, report_scenario
 
 
@@ -44,6 +45,12 @@ class RunScenarioRequest(BaseModel):
         description="Where the shards are to run on ECS and that cannot be used: drive them beside the coordinator.",
     )
     parent_run_id: str | None = Field(None, title="Parent run", description="The run this one is a step of.")
+    production: str | None = Field(
+        None,
+        title="Production",
+        description="Only where the variant belongs to production: the id of that environment, to say so.",
+        max_length=64,
+    )
 
 
 def _name() -> str:
@@ -51,11 +58,25 @@ def _name() -> str:
     return f"{request['scenario']['name']}-{flow_run.id[:8]}" if isinstance(request, dict) else flow_run.id
 
 
+def _guarded(run_id: str, request: RunScenarioRequest) -> Permit | None:
+    return guard_scenario(
+        run_id,
+        parent_run_id=request.parent_run_id,
+        scenario=request.scenario,
+        seed=request.seed,
+        variant_id=request.variant,
+        input_set_id=request.input_set,
+        price_book=request.price_book,
+        production=request.production,
+    )
+
+
 @flow(name="run-scenario", flow_run_name=_name)
 def run_scenario(request: RunScenarioRequest) -> str:
     """Returns the id of the load-test run."""
     run_id = request.run_id or flow_run.id
     may_start()
+    permit = _guarded(run_id, request)
     plan_scenario(
         run_id,
         parent_run_id=request.parent_run_id,
@@ -65,10 +86,11 @@ def run_scenario(request: RunScenarioRequest) -> str:
         input_set_id=request.input_set,
     )
     try:
-        admission = admit_scenario(run_id, input_set_id=request.input_set, price_book=request.price_book)
+        admission = admit_scenario(run_id, permit, input_set_id=request.input_set, price_book=request.price_book)
         while admission.state == "waiting":
             await_decision(admission)
-            admission = admit_scenario(run_id, input_set_id=request.input_set, price_book=request.price_book)
+            permit = _guarded(run_id, request)
+            admission = admit_scenario(run_id, permit, input_set_id=request.input_set, price_book=request.price_book)
         check_scenario_faults(run_id)
         drive_scenario(run_id, fall_back_inline=request.fall_back_inline)
     except PointsmanError as error:

@@ -5,13 +5,24 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import urlsplit
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.runtime import deployment, flow_run
 
 from pointsman.benchmark import environment_kind, input_set, variant
 from pointsman.economics import forecast_load, price_load_run
-from pointsman.safety import Identity, Limits, require, unproven, who_acts
-from pointsman.scenario import Admission, admit_run, awaits_admission, planned_dispatches, read_run
+from pointsman.errors import GuardRefused
+from pointsman.model import Variant
+from pointsman.safety import Forecast, Identity, Limits, Permit, ProductionRules, require, unproven, who_acts
+from pointsman.scenario import (
+    Admission,
+    AskedRun,
+    Scenario,
+    admit_run,
+    awaits_admission,
+    guard_production,
+    planned_dispatches,
+    read_run,
+)
 from pointsman.settings import load_settings
 from pointsman.workspace import Workspace
 from tasks.opening import open_price_book, open_target, open_workspace
@@ -31,8 +42,46 @@ def may_start() -> None:
     require(_requester(open_workspace()), "operator", "starting a load test")
 
 
+@task(name="guard-production", **RECORD)
+def guard_scenario(
+    run_id: str,
+    *,
+    parent_run_id: str | None,
+    scenario: Scenario,
+    seed: int,
+    variant_id: str,
+    input_set_id: str,
+    price_book: str,
+    production: str | None,
+) -> Permit | None:
+    """Hold a run against the guard of production before anything is planned; None where it is not against it."""
+    ws = open_workspace()
+    chosen = variant(ws, variant_id)
+    asked = AskedRun(
+        run_id=run_id,
+        parent_run_id=parent_run_id,
+        scenario=scenario,
+        seed=seed,
+        environment_id=chosen.id.environment,
+        production=production,
+        requester=_requester(ws),
+    )
+    settings = load_settings()
+    try:
+        return guard_production(
+            ws,
+            asked,
+            forecast=lambda dispatches: _forecast(ws, chosen, dispatches, input_set_id, price_book),
+            rules=ProductionRules.of(settings),
+            limits=Limits.of(settings),
+        )
+    except GuardRefused as error:
+        get_run_logger().critical("production_run_refused %s", error)
+        raise
+
+
 @task(name="admit-scenario", **RECORD)
-def admit_scenario(run_id: str, *, input_set_id: str, price_book: str) -> Admission:
+def admit_scenario(run_id: str, permit: Permit | None, *, input_set_id: str, price_book: str) -> Admission:
     """Forecast the run's cost, hold it against every limit, and ask for consent where it is needed."""
     ws = open_workspace()
     record = read_run(ws, run_id)
@@ -40,24 +89,27 @@ def admit_scenario(run_id: str, *, input_set_id: str, price_book: str) -> Admiss
         return Admission(run_id, "admitted", None)
     chosen = variant(ws, record.variant_id)
     dispatches = planned_dispatches(ws, record)
-    forecast = forecast_load(
-        ws,
-        chosen.id,
-        dispatches=dispatches,
-        inputs=len(input_set(ws, input_set_id).members),
-        book=open_price_book(price_book),
-        at=ws.clock.now(),
-    )
     local = environment_kind(ws, record.environment_id) == "local"
-    return admit_run(
+    admission = admit_run(
         ws,
         run_id,
         dispatches=dispatches,
-        forecast=forecast,
+        forecast=_forecast(ws, chosen, dispatches, input_set_id, price_book),
         unbilled=local and _on_this_machine(open_target(chosen.target).base_url),
         limits=Limits.of(load_settings()),
         requester=_requester(ws),
+        permit=permit,
     )
+    if permit is not None and admission.state == "waiting":
+        # Alarms of CloudFormation count these lines, and those of refusals.
+        get_run_logger().warning("production_run_requested %s", admission.waiting_error())
+    return admission
+
+
+def _forecast(ws: Workspace, chosen: Variant, dispatches: int, input_set_id: str, price_book: str) -> Forecast:
+    inputs = len(input_set(ws, input_set_id).members)
+    book = open_price_book(price_book)
+    return forecast_load(ws, chosen.id, dispatches=dispatches, inputs=inputs, book=book, at=ws.clock.now())
 
 
 @task(name="price-scenario", **RECORD)

@@ -74,7 +74,7 @@ def drive_scenario(run_id: str, *, fall_back_inline: bool) -> RunOutcome:
             run_id,
             secret=executor_secret(),
             cancelled=cancelled,
-            launcher=shard_launcher(),
+            launcher=shard_launcher(run_id),
             fall_back=fall_back_inline,
         )
     if outcome.status == "cancelled":

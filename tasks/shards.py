@@ -7,22 +7,28 @@ from functools import partial
 from prefect import task
 
 from blocks import FlowRuns
-from pointsman.scenario import ElsewhereLauncher, ShardLauncher, drive_shard
+from blocks.flow_runs import APPROVAL_TAG
+from pointsman.scenario import ElsewhereLauncher, ShardLauncher, drive_shard, read_run
 from pointsman.settings import load_settings, require_shared
 from tasks.opening import executor_secret, open_workspace
 from tasks.policies import ONCE
 
 
-def shard_launcher() -> ShardLauncher | None:
-    """On the work pool that the settings name; None = as children of this process."""
-    settings = load_settings()
+def shard_launcher(run_id: str) -> ShardLauncher | None:
+    """On the work pool that the settings name; None = as children of this process.
+
+    Tasks of a run against production carry its approval: without it AWS starts none.
+    """
+    settings, ws = load_settings(), open_workspace()
     if settings.runner_pool is None:
         return None
+    admitted = read_run(ws, run_id).metrics_json.get("production")
+    labels = {} if admitted is None else {APPROVAL_TAG: str(admitted["approval_id"])}
     pool = f"{settings.prefect_prefix}{settings.runner_pool}"
     if settings.runner_mode != "ecs":
-        return ElsewhereLauncher(open_workspace(), FlowRuns(pool))
-    runs = FlowRuns(pool, needs_worker=True)
-    return ElsewhereLauncher(open_workspace(), runs, mode="ecs", require=partial(require_shared, settings))
+        return ElsewhereLauncher(ws, FlowRuns(pool, labels=labels))
+    runs = FlowRuns(pool, needs_worker=True, labels=labels)
+    return ElsewhereLauncher(ws, runs, mode="ecs", require=partial(require_shared, settings))
 
 
 @task(name="drive-one-shard", **ONCE)

@@ -11,11 +11,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from pointsman.acceptance.inventory import PARTS, Item, Place
-from pointsman.acceptance.reading import ReadOnlyAws
 from pointsman.errors import DependencyDown, NotFound
 from pointsman.ids import check_id, derive
 from pointsman.model import Missing
 from pointsman.settings import AwsPlace
+from pointsman.settings.read_only import ReadOnlyAws
 from pointsman.storage import insert_absent, tables
 from pointsman.workspace import Workspace
 

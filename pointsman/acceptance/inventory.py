@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pointsman.acceptance.reading import ReadOnlyAws
+from pointsman.settings.read_only import ReadOnlyAws
 
 Item = dict[str, Any]
 _SERVICES_A_CALL = 10

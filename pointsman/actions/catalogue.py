@@ -78,6 +78,18 @@ _EVENTS = (
         "A run waits until somebody other than its requester agrees to what it may cost.",
     ),
     EventType(
+        "production_run_requested",
+        "warn",
+        "pointsman approve {approval_id}",
+        "Somebody wants to load production; the run waits until somebody else agrees to it, up to a rate and a sum.",
+    ),
+    EventType(
+        "production_run_refused",
+        "critical",
+        "pointsman logs --run {run_id} --json",
+        "A load test against production broke rules, all of which its data names, so nothing of it was begun.",
+    ),
+    EventType(
         "load_test_rate_missed",
         "warn",
         "pointsman scenario status {run_id}",

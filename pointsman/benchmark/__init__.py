@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pointsman.benchmark.outcomes import ARTIFACT_TYPE
     from pointsman.benchmark.registry import (
         environment_kind,
+        list_environments,
         list_variants,
         register_effect_revision,
         register_environment,
@@ -44,6 +45,7 @@ __all__ = [
     "finish_matrix",
     "import_inputs",
     "input_set",
+    "list_environments",
     "list_matrix_runs",
     "list_variants",
     "mark_ready",
@@ -69,6 +71,7 @@ _HOMES = {
     "outcomes": ("ARTIFACT_TYPE",),
     "registry": (
         "environment_kind",
+        "list_environments",
         "list_variants",
         "register_effect_revision",
         "register_environment",

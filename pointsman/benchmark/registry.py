@@ -16,6 +16,7 @@ from pointsman.workspace import Workspace
 
 EnvironmentKind = Literal["local", "test_asg", "staging", "production"]
 _KINDS = ("local", "test_asg", "staging", "production")
+_WHERE = ("account", "region", "ecs_cluster", "asg_name")
 
 
 def register_variants(ws: Workspace, variants: Sequence[Variant]) -> int:
@@ -122,24 +123,33 @@ def register_environment(
     name: str,
     kind: EnvironmentKind,
     aliases: Sequence[str] = (),
-    region: str | None = None,
-    asg_name: str | None = None,
+    **where: str | None,
 ) -> bool:
     """Register an execution environment. Returns False when it is registered alike already.
 
-    `asg_name` is the Auto Scaling group in `region` that faults of load tests may hit; given again, they replace what
-    was registered. Raises `Conflict` when it is registered with another name, kind or aliases.
+    `where` it is: `account`, `region`, `ecs_cluster`, and `asg_name`, the Auto Scaling group that faults of load tests
+    may hit; given again, they replace what was registered. Raises `Conflict` when it is registered with another name,
+    kind or aliases.
     """
     if kind not in _KINDS:
         raise InputRefused("environment kind", kind, ", ".join(_KINDS))
+    if unknown := sorted(set(where) - set(_WHERE)):
+        raise InputRefused("environment", unknown[0], ", ".join(_WHERE))
     identity = {"name": name, "kind": kind, "aliases": sorted(check_id("alias", alias) for alias in aliases)}
-    where = {name: value for name, value in (("region", region), ("asg_name", asg_name)) if value is not None}
+    given = {name: value for name, value in where.items() if value is not None}
     environments = tables.execution_environments
-    fresh = _register(ws, environments, environment_id, identity, where)
-    if where and not fresh:
+    fresh = _register(ws, environments, environment_id, identity, given)
+    if given and not fresh:
         with ws.database.begin() as connection:
-            connection.execute(sa.update(environments).where(environments.c.id == environment_id).values(**where))
+            connection.execute(sa.update(environments).where(environments.c.id == environment_id).values(**given))
     return fresh
+
+
+def list_environments(ws: Workspace) -> list[Mapping[str, Any]]:
+    """Every registered environment, as its row has it, by id."""
+    environments = tables.execution_environments
+    with ws.database.connect() as connection:
+        return [dict(row) for row in connection.execute(sa.select(environments).order_by(environments.c.id)).mappings()]
 
 
 def require_environment(connection: sa.Connection, environment_id: str) -> None:

@@ -1,14 +1,17 @@
 """Who may do what, and how much it may cost: identities, limits, forecasts and approvals."""
 
 from pointsman.safety.acting import who_acts
-from pointsman.safety.approvals import Approval, decide_approval, list_approvals, read_approval
+from pointsman.safety.approvals import Approval, approval_id, decide_approval, list_approvals, read_approval
 from pointsman.safety.forecast import Forecast
 from pointsman.safety.guards import Guard, Intent, Limits, Refusal, first_refusal, guards
 from pointsman.safety.identities import ROLES, Identity, Role, require, unproven
+from pointsman.safety.production import SCOPE as PRODUCTION
+from pointsman.safety.production import Permit, ProductionRules
 from pointsman.safety.spending import month_of, record_spending, settle_spending, spent_in_month
 from pointsman.safety.tokens import Token, create_token, list_tokens, revoke_tokens
 
 __all__ = [
+    "PRODUCTION",
     "ROLES",
     "Approval",
     "Forecast",
@@ -16,9 +19,12 @@ __all__ = [
     "Identity",
     "Intent",
     "Limits",
+    "Permit",
+    "ProductionRules",
     "Refusal",
     "Role",
     "Token",
+    "approval_id",
     "create_token",
     "decide_approval",
     "first_refusal",

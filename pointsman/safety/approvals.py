@@ -1,8 +1,8 @@
 """Consent: who asked for what up to which sum, until when, and who said yes or no. One row, one decision, for ever.
 
 The rule. Whoever decides is another than who asked, whatever proves their names. On a shared database a decision takes
-a token; on a database file another user of the machine may decide as well. What nobody can be shown to have asked for,
-which is a run started in the Prefect UI, is decided by an admin.
+a token, and everywhere one about production does; on a database file another user of the machine may decide the rest.
+What nobody can be shown to have asked for, which is a run started in the Prefect UI, is decided by an admin.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ class Approval:
     subject_id: str
     what: str
     limit_usd: Decimal
+    environment_id: str | None
+    """Of production only, as is the rate."""
+    limit_per_s: int | None
     requester: str
     requester_proof: Proof
     waiter: str
@@ -56,6 +59,11 @@ class Approval:
         return self.decision or "waiting"
 
 
+def approval_id(scope: str, subject_id: str) -> str:
+    """Of the one approval that there is or will be of this thing."""
+    return f"ap_{derive('approval', scope, subject_id).replace('-', '')[:12]}"
+
+
 def request_approval(
     ws: Workspace,
     connection: sa.Connection,
@@ -65,15 +73,19 @@ def request_approval(
     what: str,
     limit_usd: Decimal,
     requester: Identity,
+    environment_id: str | None = None,
+    limit_per_s: int | None = None,
 ) -> Approval:
     """Ask for consent within the caller's transaction, and log it; asking again finds the same request."""
     now = ws.clock.now()
     row = {
-        "id": f"ap_{derive('approval', scope, subject_id).replace('-', '')[:12]}",
+        "id": approval_id(scope, subject_id),
         "scope": scope,
         "subject_id": subject_id,
         "what": what,
         "limit_usd": limit_usd,
+        "environment_id": environment_id,
+        "limit_per_s": limit_per_s,
         "requester": requester.name,
         "requester_proof": requester.proof,
         "waiter": ws.actor,
@@ -165,10 +177,10 @@ def _refuse(
             f"{by.name} asked for {found.id} and cannot decide it.",
             "Let somebody else decide, with a token of their own name in POINTSMAN_TOKEN.",
         )
-    if is_shared and by.proof != "token":
+    if (is_shared or found.environment_id is not None) and by.proof != "token":
         raise refused(
             "approval_needs_token",
-            f"Nothing proves to others of this database that {by.name} decides.",
+            f"Nothing proves to others that it is {by.name} who decides.",
             "Set POINTSMAN_TOKEN; an admin makes one: `pointsman token create`.",
         )
     require(by, "admin" if found.requester_proof == "none" else "operator", f"deciding {found.id}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
@@ -59,23 +59,34 @@ class Guard(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class SizeGuard:
-    """So many dispatches in a run, and so many in flight at once."""
+class DispatchesGuard:
+    """So many dispatches in a run."""
 
     limits: Limits
 
     def check(self, intent: Intent) -> Refusal | None:
-        for code, what, asked, most, setting in (
-            ("too_many_dispatches", "dispatches", intent.dispatches, self.limits.dispatches, "max_dispatches"),
-            ("too_many_in_flight", "jobs in flight", intent.in_flight, self.limits.in_flight, "max_in_flight"),
-        ):
-            if asked > most:
-                return Refusal(
-                    code,
-                    f"{intent.what} may have {asked:,} {what}; at most {most:,} are allowed.",
-                    f"Make the scenario smaller, or raise {ENVIRONMENT_NAMES[setting]} where the run is executed.",
-                )
-        return None
+        asked, most = intent.dispatches, self.limits.dispatches
+        return _too_many(intent, "dispatches", asked, most) if asked > most else None
+
+
+@dataclass(frozen=True, slots=True)
+class InFlightGuard:
+    """So many jobs in flight at once."""
+
+    limits: Limits
+
+    def check(self, intent: Intent) -> Refusal | None:
+        asked, most = intent.in_flight, self.limits.in_flight
+        return _too_many(intent, "in_flight", asked, most) if asked > most else None
+
+
+def _too_many(intent: Intent, what: str, asked: int, most: int) -> Refusal:
+    named = {"dispatches": "dispatches", "in_flight": "jobs in flight"}[what]
+    return Refusal(
+        f"too_many_{what}",
+        f"{intent.what} may have {asked:,} {named}; at most {most:,} are allowed.",
+        f"Make the scenario smaller, or raise {ENVIRONMENT_NAMES[f'max_{what}']} where the run is executed.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +126,14 @@ class MonthMoneyGuard:
 
 def guards(limits: Limits, *, month: str, spent: Decimal) -> tuple[Guard, ...]:
     """Every guard of a run, in the order in which they are asked."""
-    return SizeGuard(limits), RunMoneyGuard(limits), MonthMoneyGuard(limits, month, spent)
+    return DispatchesGuard(limits), InFlightGuard(limits), RunMoneyGuard(limits), MonthMoneyGuard(limits, month, spent)
+
+
+def refusals(asked: Iterable[Guard], intent: Intent) -> Iterator[Refusal]:
+    """What each guard that refuses says."""
+    return (refusal for guard in asked if (refusal := guard.check(intent)) is not None)
 
 
 def first_refusal(asked: Iterable[Guard], intent: Intent) -> Refusal | None:
     """What the first guard that refuses says; None when none does."""
-    return next((refusal for guard in asked if (refusal := guard.check(intent)) is not None), None)
+    return next(refusals(asked, intent), None)

@@ -31,6 +31,7 @@ from pointsman.scenario.loading import load_scenario, parse_scenario
 from pointsman.scenario.metrics import NOT_PRICED, with_missing
 from pointsman.scenario.model import Scenario, Stage
 from pointsman.scenario.planning import plan_run
+from pointsman.scenario.production import AskedRun, guard_production
 from pointsman.scenario.progress import Progress
 from pointsman.scenario.publishing import Published, publish_report
 from pointsman.scenario.readings import aws_sources
@@ -52,6 +53,7 @@ from pointsman.scenario.troubles import trouble_of
 __all__ = [
     "NOT_PRICED",
     "Admission",
+    "AskedRun",
     "Capacity",
     "CapacityRun",
     "CapacitySearch",
@@ -90,6 +92,7 @@ __all__ = [
     "file_traces",
     "forecast_figures",
     "give_up_run",
+    "guard_production",
     "latest_capacities",
     "list_runs",
     "load_figures",

@@ -20,13 +20,16 @@ import sqlalchemy as sa
 from pointsman.actions import ActionLog
 from pointsman.errors import GuardRefused
 from pointsman.model import Missing
+from pointsman.safety import production
 from pointsman.safety.approvals import Approval, approval_of, consent_to_step, request_approval
 from pointsman.safety.forecast import Forecast
 from pointsman.safety.guards import Intent, Limits, Refusal, first_refusal, guards
 from pointsman.safety.identities import Identity, require
+from pointsman.safety.production import Permit
 from pointsman.safety.spending import lock_spending, month_of, reserve, spent_by_steps, spent_in
 from pointsman.scenario.arrivals import plan_arrivals
 from pointsman.scenario.metrics import NOT_PRICED, with_missing
+from pointsman.scenario.places import is_production, registered_place
 from pointsman.scenario.record import RunRecord, failure_of, overlay, read_in, read_run, run_scenario
 from pointsman.scenario.trace import kept_traces
 from pointsman.states import LOAD_TEST_RUN
@@ -58,29 +61,29 @@ class Admission:
 
 
 @dataclass(frozen=True, slots=True)
-class _Steps:
+class Steps:
     """The other steps of a run's parent: what they spent or set aside, and what is left of a consent to all of them."""
 
     usd: Decimal = Decimal(0)
     said: str = ""
     of_search: bool = False
+    consent: Approval | None = None
     agreed_usd: Decimal | None = None
 
     @classmethod
-    def of(cls, connection: sa.Connection, record: RunRecord, now: datetime) -> _Steps:
-        parent = record.parent_run_id
+    def of(cls, connection: sa.Connection, run_id: str, parent: str | None, now: datetime, scope: str) -> Steps:
         if parent is None:
             return cls()
-        usd = spent_by_steps(connection, parent, now=now, without=record.id)
+        usd = spent_by_steps(connection, parent, now=now, without=run_id)
         said = f", after {usd:.2f} USD for other steps of {parent}" if usd else ""
         searches = tables.capacities.c.id
         if connection.execute(sa.select(searches).where(searches == parent)).first() is None:
             return cls(usd, said)
-        consent = consent_to_step(connection, SCOPE, parent)
+        consent = consent_to_step(connection, scope, parent)
         if consent is None:
             return cls(usd, said, of_search=True)
-        used = spent_by_steps(connection, parent, now=now, without=record.id, since=consent.subject_id)
-        return cls(usd, said, of_search=True, agreed_usd=consent.limit_usd - used)
+        used = spent_by_steps(connection, parent, now=now, without=run_id, since=consent.subject_id)
+        return cls(usd, said, of_search=True, consent=consent, agreed_usd=consent.limit_usd - used)
 
 
 def awaits_admission(record: RunRecord) -> bool:
@@ -113,48 +116,56 @@ def admit_run(
     unbilled: bool,
     limits: Limits,
     requester: Identity,
+    permit: Permit | None = None,
 ) -> Admission:
     """Hold the run against every limit, ask for consent when its upper end is above `limits.approval_usd`, or go on.
 
     What other steps of its parent have spent or set aside counts with it.
 
     `unbilled` says that nobody is paid for what the target does: only then may a run of unknown cost go on without
-    consent. Call it again to learn how the run stands. Raises `NotFound`, and `GuardRefused` when the run is refused or
-    was rejected: it is then `failed`, with the same words. Who may not start runs is refused without touching it.
+    consent. One against production needs the `permit` of its guard, and consent whatever it costs. Call it again to
+    learn how the run stands. Raises `NotFound`, and `GuardRefused` when the run is refused or was rejected: it is then
+    `failed`, with the same words. Who may not start runs is refused without touching it.
     """
     require(requester, "operator", "starting a load test")
     max_in_flight = run_scenario(ws, read_run(ws, run_id)).max_in_flight
     refusal: Refusal | None
+    scope, limits = (SCOPE, limits) if permit is None else (production.SCOPE, permit.limits)
     with ws.database.begin() as connection:
         record = read_in(connection, run_id)
         if not awaits_admission(record):
             return Admission(run_id, "admitted", None)
+        _require_permit(connection, record, permit)
         lock_spending(connection)
         now = ws.clock.now()
         left = limits.month_usd - spent_in(connection, month_of(now), now=now, without=run_id)
-        steps = _Steps.of(connection, record, now)
+        steps = Steps.of(connection, run_id, record.parent_run_id, now, scope)
         if steps.of_search:
             limits = replace(limits, run_usd=max(Decimal(0), limits.run_usd - steps.usd))
-        most = _most(forecast, unbilled, limits, left)
+        most = set_aside(forecast, unbilled, limits, left)
         what = f"Load test {record.context} with {dispatches:,} dispatches{steps.said}"
         intent = Intent(what, dispatches, min(max_in_flight, dispatches), most)
         refusal = first_refusal(guards(limits, month=month_of(now), spent=limits.month_usd - left), intent)
-        approval = approval_of(connection, SCOPE, run_id)
+        approval = asked = approval_of(connection, scope, run_id)
         if refusal is None and approval is not None:
             refusal = _refusal_of(approval, approval.state(now), most)
         unknown = isinstance(forecast.high, Missing) and not unbilled
-        needed = unknown or (most > 0 and steps.usd + most > limits.approval_usd)
+        needed = permit is not None or unknown or (most > 0 and steps.usd + most > limits.approval_usd)
         agreed = steps.agreed_usd is not None and most <= steps.agreed_usd
         if refusal is None and (approval is not None or (needed and not agreed)):
             approval = request_approval(
                 ws,
                 connection,
-                scope=SCOPE,
+                scope=scope,
                 subject_id=run_id,
                 what=f"{what}, {_said(forecast)}{', and all that its search does after it' if steps.of_search else ''}",
                 limit_usd=max(most, min(limits.run_usd, left)) if steps.of_search else most,
                 requester=requester,
+                environment_id=None if permit is None else permit.environment_id,
+                limit_per_s=None if permit is None else permit.per_s,
             )
+        if permit is not None and approval is not None and asked is None:
+            _tell_requested(ws, connection, record, approval)
         if refusal is None:
             reserve(connection, run_id, most, at=now)
             free = min(limits.approval_usd - steps.usd, limits.run_usd, left)
@@ -162,7 +173,8 @@ def admit_run(
             known = {"forecast": forecast.document(), "limit_usd": format(limit, "f")}
             cost = {**with_missing({"usd": None}, NOT_PRICED), **known}
             if approval is None or approval.decision == "approved":
-                _lay(ws, connection, record, {"cost": cost, "admitted": True}, None, "")
+                metrics = {"cost": cost, "admitted": True, **_of_production(permit, approval or steps.consent)}
+                _lay(ws, connection, record, metrics, None, "")
                 return Admission(run_id, "admitted", approval)
             waits = {"cost": cost, "admitted": False}
             _lay(ws, connection, record, waits, "awaiting_approval", f"{approval.id} waits for a decision")
@@ -176,11 +188,46 @@ def admit_run(
                 asked_usd=most,
                 reason=refusal.message,
             )
-        _lay(ws, connection, record, {"failure": failure_of(run_id, refusal.error())}, "failed", refusal.message)
+        end_refused(ws, connection, record, refusal.error())
     raise refusal.error()
 
 
-def _most(forecast: Forecast, unbilled: bool, limits: Limits, left: Decimal) -> Decimal:
+def end_refused(ws: Workspace, connection: sa.Connection, record: RunRecord, error: GuardRefused) -> None:
+    """A planned run that may not begin has failed, in the words of the refusal."""
+    _lay(ws, connection, record, {"failure": failure_of(record.id, error)}, "failed", error.message)
+
+
+def _require_permit(connection: sa.Connection, record: RunRecord, permit: Permit | None) -> None:
+    if is_production(registered_place(connection, record.environment_id)) != (permit is not None):
+        raise GuardRefused(
+            f"The run {record.id} in {record.environment_id} did not pass the guard of production.",
+            instruction="Start it by a command that asks it: pointsman scenario run --help",
+            code="production_not_guarded",
+        )
+
+
+def _of_production(permit: Permit | None, approval: Approval | None) -> dict[str, Any]:
+    """What whoever drives and watches the run must know: by whose consent it goes on, and which alarms end it."""
+    if permit is None or approval is None:
+        return {}
+    return {"production": {"approval_id": approval.id, "alarms": list(permit.alarms)}}
+
+
+def _tell_requested(ws: Workspace, connection: sa.Connection, record: RunRecord, approval: Approval) -> None:
+    ActionLog(ws).record_in(
+        connection,
+        "production_run_requested",
+        run_id=record.id,
+        context=record.context,
+        environment=record.environment_id,
+        approval_id=approval.id,
+        requester=approval.requester,
+        limit_usd=approval.limit_usd,
+        limit_per_s=approval.limit_per_s,
+    )
+
+
+def set_aside(forecast: Forecast, unbilled: bool, limits: Limits, left: Decimal) -> Decimal:
     """What to set aside, in whole cents: the upper end; of what is not known, as much as may be approved."""
     if not isinstance(forecast.high, Missing):
         return forecast.high.quantize(_CENT, ROUND_CEILING)

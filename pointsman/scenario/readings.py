@@ -95,6 +95,29 @@ def aws_sources(observe: Observe, place: AwsPlace, *, usd_per_dispatch: Number |
     return Sources(**named)
 
 
+@dataclass(frozen=True, slots=True)
+class Brake:
+    """Why a run against production must end."""
+
+    code: str
+    message: str
+
+
+def production_brake(place: AwsPlace, alarms: Sequence[str]) -> Callable[[], Brake | None]:
+    """Reads the safety lever and these alarms of `place` once; raises `DependencyDown` or `NotFound` when it cannot."""
+    aws = _Aws(place)
+
+    def read() -> Brake | None:
+        aws.begin_look()
+        lever = aws.ask("fis", "get_safety_lever", id="default")["safetyLever"]["state"]["status"]
+        if lever != "disengaged":
+            return Brake("safety_lever_engaged", f"The FIS safety lever of the account is {lever}.")
+        ringing = sorted(name for name, rings in _alarms(aws, alarms).items() if rings)
+        return Brake("alarm_rings", f"In ALARM: {', '.join(ringing)}.") if ringing else None
+
+    return read
+
+
 class _Aws:
     """Answers or gives up within seconds. Clients are kept: making one takes longer than a call."""
 

@@ -194,6 +194,12 @@ def kept_traces(ws: Workspace, scenario: Scenario) -> Traces:
     return found
 
 
+def known_traces(ws: Workspace, scenario: Scenario) -> Traces:
+    """The same, or those of the scenario's files where no run that replays them was planned; nothing is written."""
+    kept = all(ws.results.exists(_key(named.sha256)) for _, named in _named(scenario))
+    return kept_traces(ws, scenario) if kept else file_traces(scenario)
+
+
 def _named(scenario: Scenario) -> list[tuple[int, TraceFile]]:
     return [(index, stage.trace) for index, stage in enumerate(scenario.stages) if stage.trace is not None]
 

@@ -16,6 +16,7 @@ from pointsman.scenario.faults.director import FaultDirector
 from pointsman.scenario.faults.environment import aws_place, faulty_stages
 from pointsman.scenario.judging import conditions_of
 from pointsman.scenario.model import Scenario
+from pointsman.scenario.production_watch import ProductionWatcher
 from pointsman.scenario.readings import aws_sources
 from pointsman.scenario.record import RunRecord, advance, overlay, read_in, run_scenario
 from pointsman.scenario.spending import SpendingWatcher, SpendMeter
@@ -31,7 +32,8 @@ def build_watchers(ws: Workspace, record: RunRecord, scenario: Scenario) -> list
     sources = aws_sources(scenario.observe, place, usd_per_dispatch=SpendMeter.of(record).unit_usd)
     conditions = conditions_of(record.id, scenario, record.seed, sources, kept_traces(ws, scenario))
     faults = FaultDirector(ws, record, scenario) if faulty_stages(scenario) else None
-    return [SpendingWatcher(record), *(one for one in (conditions, faults) if one is not None)]
+    production = ProductionWatcher.of(record, place)
+    return [SpendingWatcher(record), *(one for one in (production, conditions, faults) if one is not None)]
 
 
 class Watch:

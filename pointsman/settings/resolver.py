@@ -44,6 +44,15 @@ class Settings:
     max_run_usd: Decimal
     max_month_usd: Decimal
     approval_limit_usd: Decimal
+    max_production_per_s: Decimal
+    max_production_run_usd: Decimal
+    production_accounts: str
+    """What load tests against production may touch, each a list with commas; empty = nothing."""
+    production_regions: str
+    production_clusters: str
+    production_groups: str
+    production_alarms: str
+    """CloudWatch alarms that no load test against production may begin or go on with."""
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
@@ -70,6 +79,13 @@ ENVIRONMENT_NAMES: Mapping[str, str] = {
     "max_run_usd": "POINTSMAN_MAX_RUN_USD",
     "max_month_usd": "POINTSMAN_MAX_MONTH_USD",
     "approval_limit_usd": "POINTSMAN_APPROVAL_LIMIT_USD",
+    "max_production_per_s": "POINTSMAN_MAX_PRODUCTION_PER_S",
+    "max_production_run_usd": "POINTSMAN_MAX_PRODUCTION_RUN_USD",
+    "production_accounts": "POINTSMAN_PRODUCTION_ACCOUNTS",
+    "production_regions": "POINTSMAN_PRODUCTION_REGIONS",
+    "production_clusters": "POINTSMAN_PRODUCTION_CLUSTERS",
+    "production_groups": "POINTSMAN_PRODUCTION_GROUPS",
+    "production_alarms": "POINTSMAN_PRODUCTION_ALARMS",
 }
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _MODES = ("inline", "ecs")
@@ -150,6 +166,9 @@ def load_settings(environ: Mapping[str, str] | None = None, **explicit: Any) -> 
         max_run_usd=limit("max_run_usd", "500"),
         max_month_usd=limit("max_month_usd", "2000"),
         approval_limit_usd=limit("approval_limit_usd", "50"),
+        max_production_per_s=limit("max_production_per_s", "5"),
+        max_production_run_usd=limit("max_production_run_usd", "50"),
+        **{name: resolve(name, "") for name in ENVIRONMENT_NAMES if name.startswith("production_")},
     )
 
 

@@ -360,6 +360,8 @@ approvals = _table(
     sa.Column("subject_id", _ID, nullable=False),
     sa.Column("what", sa.Text, nullable=False),
     sa.Column("limit_usd", ExactDecimal, nullable=False),
+    sa.Column("environment_id", _ID),
+    sa.Column("limit_per_s", sa.Integer),
     sa.Column("requester", sa.String(200), nullable=False),
     sa.Column("requester_proof", _WORD, nullable=False),
     sa.Column("waiter", sa.String(200), nullable=False),

@@ -20,6 +20,7 @@ COMMANDS = {
     "down": "End what `up` started, and only that.",
     "doctor": "Check that this machine has what Pointsman needs.",
     "targets": "Where jobs are dispatched to, and whether one understands us.",
+    "environments": "Where targets are, and which of these places is production.",
     "variants": "The registered ways to produce an effect.",
     "prices": "The price book that applies.",
     "scenario": "Plan, run, watch and cancel a load test; report it, compare two.",

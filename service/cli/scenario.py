@@ -51,6 +51,10 @@ _NOWHERE = AwsPlace("local")
 """Nobody is asked here; it is only said what will be."""
 _CANCEL_WAIT_S = 60.0
 """Longer than a dead coordinator's heartbeat takes to grow old, and shards to say good-bye."""
+ProductionOption = Annotated[
+    str | None,
+    typer.Option(help="Only for a variant of production: the id of that environment. Somebody else must then agree."),
+]
 FileArgument = Annotated[Path, typer.Argument(help="A scenario as YAML, TOML or JSON.")]
 
 
@@ -102,6 +106,7 @@ def run(
     fall_back_inline: Annotated[
         bool, typer.Option("--fall-back-inline", help="Drive the shards here when ECS cannot be used.")
     ] = False,
+    production: ProductionOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Put a variant under the scenario's load. One that may cost much waits until somebody else approves it."""
@@ -121,7 +126,7 @@ def run(
 
     from flows.run_scenario import RunScenarioRequest
 
-    fields = {"variant": str(chosen.id), "input_set": input_set, "seed": seed}
+    fields = {"variant": str(chosen.id), "input_set": input_set, "seed": seed, "production": production}
     asked = {"scenario": scenario.model_dump(mode="json"), **fields}
     with run_to_continue(load_settings().home, "scenario", asked, given=run_id) as named:
         asked_for = request(
@@ -146,6 +151,7 @@ def capacity(
     most_steps: Annotated[int, typer.Option(help="After so many steps the search says what it knows.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Fixes the order of inputs.")] = 1,
     run_id: Annotated[str | None, typer.Option(help="Name the search, or continue the one of this name.")] = None,
+    production: ProductionOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Find the highest rate that a variant sustains within its SLOs; a queue that grows is not sustained.
@@ -168,7 +174,7 @@ def capacity(
 
     from flows.find_capacity import FindCapacityRequest
 
-    fields = {"variant": str(chosen.id), "input_set": input_set, "seed": seed}
+    fields = {"variant": str(chosen.id), "input_set": input_set, "seed": seed, "production": production}
     asked = {"search": search.model_dump(mode="json"), **fields}
     with run_to_continue(load_settings().home, "capacity", asked, given=run_id) as named:
         asked_for = request(FindCapacityRequest, search=search, run_id=named, **fields)

@@ -15,13 +15,13 @@ from moto import mock_aws
 
 from pointsman.acceptance import Baseline, baseline_report, capture_baseline, read_baseline
 from pointsman.acceptance.inventory import PARTS
-from pointsman.acceptance.reading import ReadOnlyAws
 from pointsman.benchmark import register_environment
 from pointsman.clock import ManualClock
 from pointsman.errors import DependencyDown, GuardRefused, InputRefused, NotFound
 from pointsman.model import Missing
 from pointsman.reporting import to_markdown
 from pointsman.settings import AwsPlace
+from pointsman.settings.read_only import ReadOnlyAws
 from pointsman.storage import LocalResults, local_path, open_database
 from pointsman.workspace import Workspace
 

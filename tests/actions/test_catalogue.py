@@ -19,6 +19,8 @@ CONTRACT = {
     "load_test_run_cancelled": "warn",
     "load_test_shard_lost": "critical",
     "approval_requested": "warn",
+    "production_run_requested": "warn",
+    "production_run_refused": "critical",
     "load_test_rate_missed": "warn",
     "load_test_slo_aborted": "critical",
     "stop_condition_met": "critical",

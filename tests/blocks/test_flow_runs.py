@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import DeploymentCreate
+from prefect.client.schemas.actions import DeploymentCreate, WorkPoolCreate
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed
 
@@ -83,6 +83,22 @@ def test_where_a_worker_is_needed_a_pool_without_one_is_refused(client: SyncPref
     with pytest.raises(DependencyDown, match="No worker of the work pool watched is online") as caught:
         FlowRuns("watched", needs_worker=True, time=time).launch("drive-shard", REQUEST, key="run1-0-9")
     assert (caught.value.code, caught.value.instruction) == ("no_worker", "prefect worker start --pool watched")
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_run_carries_its_labels_besides_those_of_its_pool_and_deployment(client: SyncPrefectClient) -> None:
+    labels = {"type": "object", "default": {"Environment": "prod"}}
+    template = {
+        "job_configuration": {"labels": "{{ labels }}"},
+        "variables": {"type": "object", "properties": {"labels": labels}},
+    }
+    client.create_work_pool(WorkPoolCreate(name="labelled", type="process", base_job_template=template))
+    flow_id = client.request("POST", "/flows/", json={"name": "drive-shard"}).json()["id"]
+    variables = {"labels": {"Team": "media"}}
+    client.create_deployment(UUID(flow_id), name="labelled", work_pool_name="labelled", job_variables=variables)
+    run = FlowRuns("labelled", labels={"Approval": "ap_1"}).launch("drive-shard", REQUEST, key="labelled-0-1")
+    carried = client.read_flow_run(UUID(run)).job_variables
+    assert carried == {"labels": {"Environment": "prod", "Team": "media", "Approval": "ap_1"}}
 
 
 @pytest.mark.usefixtures("lab_world")

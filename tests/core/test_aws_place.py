@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from botocore.config import Config
 
-from pointsman.acceptance.reading import ReadOnlyAws
 from pointsman.errors import DependencyDown, GuardRefused
 from pointsman.scenario.faults.aws import FaultAws
 from pointsman.scenario.readings import Observe, aws_sources
 from pointsman.settings import AwsPlace, lab_aws_file
+from pointsman.settings.read_only import ReadOnlyAws
 
 LAB = "http://127.0.0.1:9"
 LOCAL = AwsPlace("local", "eu-west-1")

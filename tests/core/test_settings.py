@@ -22,7 +22,10 @@ def test_defaults_lie_in_the_home_folder(tmp_path: Path) -> None:
     assert settings.gemini_api_key is None
 
 
-LIMITS = {"max_dispatches", "max_in_flight", "max_run_usd", "max_month_usd", "approval_limit_usd"}
+LIMITS = {
+    *("max_dispatches", "max_in_flight", "max_run_usd", "max_month_usd", "approval_limit_usd"),
+    *("max_production_per_s", "max_production_run_usd"),
+}
 
 
 @pytest.mark.parametrize("name", sorted(LIMITS))
@@ -38,6 +41,8 @@ def test_the_readme_explains_every_limit() -> None:
     defaults = load_settings({})
     for name in LIMITS:
         assert f"| `{ENVIRONMENT_NAMES[name]}` | {getattr(defaults, name)} |" in readme
+    for name in (one for one in ENVIRONMENT_NAMES if one.startswith("production_")):
+        assert f"| `{ENVIRONMENT_NAMES[name]}` | nothing |" in readme
 
 
 @pytest.mark.parametrize("name", sorted(set(ENVIRONMENT_NAMES) - LIMITS - {"home"}))

@@ -11,9 +11,13 @@ import pytest
 from prefect.client.schemas.objects import Flow, FlowRun, WorkPool
 from prefect_aws.workers.ecs_worker import ECSJobConfiguration, ECSWorker
 
+from blocks.flow_runs import APPROVAL_TAG
 from deployments.ecs import derived_template, ecs_template
 from deployments.ecs.job_template import FILE, as_text
-from tests.deployments.rendering import Rendered
+from pointsman.safety import PRODUCTION, approval_id
+from tests.deployments.policies import decide
+from tests.deployments.rendering import ACCOUNT, REGION, Rendered
+from tests.deployments.test_policies import carried_by
 
 ROLES = {
     "execution_role_arn": "arn:aws:iam::123456789012:role/load-test-dev-execution",
@@ -99,6 +103,22 @@ def test_the_cost_tags_are_on_every_task_whatever_labels_a_run_adds(prepared: _P
     labels = {"Approval": "ap_0123456789ab"}
     approved = _Prepared(image="i:1", environment="uat", team="media", labels=labels, **ROLES)
     assert approved.tags.items() >= {**cost, **labels}.items()
+
+
+@pytest.mark.parametrize(
+    ("labels", "answer"), [({}, "denied"), ({APPROVAL_TAG: approval_id(PRODUCTION, "run1")}, "allowed")]
+)
+def test_iam_lets_a_task_of_production_begin_only_with_the_approval_that_its_run_carries(
+    stacks: dict[str, Rendered], labels: dict[str, str], answer: str
+) -> None:
+    """The call is the worker's own; what IAM says to it is decided by the templates' policies."""
+    asked = _Prepared(image="i:1", environment="prod", team="media", labels=labels, **ROLES)
+    ecs = f"arn:aws:ecs:{REGION}:{ACCOUNT}"
+    context = {f"aws:RequestTag/{key}": value for key, value in asked.tags.items()}
+    context["ecs:cluster"] = f"{ecs}:cluster/{asked.request['cluster']}"
+    worker = carried_by(stacks, "Prod/Worker", "WorkerRole")
+    family = f"{ecs}:task-definition/{asked.definition['family']}:1"
+    assert decide(worker, "ecs:RunTask", family, context) == answer
 
 
 def test_it_fits_what_cloudformation_makes(prepared: _Prepared, stacks: dict[str, Rendered]) -> None:

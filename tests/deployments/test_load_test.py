@@ -17,6 +17,7 @@ from prefect.states import Completed, Crashed, Failed, State
 from deployments.load_test import Order, main, run, start
 from pointsman.clock import ManualClock
 from pointsman.errors import Cancelled, RunFailed
+from pointsman.safety import PRODUCTION, approval_id
 from tests.world import LabWorld
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("world")]
@@ -171,10 +172,19 @@ def test_being_told_to_stop_cancels_the_run(deployed: None, tmp_path: Path, aske
 def test_an_approval_travels_as_a_tag_beside_the_pools_own(
     deployed: None, tmp_path: Path, asked: Callable[..., Order]
 ) -> None:
-    wanted = asked("--approval", "ap_0123456789ab", run_id="gh-approved")
+    given = approval_id(PRODUCTION, "gh-approved")
+    wanted = asked("--approval", given, run_id="gh-approved")
     with get_client(sync_client=True) as client:
         made = client.read_flow_run(start(wanted))
-    assert made.job_variables["labels"] == {"Environment": "dev", "Approval": "ap_0123456789ab"}
+    assert made.job_variables["labels"] == {"Environment": "dev", "Approval": given}
+    assert made.parameters["request"]["production"] == "dev"
+
+
+def test_an_approval_of_another_run_is_refused_with_the_one_that_it_needs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(tmp_path, "--approval", "ap_0123456789ab", run_id="gh-other")) == 2
+    assert f"allowed: {approval_id(PRODUCTION, 'gh-other')}, which" in capsys.readouterr().err
 
 
 def test_a_variant_of_another_environment_is_refused_before_anything_is_asked(

@@ -12,8 +12,8 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
-from deployments.load_test import APPROVAL_TAG
-from pointsman.ids import derive
+from blocks.flow_runs import APPROVAL_TAG
+from pointsman.safety import PRODUCTION, approval_id
 from pointsman.scenario.faults.template import RUN_TAG
 from tests.deployments.policies import decide, listed
 from tests.deployments.rendering import ACCOUNT, CHECKOUT, REGION, Rendered, documents
@@ -53,7 +53,7 @@ def test_a_task_of_production_is_not_started_without_the_approval(stacks: Stacks
 
 
 def test_the_approval_has_the_form_that_approvals_have(stacks: Stacks) -> None:
-    given = f"ap_{derive('approval', 'load-test', 'run').replace('-', '')[:12]}"
+    given = approval_id(PRODUCTION, "run")
     assert run_task(stacks, "Prod", "load-test-prod", Environment="prod", Approval=given) == "allowed"
 
 
@@ -218,6 +218,17 @@ def test_a_task_may_ask_what_the_engine_asks_of_aws(stacks: Stacks) -> None:
     asked = asked_of_aws()
     assert len(asked) > 20
     assert asked - allowed == set()
+
+
+def test_production_may_ask_what_its_guard_and_watcher_ask(stacks: Stacks) -> None:
+    role = carried_by(stacks, "Prod/Roles", "TaskRole")
+    lever = f"arn:aws:fis:{REGION}:{ACCOUNT}:safety-lever/default"
+    assert decide(role, "fis:GetSafetyLever", lever, {}) == "allowed"
+    assert decide(role, "fis:UpdateSafetyLeverState", lever, {}) == "not allowed"
+    assert decide(role, "ecs:DescribeClusters", f"{ECS}:cluster/effects", {}) == "allowed"
+    alarm = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:effects-5xx"
+    assert decide(role, "cloudwatch:DescribeAlarms", alarm, {}) == "allowed"
+    assert decide(role, "autoscaling:DescribeAutoScalingGroups", "*", {}) == "allowed"
 
 
 def test_whoever_looks_changes_nothing(stacks: Stacks) -> None:

@@ -276,6 +276,8 @@ def test_failed_runs_unusual_duration_and_every_production_run_raise_an_alarm(st
         "load-test-failed-runs",
         "load-test-failed-tasks",
         "load-test-production-runs",
+        "load-test-production-requests",
+        "load-test-production-refusals",
         *(f"load-test-unusual-duration-{name.lower()}" for name in ENVIRONMENTS),
     }
     topic = stacks["Alerts"].outputs["TopicArn"]

@@ -125,6 +125,7 @@ def test_the_command_that_starts_a_load_test_is_one_that_it_takes(tmp_path: Path
         "INPUT_SET": "a set; rm -rf $HOME",
         "SEED": "1",
         "APPROVAL": "",
+        "RUN_ID": "",
         "RESULTS_URI": "s3://results",
         "PREFECT_AUTH_STRING_ARN": "arn:of-it",
         "GITHUB_RUN_ID": "7",
@@ -138,6 +139,8 @@ def test_the_command_that_starts_a_load_test_is_one_that_it_takes(tmp_path: Path
     assert (module, name) == ("-m", "deployments.load_test")
     assert arguments[arguments.index("--input-set") + 1] == given["INPUT_SET"]
     assert arguments[arguments.index("--run-id") + 1] == "github-7-1"
+    approved = shell(step.run or "", tmp_path, **{**given, "RUN_ID": "july-1"}).stdout.splitlines()
+    assert approved[approved.index("--run-id") + 1] == "july-1"
     assert load_test(arguments) == 2  # taken as it stands, and refused because the variant is of another environment
 
 

@@ -46,7 +46,16 @@ def test_wrong_use_exits_2_and_says_how_to_get_help(pointsman, home, words):
 
 
 EMPTY = [
-    *("variants list", "scenario status", "benchmark show", "logs", "sinks list", "prices list", "prices check"),
+    *(
+        "variants list",
+        "environments list",
+        "scenario status",
+        "benchmark show",
+        "logs",
+        "sinks list",
+        "prices list",
+        "prices check",
+    ),
     *("doctor", "down"),
 ]
 
@@ -80,6 +89,20 @@ def test_a_variant_is_added_shown_disabled_and_enabled_by_its_short_name(pointsm
     assert pointsman("variants", "enable", mine, "--json").document["enabled"] is True
     listed = pointsman("variants", "list", "--workflow", "mine", "--json").document
     assert [one["id"] for one in listed] == [mine]
+
+
+def test_an_environment_is_added_completed_and_listed(pointsman, home):
+    registered(home)
+    words = ["environments", "add", "prod", "--kind", "production"]
+    assert pointsman(*words, "--account", "123456789012").code == 0
+    shown = pointsman(*words, "--region", "eu-west-1", "--cluster", "effects", "--group", "workers", "--json").document
+    where = {name: shown[name] for name in ("kind", "account", "region", "ecs_cluster", "asg_name")}
+    assert list(where.values()) == ["production", "123456789012", "eu-west-1", "effects", "workers"]
+    listed = pointsman("environments", "list", "--json").document
+    assert [one["id"] for one in listed] == ["lab", "prod"]
+    assert "effects" in pointsman("environments", "list").out
+    assert pointsman("environments", "add", "prod", "--kind", "staging").code == 3, "what it is does not change"
+    assert pointsman("environments", "add", "own", "--kind", "local").code == 2, "the lab's is registered by it"
 
 
 def test_a_short_name_that_two_variants_have_is_refused_with_their_ids(pointsman, home):

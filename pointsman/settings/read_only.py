@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pointsman.errors import GuardRefused
-from pointsman.settings import AwsPlace
+from pointsman.settings.aws import AwsPlace
 
 _READS = ("Describe", "List", "Get")
 
@@ -51,7 +51,7 @@ class ReadOnlyAws:
         called = f"{model.service_model.service_name}:{model.name}"
         if not model.name.startswith(_READS):
             raise GuardRefused(
-                f"{called} could change something; a baseline only looks.",
+                f"{called} could change something; only looking is allowed here.",
                 instruction="This is a bug: say which version of Pointsman did it.",
                 code="not_read_only",
             )

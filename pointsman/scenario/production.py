@@ -1,0 +1,248 @@
+"""Holding a run against the guard of production: what was asked, who agreed and what AWS says, before anything is done.
+
+AWS is only looked at. Nothing but the refusal is written, and the request for consent only when the run is admitted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import numpy as np
+import sqlalchemy as sa
+
+from pointsman.actions import ActionLog
+from pointsman.errors import InputRefused, NotFound, PointsmanError
+from pointsman.model import Missing
+from pointsman.safety.approvals import approval_of
+from pointsman.safety.forecast import Forecast
+from pointsman.safety.guards import Intent, Limits, Refusal
+from pointsman.safety.identities import Identity
+from pointsman.safety.production import (
+    SCOPE,
+    UNDECIDED,
+    GroupSeen,
+    Permit,
+    Place,
+    ProductionPlan,
+    ProductionRules,
+    Seen,
+    refused,
+    violations,
+)
+from pointsman.safety.spending import lock_spending, month_of, spent_in
+from pointsman.scenario.admission import Steps, awaits_admission, end_refused, set_aside
+from pointsman.scenario.arrivals import plan_arrivals
+from pointsman.scenario.faults.environment import faulty_stages
+from pointsman.scenario.model import Scenario
+from pointsman.scenario.places import is_production, registered_place
+from pointsman.scenario.record import ACTIVE, RunRecord, read_in
+from pointsman.scenario.trace import known_traces
+from pointsman.settings import AwsPlace
+from pointsman.settings.read_only import ReadOnlyAws
+from pointsman.storage import tables
+from pointsman.workspace import Workspace
+
+_ALARMS_A_CALL = 100
+_SECOND_NS = 1_000_000_000
+OpenAws = Callable[[AwsPlace], ReadOnlyAws]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class AskedRun:
+    """A run as somebody asks for it; `production` is the environment that the request names as such."""
+
+    run_id: str
+    parent_run_id: str | None
+    scenario: Scenario
+    seed: int
+    environment_id: str
+    production: str | None
+    requester: Identity
+
+
+def planned_size(ws: Workspace, asked: AskedRun) -> tuple[int, int]:
+    """Dispatches in all, and in the fullest second, of a run that need not have been planned."""
+    scenario = asked.scenario
+    due = np.sort(plan_arrivals(scenario, asked.seed, known_traces(ws, scenario))[0])
+    if not due.size:
+        return 0, 0
+    within = np.searchsorted(due, due + _SECOND_NS, side="left") - np.arange(due.size)
+    return int(due.size), int(within.max())
+
+
+def guard_production(
+    ws: Workspace,
+    asked: AskedRun,
+    *,
+    forecast: Callable[[int], Forecast],
+    rules: ProductionRules,
+    limits: Limits,
+    open_aws: OpenAws = ReadOnlyAws,
+) -> Permit | None:
+    """Let a run pass, or refuse it with every rule of production that it breaks, before anything of it is begun.
+
+    None: it is not against production, or it was admitted before. Raises `GuardRefused` (`production_refused`; the run,
+    if it was planned, has then failed), and `InputRefused` for a request that names an environment which is none of
+    production. That nobody has decided about the run yet is no refusal: `admit_run` asks.
+    `forecast` says what so many dispatches cost.
+    """
+    with ws.database.connect() as connection:
+        place = registered_place(connection, asked.environment_id)
+        record = _planned(connection, asked.run_id)
+    if not is_production(place):
+        if asked.production is not None:
+            allowed = f"nothing, as {place.id} is {place.kind}; or a variant of that environment"
+            raise InputRefused("production", asked.production, allowed)
+        return None
+    if record is not None and not awaits_admission(record):
+        return None
+    size = planned_size(ws, asked)
+    expected = forecast(size[0])
+    seen = _survey(place, rules.alarms, open_aws)
+    with ws.database.begin() as connection:
+        lock_spending(connection)
+        plan = _plan(connection, ws.clock.now(), asked, place, size, expected, limits, rules, seen)
+        broken = [one for one in violations(plan, rules) if one.code not in UNDECIDED]
+        if not broken:
+            return Permit(place.id, plan.per_s, rules.within(limits), rules.alarms)
+        error = refused(plan, broken)
+        _tell(ws, connection, plan, broken)
+        if record is not None:
+            end_refused(ws, connection, record, error)
+    raise error
+
+
+def _plan(
+    connection: sa.Connection,
+    now: datetime,
+    asked: AskedRun,
+    place: Place,
+    size: tuple[int, int],
+    forecast: Forecast,
+    limits: Limits,
+    rules: ProductionRules,
+    seen: Seen,
+) -> ProductionPlan:
+    dispatches, per_s = size
+    spent = spent_in(connection, month_of(now), now=now, without=asked.run_id)
+    most = set_aside(forecast, False, rules.within(limits), limits.month_usd - spent)
+    steps = Steps.of(connection, asked.run_id, asked.parent_run_id, now, SCOPE)
+    own = approval_of(connection, SCOPE, asked.run_id)
+    approval, approved = own, Decimal(0) if own is None else own.limit_usd
+    if own is None and steps.consent is not None and most <= (steps.agreed_usd or 0):
+        approval, approved = steps.consent, steps.agreed_usd or Decimal(0)
+    what = f"The load test {asked.scenario.name} with {dispatches:,} dispatches{steps.said}"
+    return ProductionPlan(
+        run_id=asked.run_id,
+        parent_run_id=asked.parent_run_id,
+        named=asked.production,
+        place=place,
+        requester=asked.requester,
+        approval=approval,
+        approved_usd=approved,
+        at=now,
+        intent=Intent(what, dispatches, min(asked.scenario.max_in_flight, dispatches), most),
+        limits=limits,
+        month=month_of(now),
+        spent_usd=spent,
+        per_s=max(per_s, _search_per_s(connection, asked.parent_run_id)),
+        taken_away=sum(stage.fault.instances for stage in faulty_stages(asked.scenario) if stage.fault is not None),
+        going_on=_going_on(connection, place.id, asked),
+        seen=seen,
+    )
+
+
+def _planned(connection: sa.Connection, run_id: str) -> RunRecord | None:
+    try:
+        return read_in(connection, run_id)
+    except NotFound:
+        return None
+
+
+def _search_per_s(connection: sa.Connection, parent_run_id: str | None) -> int:
+    """How far the capacity search may go that the run is a step of: somebody is asked once for all of it."""
+    searches = tables.capacities
+    wanted = sa.select(searches.c.settings).where(searches.c.id == (parent_run_id or ""))
+    found = connection.execute(wanted).scalar()
+    return 0 if found is None else math.ceil(found["highest_per_s"])
+
+
+def _going_on(connection: sa.Connection, environment_id: str, asked: AskedRun) -> tuple[str, ...]:
+    runs = tables.load_test_runs
+    begun = runs.c.status.in_(sorted(ACTIVE - {"created", "awaiting_approval"}))
+    others = (runs.c.environment_id == environment_id) & (runs.c.id != asked.run_id)
+    return tuple(connection.execute(sa.select(runs.c.id).where(begun, others).order_by(runs.c.id)).scalars())
+
+
+def _tell(ws: Workspace, connection: sa.Connection, plan: ProductionPlan, broken: Sequence[Refusal]) -> None:
+    ActionLog(ws).record_in(
+        connection,
+        "production_run_refused",
+        run_id=plan.run_id,
+        environment=plan.place.id,
+        requester=plan.requester.name,
+        rules=[{"code": one.code, "message": one.message, "instruction": one.instruction} for one in broken],
+    )
+
+
+def _survey(place: Place, alarms: Sequence[str], open_aws: OpenAws) -> Seen:
+    """What AWS says of the place; of what it does not say, why."""
+    opened = _asked(lambda: open_aws(AwsPlace(place.kind, place.region)))
+    if isinstance(opened, Missing):
+        return Seen(opened, opened, opened, opened, opened)
+    aws = opened
+    return Seen(
+        account=_asked(lambda: str(aws.ask("sts", "get_caller_identity")["Account"])),
+        cluster=_asked(lambda: _active_cluster(aws, place)),
+        group=_asked(lambda: _group(aws, place)),
+        lever=_asked(lambda: str(aws.ask("fis", "get_safety_lever", id="default")["safetyLever"]["state"]["status"])),
+        alarms=_asked(lambda: _alarms(aws, alarms)),
+    )
+
+
+def _asked(ask: Callable[[], T]) -> T | Missing:
+    from botocore.exceptions import BotoCoreError, ClientError  # slow to import, and most runs ask nothing of AWS
+
+    try:
+        return ask()
+    except (BotoCoreError, ClientError, PointsmanError) as error:
+        return Missing(f"{type(error).__name__}: {error}"[:300])
+
+
+def _active_cluster(aws: ReadOnlyAws, place: Place) -> Any:
+    if place.cluster is None:
+        return Missing("none is registered")
+    for one in aws.ask("ecs", "describe_clusters", clusters=[place.cluster])["clusters"]:
+        return one["clusterArn"] if one["status"] == "ACTIVE" else Missing(f"it is {one['status']}")
+    return Missing("there is none of this name")
+
+
+def _group(aws: ReadOnlyAws, place: Place) -> Any:
+    if place.group is None:
+        return Missing("none is registered")
+    named = {"AutoScalingGroupNames": [place.group]}
+    for one in aws.ask("autoscaling", "describe_auto_scaling_groups", **named)["AutoScalingGroups"]:
+        well = [
+            member
+            for member in one["Instances"]
+            if member["LifecycleState"] == "InService" and member["HealthStatus"].lower() == "healthy"
+        ]
+        return GroupSeen(one["AutoScalingGroupARN"], one["DesiredCapacity"], len(well))
+    return Missing("there is none of this name")
+
+
+def _alarms(aws: ReadOnlyAws, names: Sequence[str]) -> dict[str, str | None]:
+    found: dict[str, str | None] = dict.fromkeys(names)
+    for begin in range(0, len(names), _ALARMS_A_CALL):
+        some = list(names[begin : begin + _ALARMS_A_CALL])
+        both = ["MetricAlarm", "CompositeAlarm"]
+        answer = aws.ask("cloudwatch", "describe_alarms", AlarmNames=some, AlarmTypes=both, MaxRecords=_ALARMS_A_CALL)
+        for alarm in [*answer.get("MetricAlarms", ()), *answer.get("CompositeAlarms", ())]:
+            found[alarm["AlarmName"]] = alarm["StateValue"]
+    return found

@@ -1,0 +1,409 @@
+"""One safe run against production, and every unsafe one beside it: refused by name, having changed nothing in AWS."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from lab.aws.world import autoscaling
+from pointsman.actions import ActionLog
+from pointsman.errors import GuardRefused, InputRefused, NotFound
+from pointsman.safety import Forecast, Identity, Limits, ProductionRules, decide_approval, list_approvals
+from pointsman.safety.approvals import VALID_FOR
+from pointsman.safety.production import ProductionPlan, violations
+from pointsman.scenario import CapacitySearch, Fault, Scenario, Stage, next_capacity_run, read_run
+from pointsman.scenario.admission import require_admission
+from pointsman.scenario.record import advance
+from pointsman.settings import load_settings
+from pointsman.workspace import Workspace
+from tests.safety.production_world import (
+    BOB,
+    DISPATCHES,
+    MACHINES,
+    SCENARIO,
+    VARIANT,
+    World,
+    costing,
+    production_in_moto,
+)
+
+Mutation = Callable[[World], Any]
+SETTING = "POINTSMAN_PRODUCTION_"
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[tuple[Any, Any]]:
+    with production_in_moto() as made:
+        yield made
+
+
+@pytest.fixture
+def world(ws: Workspace, moto: tuple[Any, Any]) -> Iterator[World]:
+    made = World(ws, *moto)
+    made.register()
+    yield made
+    made.put_back()
+
+
+def fault(instances: int) -> Scenario:
+    named = Fault(template="EXT1", offset_s=40, duration_s=10, instances=instances)
+    stage = Stage(name="steady", rate=2, duration_s=60, fault=named)
+    return Scenario(name="evening", stages=(stage,), max_in_flight=10)
+
+
+def settings(**values: str) -> Mutation:
+    return lambda world: world.environ.update({f"POINTSMAN_{name.upper()}": value for name, value in values.items()})
+
+
+def unhealthy(world: World) -> None:
+    autoscaling().set_instance_health(MACHINES[0], "Unhealthy")
+
+
+BEFORE_APPROVAL: dict[str, tuple[str, Mutation]] = {
+    "nobody was asked": ("awaiting_approval", lambda world: None),
+    "the approval is for another run": ("awaiting_approval", lambda world: world.approve("run2")),
+    "the approval is only for money": ("awaiting_approval", lambda world: world.approve(scope="load-test run")),
+    "nobody has decided": (
+        "awaiting_approval",
+        lambda world: (world.approve(), world.approval(decision=None, decided_by=None, decided_at=None)),
+    ),
+}
+"""Unsafe for want of an approval: these runs wait for it."""
+UNSAFE: dict[str, tuple[str, Mutation]] = {
+    # The keys.
+    "it does not say production": ("production_not_named", lambda world: world.ask(production=None)),
+    "it names another environment": ("production_named_another", lambda world: world.ask(production="staging")),
+    "it names the environment otherwise": ("production_named_another", lambda world: world.ask(production="PROD")),
+    "production was never registered": (
+        "environment_not_registered",
+        lambda world: world.ask(environment_id="production", production="production"),
+    ),
+    "a viewer starts it": (
+        "role_too_low",
+        lambda world: world.ask(requester=Identity("eve", "viewer", "token")),
+    ),
+    "it was rejected": ("approval_rejected", lambda world: world.approval(decision="rejected")),
+    "the approval has expired": ("approval_expired", lambda world: world.ws.clock.sleep(24 * 3600 + 1)),
+    "the approval expires at this moment": ("approval_expired", lambda world: world.ws.clock.sleep(24 * 3600)),
+    "the approval is good for a month": (
+        "approval_too_long",
+        lambda world: world.approval(expires_at=world.ws.clock.now() + timedelta(days=30)),
+    ),
+    "who approved starts it": ("own_approval", lambda world: world.ask(requester=BOB)),
+    "the approval is for another environment": (
+        "approval_of_another_place",
+        lambda world: world.approval(environment_id="staging"),
+    ),
+    "the approval is for no environment": (
+        "approval_of_another_place",
+        lambda world: world.approval(environment_id=None),
+    ),
+    "the approval is for less money": ("approval_over_limit", lambda world: world.approval(limit_usd=Decimal("9.99"))),
+    "it became dearer since": ("approval_over_limit", lambda world: setattr(world, "forecast", costing("20.001"))),
+    "what it costs is not known any more": (
+        "approval_over_limit",
+        lambda world: setattr(world, "forecast", Forecast.unknown(DISPATCHES, "no price")),
+    ),
+    "the approval is for a lower rate": ("approval_over_rate", lambda world: world.approval(limit_per_s=1)),
+    "the approval is for no rate": ("approval_over_rate", lambda world: world.approval(limit_per_s=None)),
+    "it became faster since": ("approval_over_rate", lambda world: world.rate(3)),
+    "its arrivals come in bursts": (
+        "approval_over_rate",
+        lambda world: world.ask(scenario=SCENARIO.model_copy(update={"arrivals": "poisson"})),
+    ),
+    # The place.
+    "its account is not allowed": ("account_not_allowed", settings(production_accounts="999999999999")),
+    "no account is allowed": ("account_not_allowed", settings(production_accounts=" , ")),
+    "its account is not registered": ("account_not_registered", lambda world: world.environment(account=None)),
+    "the credentials are another account's": (
+        "wrong_account",
+        lambda world: world.environment(account="999999999999"),
+    ),
+    "AWS does not say which account it is": ("account_unknown", lambda world: world.denied.add("GetCallerIdentity")),
+    "AWS is out of reach": ("account_unknown", lambda world: setattr(world, "out_of_reach", True)),
+    "there are no credentials": ("account_unknown", lambda world: setattr(world, "aws", None)),
+    "its region is not allowed": ("region_not_allowed", settings(production_regions="eu-west-1")),
+    "its region is not registered": ("region_not_registered", lambda world: world.environment(region=None)),
+    "its cluster is not allowed": ("cluster_not_allowed", settings(production_clusters="other,effect")),
+    "its cluster is gone": ("cluster_unknown", lambda world: world.environment(ecs_cluster="gone")),
+    "its cluster was deleted": ("cluster_unknown", lambda world: world.environment(ecs_cluster="of-yesterday")),
+    "its cluster cannot be looked at": ("cluster_unknown", lambda world: world.denied.add("DescribeClusters")),
+    "its cluster is in another region": ("cluster_elsewhere", lambda world: world.environment(region="eu-west-1")),
+    "nothing is registered that it is": (
+        "cluster_not_registered",
+        lambda world: world.environment(ecs_cluster=None, asg_name=None),
+    ),
+    "its group is not allowed": ("group_not_allowed", settings(production_groups="effects")),
+    "its group is gone": ("group_unknown", lambda world: world.environment(asg_name="gone")),
+    "its group cannot be looked at": (
+        "group_unknown",
+        lambda world: world.denied.add("DescribeAutoScalingGroups"),
+    ),
+    "its group is in another account": ("group_elsewhere", lambda world: world.environment(account="999999999999")),
+    "its group has lost a machine": ("group_degraded", unhealthy),
+    # The size.
+    "it has too many dispatches": ("too_many_dispatches", settings(max_dispatches=str(DISPATCHES - 1))),
+    "it has too many in flight": ("too_many_in_flight", settings(max_in_flight="9")),
+    "it is over production's cap": ("over_run_budget", lambda world: setattr(world, "forecast", costing("50.01"))),
+    "it is over the cap of every run": ("over_run_budget", settings(max_run_usd="9.99")),
+    "the month's money is gone": ("over_month_budget", lambda world: world.spend("1990.01")),
+    "it is over production's rate": ("over_production_rate", lambda world: world.rate(6)),
+    "the rate was capped since": ("over_production_rate", settings(max_production_per_s="1")),
+    "another run is starting": ("another_run_goes_on", lambda world: world.another_run("starting")),
+    "another run goes on": ("another_run_goes_on", lambda world: world.another_run("running")),
+    "another run still drains": ("another_run_goes_on", lambda world: world.another_run("draining")),
+    "another run is not yet cancelled": ("another_run_goes_on", lambda world: world.another_run("cancelling")),
+    "it has a fault": ("fault_in_production", lambda world: world.ask(scenario=fault(1))),
+    "its fault takes most machines away": ("blast_radius", lambda world: world.ask(scenario=fault(3))),
+    "its fault takes an unknown share away": (
+        "blast_radius",
+        lambda world: (world.ask(scenario=fault(1)), world.environment(asg_name=None)),
+    ),
+    # The brakes.
+    "the safety lever is engaged": ("safety_lever_engaged", lambda world: world.lever("engaged")),
+    "the safety lever is being engaged": ("safety_lever_engaged", lambda world: world.lever("engaging")),
+    "the safety lever cannot be read": ("safety_lever_unknown", lambda world: world.denied.add("GetSafetyLever")),
+    "no alarm is named": ("alarms_not_named", settings(production_alarms="")),
+    "a named alarm does not exist": ("alarm_absent", settings(production_alarms="effects-5xx,effects-typo")),
+    "an alarm rings": ("alarm_rings", lambda world: world.ring("ALARM")),
+    "alarms cannot be read": ("alarms_unknown", lambda world: world.denied.add("DescribeAlarms")),
+}
+"""By what is unsafe about a run that was approved: the rule that refuses it."""
+
+
+def only_looked(world: World) -> bool:
+    return all(operation.startswith(("Describe", "Get", "List")) for operation in world.asked_of_aws)
+
+
+def test_the_safe_run_may_be_driven_and_only_looked_at_aws(world: World) -> None:
+    world.approve()
+    world.begin()
+    record = read_run(world.ws, "run1")
+    assert record.status == "created"
+    (approval,) = [one.data["approval_id"] for one in ActionLog(world.ws).read() if one.event == "approval_requested"]
+    assert record.metrics_json["production"] == {
+        "approval_id": approval,
+        "alarms": ["effects-5xx", "effects-queue-age"],
+    }
+    assert record.metrics_json["cost"]["limit_usd"] == "20"
+    assert only_looked(world)
+    assert set(world.asked_of_aws) == {
+        "GetCallerIdentity",
+        "DescribeClusters",
+        "DescribeAutoScalingGroups",
+        "GetSafetyLever",
+        "DescribeAlarms",
+    }
+    assert not [one for one in ActionLog(world.ws).read() if one.event == "production_run_refused"]
+
+
+@pytest.mark.parametrize("what", UNSAFE)
+def test_an_unsafe_run_is_refused_by_name_before_anything_is_planned(world: World, what: str) -> None:
+    code, mutate = UNSAFE[what]
+    world.approve()
+    mutate(world)
+    with pytest.raises(GuardRefused) as caught:
+        world.begin()
+    error = caught.value
+    assert (error.code, error.exit_code) == ("production_refused", 3)
+    rules: Any = error.data["rules"]
+    assert code in rules, error.message
+    assert all(f"[{rule}]" in error.message for rule in rules)
+    assert error.instruction
+    assert only_looked(world), world.asked_of_aws
+    with pytest.raises(NotFound):
+        read_run(world.ws, "run1")
+    (logged,) = [one for one in ActionLog(world.ws).read() if one.event == "production_run_refused"]
+    assert (logged.severity, logged.run_id) == ("critical", "run1")
+    assert logged.instruction == "pointsman logs --run run1 --json"
+    assert [one["code"] for one in logged.data["rules"]] == rules
+    assert all(one["message"] and one["instruction"] for one in logged.data["rules"])
+
+
+@pytest.mark.parametrize("what", BEFORE_APPROVAL)
+def test_a_run_without_an_approval_of_its_own_waits_and_asks_for_one(world: World, what: str) -> None:
+    code, mutate = BEFORE_APPROVAL[what]
+    mutate(world)
+    with pytest.raises(GuardRefused) as caught:
+        world.begin()
+    assert (caught.value.code, caught.value.exit_code) == (code, 3)
+    assert only_looked(world)
+    assert read_run(world.ws, "run1").status == "awaiting_approval"
+    assert not read_run(world.ws, "run1").metrics_json["admitted"]
+
+
+def test_the_suite_is_large_and_has_every_rule() -> None:
+    assert len(UNSAFE) + len(BEFORE_APPROVAL) >= 40
+    text = (Path(__file__).resolve().parents[2] / "pointsman" / "safety" / "production.py").read_text()
+    rules = set(re.findall(r'Refusal\(\s*"(\w+)"', text))
+    for maker, ending in (("_unregistered", "not_registered"), ("_not_listed", "not_allowed"), ("_unknown", "unknown")):
+        named = re.findall(rf'{maker}\((?:plan, )?"(\w+)"', text)
+        rules |= {f"{what}_{ending}" for what in named}
+    rules |= {f"{what}_elsewhere" for what in re.findall(r'_elsewhere\("(\w+)"', text)}
+    rules |= {"too_many_dispatches", "too_many_in_flight", "over_run_budget", "over_month_budget"}
+    by_lookup = {"approval_missing", "approval_undecided", "approval_of_another_kind", "approval_of_another_run"}
+    assert len(rules) > 35
+    assert rules - {code for code, _ in UNSAFE.values()} == by_lookup
+
+
+def test_all_that_is_wrong_is_said_at_once(world: World) -> None:
+    world.approve()
+    wrong = ["it does not say production", "its account is not allowed", "its region is not allowed"]
+    wrong += ["its group has lost a machine", "an alarm rings", "the safety lever is engaged"]
+    wrong += ["the approval is for another environment", "the month's money is gone", "it is over production's rate"]
+    for what in wrong:
+        UNSAFE[what][1](world)
+    with pytest.raises(GuardRefused, match=r"breaks \d+ rules") as caught:
+        world.begin()
+    rules: Any = caught.value.data["rules"]
+    assert {UNSAFE[what][0] for what in wrong} <= set(rules)
+    assert caught.value.instruction == "What to do about each: pointsman logs --run run1 --json"
+
+
+def test_it_is_asked_for_approved_by_another_and_goes_on(world: World) -> None:
+    with pytest.raises(GuardRefused, match="waits for ap_"):
+        world.begin()
+    (asked,) = list_approvals(world.ws)
+    assert (asked.scope, asked.subject_id, asked.environment_id) == ("production run", "run1", "prod")
+    assert (asked.limit_usd, asked.limit_per_s, asked.requester) == (Decimal(10), 2, "alice")
+    assert asked.expires_at - asked.requested_at == VALID_FOR
+    (told,) = [one for one in ActionLog(world.ws).read() if one.event == "production_run_requested"]
+    assert (told.severity, told.instruction) == ("warn", f"pointsman approve {asked.id}")
+    with pytest.raises(GuardRefused, match="waits for ap_"):
+        world.begin()
+    assert len([one for one in ActionLog(world.ws).read() if one.event == "production_run_requested"]) == 1
+    world.decide()
+    world.begin()
+    assert read_run(world.ws, "run1").metrics_json["production"]["approval_id"] == asked.id
+
+
+def test_a_run_that_waited_and_is_then_refused_has_failed(world: World) -> None:
+    with pytest.raises(GuardRefused, match="waits for ap_"):
+        world.begin()
+    world.decide()
+    world.lever("engaged")
+    with pytest.raises(GuardRefused, match="safety_lever_engaged"):
+        world.begin()
+    record = read_run(world.ws, "run1")
+    assert (record.status, record.metrics_json["failure"]["code"]) == ("failed", "production_refused")
+    assert only_looked(world)
+
+
+def test_what_has_begun_is_held_by_its_watcher_and_not_refused_again(world: World) -> None:
+    world.approve()
+    world.begin()
+    advance(world.ws, "run1", "running", reason="a test")
+    world.ring("ALARM")
+    world.begin()
+
+
+def known_of(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[ProductionPlan, ProductionRules]:
+    """The plan of the safe run as the guard sees it, and the rules."""
+    kept: list[tuple[ProductionPlan, ProductionRules]] = []
+    monkeypatch.setattr("pointsman.scenario.production.violations", lambda *seen: kept.append(seen) or ())
+    world.approve()
+    world.begin()
+    return kept[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"scope": "load-test run"}, "approval_of_another_kind"),
+        ({"subject_id": "run2"}, "approval_of_another_run"),
+        ({"subject_id": "cap1-0"}, "approval_of_another_run"),
+        ({"decision": None, "decided_by": None, "decided_at": None}, "approval_undecided"),
+        ({"decided_by": "alice"}, "own_approval"),
+        (None, "approval_missing"),
+    ],
+)
+def test_an_approval_that_no_lookup_would_find_is_refused_all_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any] | None, code: str
+) -> None:
+    plan, rules = known_of(world, monkeypatch)
+    assert violations(plan, rules) == ()
+    assert plan.approval is not None
+    approval = None if changes is None else replace(plan.approval, **changes)
+    assert [one.code for one in violations(replace(plan, approval=approval), rules)] == [code]
+
+
+def search(world: World, highest: float) -> None:
+    """A search that may go up to `highest` per second is begun; the next begin is of its first step."""
+    asked = CapacitySearch(highest_per_s=highest)
+    next_capacity_run(world.ws, "cap1", variant_id=str(VARIANT.id), search=asked, seed=1, most_in_flight=9)
+    world.ask(run_id="cap1-0", parent_run_id="cap1")
+
+
+def test_a_search_asks_once_for_the_highest_rate_that_it_may_try(world: World) -> None:
+    search(world, highest=4)
+    with pytest.raises(GuardRefused, match="waits for ap_"):
+        world.begin()
+    (asked,) = list_approvals(world.ws)
+    assert (asked.limit_per_s, asked.limit_usd) == (4, Decimal(50))
+    world.decide("cap1-0")
+    world.begin()
+    advance(world.ws, "cap1-0", "running", reason="a test", submitted=DISPATCHES)
+    advance(world.ws, "cap1-0", "completed", reason="a test")
+    world.rate(4)
+    world.ask(run_id="cap1-1")
+    world.begin()
+    assert read_run(world.ws, "cap1-1").metrics_json["production"]["approval_id"] == asked.id
+    advance(world.ws, "cap1-1", "completed", reason="a test")
+    world.ask(run_id="cap1-2")
+    world.ws.clock.sleep(24 * 3600)
+    with pytest.raises(GuardRefused, match=r"\[approval_expired\]"):
+        world.begin()
+
+
+def test_a_search_beyond_the_cap_is_refused_before_it_asks(world: World) -> None:
+    search(world, highest=1000)
+    with pytest.raises(GuardRefused, match=r"\[over_production_rate\] It sends 1000 dispatches"):
+        world.begin()
+
+
+def test_the_database_itself_takes_no_own_approval(world: World) -> None:
+    world.approve()
+    with pytest.raises(sa.exc.IntegrityError):
+        world.approval(decided_by="alice")
+
+
+def test_only_a_token_approves_production(world: World) -> None:
+    with pytest.raises(GuardRefused, match="waits for ap_"):
+        world.begin()
+    (asked,) = list_approvals(world.ws)
+    somebody = Identity("bob", "admin", "local")
+    with pytest.raises(GuardRefused) as caught:
+        decide_approval(world.ws, asked.id, somebody, "approved", reason="", limits=Limits.of(load_settings({})))
+    assert caught.value.code == "approval_needs_token"
+
+
+def test_naming_production_where_there_is_none_is_refused(world: World) -> None:
+    world.environment(kind="staging")
+    with pytest.raises(InputRefused, match="production: 'prod' is not allowed; allowed: nothing, as prod is staging"):
+        world.begin()
+    assert world.asked_of_aws == []
+
+
+def test_a_run_elsewhere_is_not_held_against_it(world: World) -> None:
+    world.environment(kind="staging")
+    world.ask(production=None)
+    world.begin()
+    assert world.asked_of_aws == []
+    assert "production" not in read_run(world.ws, "run1").metrics_json
+
+
+def test_whoever_leaves_the_guard_out_does_not_get_further(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.safety.production_world.guard_production", lambda *_, **__: None)
+    with pytest.raises(GuardRefused) as caught:
+        world.begin()
+    assert caught.value.code == "production_not_guarded"
+    with pytest.raises(GuardRefused, match="not admitted"):
+        require_admission(read_run(world.ws, "run1"))
