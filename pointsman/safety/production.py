@@ -201,7 +201,7 @@ def _approval(plan: ProductionPlan, rules: ProductionRules) -> Iterator[Refusal]
         )
     if found.scope != SCOPE:
         yield Refusal("approval_of_another_kind", f"{found.id} is for a {found.scope}, not a {SCOPE}.", again)
-    if found.subject_id != plan.run_id and (plan.parent_run_id is None or not _of_search(found, plan)):
+    if found.subject_id != plan.run_id and not _of_search(found, plan):
         yield Refusal("approval_of_another_run", f"{found.id} is for the run {found.subject_id}.", again)
     if found.environment_id != plan.place.id:
         yield Refusal(
@@ -222,9 +222,9 @@ def _approval(plan: ProductionPlan, rules: ProductionRules) -> Iterator[Refusal]
 
 
 def _of_search(found: Approval, plan: ProductionPlan) -> bool:
-    """An approval that a step of a capacity search asked for is good for the steps after it."""
-    search, _, step = found.subject_id.rpartition("-")
-    return search == plan.parent_run_id and step.isdigit()
+    """An approval that a step of a capacity search asked for is good for its other steps."""
+    steps = [one.rpartition("-") for one in (found.subject_id, plan.run_id)]
+    return all(search == plan.parent_run_id and number.isdigit() for search, _, number in steps)
 
 
 def _account(plan: ProductionPlan, rules: ProductionRules) -> Iterator[Refusal]:

@@ -158,7 +158,8 @@ def admit_run(
                 connection,
                 scope=scope,
                 subject_id=run_id,
-                what=f"{what}, {_said(forecast)}{', and all that its search does after it' if steps.of_search else ''}",
+                what=f"{what}, {_said(forecast)}{', and all that its search does after it' if steps.of_search else ''}"
+                f"{'' if permit is None else f'; in production ({permit.environment_id}), {permit.per_s} in a second'}",
                 limit_usd=max(most, min(limits.run_usd, left)) if steps.of_search else most,
                 requester=requester,
                 environment_id=None if permit is None else permit.environment_id,
@@ -198,7 +199,8 @@ def end_refused(ws: Workspace, connection: sa.Connection, record: RunRecord, err
 
 
 def _require_permit(connection: sa.Connection, record: RunRecord, permit: Permit | None) -> None:
-    if is_production(registered_place(connection, record.environment_id)) != (permit is not None):
+    needed = record.environment_id if is_production(registered_place(connection, record.environment_id)) else None
+    if needed != (None if permit is None else permit.environment_id):
         raise GuardRefused(
             f"The run {record.id} in {record.environment_id} did not pass the guard of production.",
             instruction="Start it by a command that asks it: pointsman scenario run --help",

@@ -113,7 +113,7 @@ def guard_production(
             return Permit(place.id, plan.per_s, rules.within(limits), rules.alarms)
         error = refused(plan, broken)
         _tell(ws, connection, plan, broken)
-        if record is not None:
+        if record is not None and record.environment_id == place.id:  # else it is somebody else's run of this id
             end_refused(ws, connection, record, error)
     raise error
 

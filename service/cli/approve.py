@@ -74,6 +74,8 @@ def _document(one: Approval) -> dict[str, Any]:
         "subject_id": one.subject_id,
         "what": one.what,
         "limit_usd": str(one.limit_usd),
+        "environment_id": one.environment_id,
+        "limit_per_s": one.limit_per_s,
         "requester": one.requester,
         "requested_at": one.requested_at.isoformat(),
         "expires_at": one.expires_at.isoformat(),

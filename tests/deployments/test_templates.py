@@ -14,7 +14,9 @@ import prefect.settings
 import pytest
 from moto.events.models import EventPattern
 
-from tests.deployments.rendering import ACCOUNT, REGION, TEMPLATES, Rendered, load, names, render, trust
+from pointsman.safety import ProductionRules
+from pointsman.settings import load_settings
+from tests.deployments.rendering import ACCOUNT, CHECKOUT, REGION, TEMPLATES, Rendered, load, names, render, trust
 
 Stacks = dict[str, Rendered]
 ENVIRONMENTS = ("Dev", "Uat", "Prod")
@@ -258,6 +260,21 @@ def test_an_experiment_hits_only_machines_that_allow_it_and_an_alarm_stops_it(st
     assert action["Parameters"] == {"startInstancesAfterDuration": "PT2M", "completeIfInstancesTerminated": "true"}
     assert alarm["Dimensions"] == [{"Name": "AutoScalingGroupName", "Value": "load-test-group"}]
     assert template["RoleArn"] == faults.outputs["ExperimentRoleArn"]
+
+
+def test_only_tasks_of_production_are_allowed_any_of_it_and_only_what_is_named() -> None:
+    named = {"ProductionClusters": "effects", "ProductionGroups": "effects-workers", "ProductionAlarms": "5xx,queue"}
+    stacks = dict(render("main", {"Team": "media", "ImageTag": "0123abc", **named}).walk())
+    allowed = {}
+    for name in ENVIRONMENTS:
+        (container,) = stacks[f"{name}/Tasks"].properties("LoadTest")["ContainerDefinitions"]
+        given = load_settings(variables(container), home=CHECKOUT / "nobodys")
+        allowed[name] = ProductionRules.of(given)
+    assert allowed["Dev"] == allowed["Uat"] == ProductionRules.of(load_settings({}))
+    production = allowed["Prod"]
+    assert (production.accounts, production.regions) == ({ACCOUNT}, {REGION})
+    assert (production.clusters, production.groups) == ({"effects"}, {"effects-workers"})
+    assert production.alarms == ("5xx", "queue")
 
 
 def test_production_injects_no_faults(stacks: Stacks) -> None:

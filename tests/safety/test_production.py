@@ -16,13 +16,14 @@ import sqlalchemy as sa
 from lab.aws.world import autoscaling
 from pointsman.actions import ActionLog
 from pointsman.errors import GuardRefused, InputRefused, NotFound
-from pointsman.safety import Forecast, Identity, Limits, ProductionRules, decide_approval, list_approvals
+from pointsman.safety import Forecast, Identity, Limits, Permit, ProductionRules, decide_approval, list_approvals
 from pointsman.safety.approvals import VALID_FOR
 from pointsman.safety.production import ProductionPlan, violations
 from pointsman.scenario import CapacitySearch, Fault, Scenario, Stage, next_capacity_run, read_run
 from pointsman.scenario.admission import require_admission
 from pointsman.scenario.record import advance
 from pointsman.settings import load_settings
+from pointsman.storage import tables
 from pointsman.workspace import Workspace
 from tests.safety.production_world import (
     BOB,
@@ -274,6 +275,7 @@ def test_it_is_asked_for_approved_by_another_and_goes_on(world: World) -> None:
     (asked,) = list_approvals(world.ws)
     assert (asked.scope, asked.subject_id, asked.environment_id) == ("production run", "run1", "prod")
     assert (asked.limit_usd, asked.limit_per_s, asked.requester) == (Decimal(10), 2, "alice")
+    assert asked.what.endswith("; in production (prod), 2 in a second")
     assert asked.expires_at - asked.requested_at == VALID_FOR
     (told,) = [one for one in ActionLog(world.ws).read() if one.event == "production_run_requested"]
     assert (told.severity, told.instruction) == ("warn", f"pointsman approve {asked.id}")
@@ -295,6 +297,25 @@ def test_a_run_that_waited_and_is_then_refused_has_failed(world: World) -> None:
     record = read_run(world.ws, "run1")
     assert (record.status, record.metrics_json["failure"]["code"]) == ("failed", "production_refused")
     assert only_looked(world)
+
+
+def test_a_run_of_another_environment_that_has_its_id_is_left_alone(world: World) -> None:
+    world.another_run("awaiting_approval")
+    with world.ws.database.begin() as connection:
+        connection.execute(sa.update(tables.load_test_runs).values(environment_id="staging"))
+    world.ask(run_id="another", production=None)
+    with pytest.raises(GuardRefused, match="production_not_named"):
+        world.begin()
+    assert read_run(world.ws, "another").status == "awaiting_approval"
+
+
+def test_a_permit_is_for_one_environment(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = Limits.of(load_settings({}))
+    elsewhere = Permit("production-of-others", 2, limits, ())
+    monkeypatch.setattr("tests.safety.production_world.guard_production", lambda *_, **__: elsewhere)
+    with pytest.raises(GuardRefused) as caught:
+        world.begin()
+    assert caught.value.code == "production_not_guarded"
 
 
 def test_what_has_begun_is_held_by_its_watcher_and_not_refused_again(world: World) -> None:
@@ -349,9 +370,7 @@ def test_a_search_asks_once_for_the_highest_rate_that_it_may_try(world: World) -
     (asked,) = list_approvals(world.ws)
     assert (asked.limit_per_s, asked.limit_usd) == (4, Decimal(50))
     world.decide("cap1-0")
-    world.begin()
-    advance(world.ws, "cap1-0", "running", reason="a test", submitted=DISPATCHES)
-    advance(world.ws, "cap1-0", "completed", reason="a test")
+    first_step_ended(world)
     world.rate(4)
     world.ask(run_id="cap1-1")
     world.begin()
@@ -361,6 +380,22 @@ def test_a_search_asks_once_for_the_highest_rate_that_it_may_try(world: World) -
     world.ws.clock.sleep(24 * 3600)
     with pytest.raises(GuardRefused, match=r"\[approval_expired\]"):
         world.begin()
+
+
+def test_what_a_search_was_approved_for_is_for_its_own_steps(world: World) -> None:
+    search(world, highest=4)
+    world.approve("cap1-0", limit_per_s=4)
+    first_step_ended(world)
+    world.ask(run_id="smuggled")
+    with pytest.raises(GuardRefused, match=r"breaks a rule\. \[approval_of_another_run\]"):
+        world.begin()
+
+
+def first_step_ended(world: World) -> None:
+    """The first step of the search is begun and has ended."""
+    world.begin()
+    advance(world.ws, "cap1-0", "running", reason="a test", submitted=DISPATCHES)
+    advance(world.ws, "cap1-0", "completed", reason="a test")
 
 
 def test_a_search_beyond_the_cap_is_refused_before_it_asks(world: World) -> None:
