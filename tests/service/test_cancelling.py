@@ -93,5 +93,5 @@ def test_a_cancel_at_the_command_line_ends_a_run_that_was_started_there(
     # What it cost is known a moment after the run has ended: whoever drove it prices it.
     for told in (answer, again):
         assert told["cost"]["usd"] is None
-        assert told["cost"].pop("missing")["usd"] in ("usage is priced when the run has ended", "cancelled")
+        assert told.pop("cost")["missing"]["usd"] in ("usage is priced when the run has ended", "cancelled")
     assert again == answer, "asking again changes nothing"
