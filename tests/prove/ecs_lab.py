@@ -79,13 +79,12 @@ class EcsLab:
         save_blocks({"target/of-a-test": ("pointsman-target", TargetSpec(name="lab", preset="lab", base_url=url))})
         register_variants(self.ws, [Variant(VariantId.parse(OF_A_TEST), "of-a-test")])
 
-    def start(self, run_id: str, scenario: Mapping[str, Any], *, variant: str, pool: str = "ecs") -> UUID:
-        """As from the Prefect UI: the flow run's id."""
-        asked = {"scenario": dict(scenario), "variant": variant, "input_set": INPUTS, "run_id": run_id}
+    def start(self, flow: str, **request: Any) -> UUID:
+        """As from the Prefect UI, on the pool `ecs`: the flow run's id."""
         with get_client(sync_client=True) as client:
-            deployment = client.read_deployment_by_name(f"run-scenario/{pool}")
-            made = client.create_flow_run_from_deployment(deployment.id, parameters={"request": asked})
-        return made.id
+            deployment = client.read_deployment_by_name(f"{flow}/ecs")
+            asked = {"input_set": INPUTS, **request}
+            return client.create_flow_run_from_deployment(deployment.id, parameters={"request": asked}).id
 
     def ended(self, flow_run: UUID, within_s: float) -> FlowRun:
         def final() -> bool:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import time
+from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 
+from pointsman.ids import benchmark_id
 from pointsman.scenario import run_status, trouble_of
+from pointsman.storage import tables
+from tests.few_inputs import variant
 from tests.lab.running import eventually
 from tests.prove.ecs_lab import OF_THE_LAB, EcsLab
 
@@ -16,6 +21,10 @@ SMALL = {"name": "small", "stages": [{"name": "only", "rate": 4.0, "duration_s":
 
 def unique(name: str) -> str:
     return f"{name}-{time.time_ns()}"
+
+
+def small(ecs: EcsLab, run_id: str) -> UUID:
+    return ecs.start("run-scenario", scenario=SMALL, variant=OF_THE_LAB, run_id=run_id)
 
 
 def balanced(ecs: EcsLab, run_id: str) -> dict[str, int]:
@@ -36,7 +45,7 @@ def test_doctor_shows_it_and_a_second_up_changes_nothing(ecs: EcsLab) -> None:
 
 def test_a_load_test_runs_as_a_task_and_its_results_are_shared(ecs: EcsLab) -> None:
     run_id = unique("task")
-    flow_run = ecs.start(run_id, SMALL, variant=OF_THE_LAB)
+    flow_run = small(ecs, run_id)
     run = ecs.ended(flow_run, 180)
     assert run.state_name == "Completed", f"{run.state}\n{ecs.logs()}"
     assert balanced(ecs, run_id)["completed"] == 4
@@ -44,6 +53,19 @@ def test_a_load_test_runs_as_a_task_and_its_results_are_shared(ecs: EcsLab) -> N
     assert len(results.split("/")) == 5, "{environment}/{scenario}/{timestamp}/{task-id}/results.json"
     eventually(lambda: ecs.running() == [], 20)
     assert ecs.task(ecs.arn(flow_run))["containers"][0]["exitCode"] == 0
+
+
+def test_a_matrix_runs_as_a_task_and_its_outputs_are_shared(ecs: EcsLab) -> None:
+    run_id = unique("matrix")
+    variants = [OF_THE_LAB, variant("x264-medium-crf26")]
+    run = ecs.ended(ecs.start("benchmark-matrix", variants=variants, run_id=run_id), 240)
+    assert run.state_name == "Completed", f"{run.state}\n{ecs.logs()}"
+    bm_id = benchmark_id(run_id)
+    items = tables.benchmark_matrix_run_items
+    with ecs.ws.database.connect() as connection:
+        states = connection.execute(sa.select(items.c.status).where(items.c.benchmark_id == bm_id)).scalars()
+        assert list(states) == ["completed"] * 4
+    assert len([key for key in ecs.kept(f"lab/benchmarks/{bm_id}/") if "/outputs/" in key]) == 4
 
 
 @pytest.mark.parametrize(
@@ -59,13 +81,13 @@ def test_a_task_that_does_not_start_has_a_named_reason_and_the_same_again_works(
 ) -> None:
     run_id = unique("refused")
     ecs.faults(fault)
-    refused = ecs.start(run_id, SMALL, variant=OF_THE_LAB)
+    refused = small(ecs, run_id)
     assert ecs.ended(refused, 120).state_name == "Crashed"
     trouble = trouble_of(ecs.told(refused))
     assert trouble is not None, ecs.told(refused)
     assert trouble.code == code
     ecs.faults()
-    assert ecs.ended(ecs.start(run_id, SMALL, variant=OF_THE_LAB), 180).state_name == "Completed"
+    assert ecs.ended(small(ecs, run_id), 180).state_name == "Completed"
 
 
 def test_a_secret_that_cannot_be_had_is_named_and_once_it_can_the_same_again_works(ecs: EcsLab) -> None:
@@ -73,7 +95,7 @@ def test_a_secret_that_cannot_be_had_is_named_and_once_it_can_the_same_again_wor
     run_id = unique("secret")
     vault.delete_secret(SecretId=name)
     try:
-        refused = ecs.start(run_id, SMALL, variant=OF_THE_LAB)
+        refused = small(ecs, run_id)
         assert ecs.ended(refused, 60).state_name == "Crashed"
         trouble = trouble_of(ecs.told(refused))
         assert trouble is not None, ecs.told(refused)
@@ -81,4 +103,4 @@ def test_a_secret_that_cannot_be_had_is_named_and_once_it_can_the_same_again_wor
         assert name in ecs.told(refused)
     finally:
         vault.restore_secret(SecretId=name)
-    assert ecs.ended(ecs.start(run_id, SMALL, variant=OF_THE_LAB), 180).state_name == "Completed"
+    assert ecs.ended(small(ecs, run_id), 180).state_name == "Completed"
