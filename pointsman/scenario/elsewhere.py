@@ -27,6 +27,7 @@ from pointsman.dispatch import (
 from pointsman.errors import Conflict, DataCheckFailed, DependencyDown, PointsmanError, RunFailed
 from pointsman.scenario.launching import ShardOrder, ShardProcess
 from pointsman.scenario.record import RunRecord, drive_paths, read_run, read_shards
+from pointsman.scenario.troubles import trouble_of
 from pointsman.scenario.words import hear
 from pointsman.workspace import Workspace
 
@@ -193,8 +194,11 @@ class ShardElsewhere:
             return None
         if how is None or read_summary(self._order.drive_dir) is not None:
             return None
+        trouble = trouble_of(how)
         return self._told() or RunFailed(
             f"The run {self._run} that drove shard {self._order.shard} ended: {how}.",
-            instruction=f"Look at it: pointsman scenario status {self._order.run_id}",
-            code="driver_died",
+            instruction=trouble.instruction
+            if trouble
+            else f"Look at it: pointsman scenario status {self._order.run_id}",
+            code=trouble.code if trouble else "driver_died",
         )

@@ -27,6 +27,7 @@ from pointsman.errors import Conflict, DataCheckFailed, DependencyDown, InputRef
 from pointsman.scenario.launching import ChildLauncher, ShardLauncher, ShardOrder, ShardProcess
 from pointsman.scenario.ordering import Orders, give_orders
 from pointsman.scenario.record import RunRecord, drive_paths, read_shards, run_drives
+from pointsman.scenario.troubles import TROUBLES
 from pointsman.scenario.words import last_told, take_place, tell
 from pointsman.settings import Secret
 from pointsman.workspace import Workspace
@@ -40,6 +41,8 @@ _AWAY_S = 300.0
 """How long those that start processes elsewhere may be away while a shard is to be replaced."""
 _GOOD_BYE_S = 20.0
 """How long a cancelled shard may say nothing. One that does may take as long as it takes to end its jobs."""
+_GONE = frozenset({"driver_died", "driver_interrupted", *(one.code for one in TROUBLES)})
+"""Ends of a process after which another may take over."""
 _STILLBORN = 3
 """So many processes in a row that end without a word will be followed by others like them."""
 _LEAD_S = 0.5
@@ -278,7 +281,7 @@ class Shards:
         except (DependencyDown, RunFailed) as error:
             if self._cancelled_at is not None:
                 self._settle(shard)
-            elif error.code in ("driver_died", "driver_interrupted"):
+            elif error.code in _GONE:
                 self._lost(shard, error.message, error)
             else:
                 raise

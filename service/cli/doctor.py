@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import typer
@@ -53,12 +54,15 @@ def _drain(as_json: bool) -> None:
 
 
 def _parts(settings: Settings) -> Iterator[tuple[str, str, str]]:
-    for part, look in (
-        ("ffmpeg", _ffmpeg),
-        ("home", lambda: _home(settings)),
-        ("database", lambda: _database(settings)),
-        ("results store", lambda: _results(settings)),
-    ):
+    looks: dict[str, Callable[[], str]] = {
+        "ffmpeg": _ffmpeg,
+        "home": lambda: _home(settings),
+        "database": lambda: _database(settings),
+        "results store": lambda: _results(settings),
+    }
+    if settings.runner_mode == "ecs":
+        looks["ECS task events"] = _task_events
+    for part, look in looks.items():
         try:
             yield part, "works", look()
         except (PointsmanError, OSError, subprocess.SubprocessError) as error:
@@ -106,6 +110,25 @@ def _results(settings: Settings) -> str:
     results.reach()
     waiting = results.waiting()
     return f"{results}; {waiting} files wait: `pointsman doctor --drain` uploads them" if waiting else str(results)
+
+
+def _task_events() -> str:
+    """The queue by which the worker of an `ecs` pool hears that a task has ended. Raises `DependencyDown`."""
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    queue = os.environ.get("PREFECT_INTEGRATIONS_AWS_ECS_OBSERVER_SQS_QUEUE_NAME", "prefect-ecs-tasks-events")
+    limits = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
+    try:
+        return str(boto3.client("sqs", config=limits).get_queue_url(QueueName=queue)["QueueUrl"])
+    except (BotoCoreError, ClientError) as error:
+        raise DependencyDown(
+            f"Nobody hears of ECS tasks that die before their missed heartbeats tell: the queue {queue} cannot be had: "
+            f"{error}.",
+            instruction=f"Make it (aws sqs create-queue --queue-name {queue}), then start the ECS worker again",
+            code="ecs_events_missing",
+        ) from error
 
 
 def _ecs_lab(world: World) -> tuple[str, str]:

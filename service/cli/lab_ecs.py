@@ -60,8 +60,8 @@ def start_shared_lab(world: World, *, prefect_port: int, lab_port: int, prefix: 
                 f"The extra `{extra}` is not installed.", instruction="Run `make up-ecs`.", code="not_installed"
             )
     database_url = _database(world)
-    results_uri = f"s3://{BUCKET}"
-    _configure(world.home, {"database_url": database_url, "results_uri": results_uri, "prefect_prefix": prefix})
+    shared = {"database_url": database_url, "results_uri": f"s3://{BUCKET}", "runner_mode": "ecs"}
+    _configure(world.home, {**shared, "prefect_prefix": prefix})
     start_servers(world, prefect_port=prefect_port, lab_port=lab_port, owner="up")
     world.await_ready("lab")
     start_lab_aws(world)

@@ -10,6 +10,8 @@ from uuid import UUID
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentCreate, WorkPoolCreate
+from prefect.logging.handlers import APILogHandler
+from prefect.logging.loggers import flow_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed
 
@@ -71,6 +73,12 @@ def test_a_run_is_started_once_and_watched_until_its_end(client: SyncPrefectClie
     runs.cancel(second)
     time.now_s += 2
     assert str(runs.ended(second)).startswith("Cancelled")
+    third = runs.launch("drive-shard", REQUEST, key="run1-0-crashed")
+    flow_run_logger(flow_run_id=UUID(third)).getChild("observer").error("ECS task failed to start: no secret")
+    APILogHandler.flush()
+    client.set_flow_run_state(UUID(third), Crashed(message="a container stopped"), force=True)
+    time.now_s += 2
+    assert runs.ended(third) == "Crashed (a container stopped): ECS task failed to start: no secret"
     third = runs.launch("drive-shard", REQUEST, key="run1-0-3")
     client.delete_flow_run(UUID(third))
     time.now_s += 2

@@ -195,6 +195,24 @@ def test_a_run_that_ended_without_a_word_is_a_driver_that_died(virtual: Workspac
     assert caught.value.code == "driver_died"
 
 
+NO_CAPACITY = "Crashed (Failed to submit flow run to infrastructure: Failed to run ECS task: RESOURCE:MEMORY)"
+
+
+def test_a_task_that_does_not_start_is_tried_three_times_and_then_ends_the_run_by_its_name(
+    virtual: Workspace, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(VirtualRuns, "ended", lambda runs, run: NO_CAPACITY)
+    runs = VirtualRuns(virtual, machine)
+    launched: list[str] = []
+    monkeypatch.setattr(VirtualRuns, "launch", lambda runs, flow, request, *, key: launched.append(key) or key)
+    monkeypatch.setattr(VirtualRuns, "cancel", lambda runs, run: None)
+    with pytest.raises(RunFailed, match="RESOURCE:MEMORY") as caught:
+        execute_run(virtual, "run1", secret=None, launcher=ElsewhereLauncher(virtual, runs))
+    assert caught.value.code == "ecs_no_capacity"
+    assert sorted(launched)[:3] == ["run1-0-1", "run1-0-2", "run1-0-3"]
+    assert "use fewer shards" in caught.value.instruction
+
+
 def test_a_target_that_is_lost_elsewhere_ends_the_attempt_and_leaves_nothing_behind(
     virtual: Workspace, machine: Machine
 ) -> None:

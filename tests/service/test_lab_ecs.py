@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -147,3 +148,18 @@ def test_down_ends_both_worlds(home: Path, pointsman: Any) -> None:
         world.start("lab", ["sleep", "60"], port=1, owner="up", env={})
     assert pointsman("down", "--json").document == {"stopped": ["lab", "lab of the ECS lab"]}
     assert pointsman("down", "--json").document == {"stopped": []}
+
+
+def test_the_queue_of_task_events_is_looked_for_and_where_it_is_missing_doctor_says_how_to_make_it(
+    home: Path, pointsman: Any, client: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "ECS task events" not in {row["part"] for row in pointsman("doctor", "--json").document}
+    monkeypatch.setenv("STUDIO_LOAD_TEST_RUNNER_MODE", "ecs")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    answer = pointsman("doctor", "--json")
+    (row,) = [one for one in answer.document if one["part"] == "ECS task events"]
+    assert (answer.code, row["state"]) == (DependencyDown.exit_code, "broken")
+    (name,) = re.findall(r"aws sqs create-queue --queue-name ([\w-]+)", row["detail"])
+    client("sqs").create_queue(QueueName=name)
+    (row,) = [one for one in pointsman("doctor", "--json").document if one["part"] == "ECS task events"]
+    assert row["state"] == "works"
