@@ -7,8 +7,9 @@ from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, Field
 
 from pointsman.ids import benchmark_id
-from tasks.benchmark import collect_matrix, plan_matrix, report_matrix, run_round, unfinished_rounds
+from tasks.benchmark import collect_matrix, plan_matrix, report_matrix, run_chunks, run_round, unfinished_rounds
 from tasks.checks import check_run_items
+from tasks.chunks import runs_elsewhere
 from tasks.economics import check_budget, check_month, record_spending
 
 
@@ -24,6 +25,13 @@ class BenchmarkMatrixRequest(BaseModel):
     repeats: int = Field(1, title="Repeats", description="Runs of each variant on each input.", ge=1, le=100)
     seed: int = Field(1, title="Seed", description="Fixes the order of cells.", ge=0, lt=2**31)
     round_cells: int = Field(84, title="Cells per round", description="A round is retried as one.", ge=1, le=5000)
+    chunk_size: int = Field(
+        84,
+        title="Cells per chunk",
+        description="Where tasks elsewhere run the matrix, each gets as many whole rounds as hold so many cells.",
+        ge=1,
+        le=100_000,
+    )
     in_flight_per_provider: int = Field(
         2, title="In flight per provider", description="Jobs at one provider at the same time.", ge=1, le=1000
     )
@@ -54,7 +62,10 @@ def benchmark_matrix(request: BenchmarkMatrixRequest) -> str:
         seed=request.seed,
         round_cells=request.round_cells,
         in_flight_per_provider=request.in_flight_per_provider,
+        chunk_size=request.chunk_size,
     )
+    if runs_elsewhere():
+        run_chunks(bm_id, request.price_book, request.budget_usd)
     for number in unfinished_rounds(bm_id):
         run_round(bm_id, number)
         if request.budget_usd is not None:

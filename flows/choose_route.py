@@ -49,6 +49,13 @@ class ChooseRouteRequest(BaseModel):
         2, title="In flight per provider", description="Jobs at one provider at the same time.", ge=1, le=1000
     )
     round_cells: int = Field(84, title="Cells per round", description="A round is retried as one.", ge=1, le=5000)
+    chunk_size: int = Field(
+        84,
+        title="Per chunk",
+        description="Cells, and later outputs to judge, of one task where tasks elsewhere do the work.",
+        ge=1,
+        le=1000,
+    )
     judge: str = Field("auto", title="Judge", description="Name of a saved judge block: auto, local or gemini.")
     rules: ComparisonRules = Field(ComparisonRules(), title="Rules", description="What would count as better.")
     price_book: str = Field("default", title="Price book", description="Name of a saved price book block.")
@@ -106,6 +113,7 @@ def choose_route(request: ChooseRouteRequest) -> RouteChoice:
             repeats=request.repeats,
             seed=request.seed,
             round_cells=request.round_cells,
+            chunk_size=request.chunk_size,
             in_flight_per_provider=request.in_flight_per_provider,
             price_book=request.price_book,
             budget_usd=request.budget_usd,
@@ -113,7 +121,12 @@ def choose_route(request: ChooseRouteRequest) -> RouteChoice:
         )
     )
     evaluation_set_id = evaluate_quality.fn(
-        EvaluateQualityRequest(benchmark_id=run.benchmark_id, judge=request.judge, price_book=request.price_book)
+        EvaluateQualityRequest(
+            benchmark_id=run.benchmark_id,
+            judge=request.judge,
+            price_book=request.price_book,
+            chunk_size=request.chunk_size,
+        )
     )
     decided = money_hud.fn(
         MoneyHudRequest(

@@ -7,10 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pointsman.quality import JudgeUnavailable
 from tasks.checks import check_evaluations
+from tasks.chunks import runs_elsewhere
 from tasks.quality import (
     close_evaluation_set,
     fall_back,
     judge_chunk,
+    judge_elsewhere,
     mark_benchmark_ready,
     open_evaluation_set,
     pending_chunks,
@@ -29,8 +31,8 @@ class EvaluateQualityRequest(BaseModel):
     reopen: bool = Field(
         False, title="Reopen", description="Ask this judge again although it was given up before, and another judged."
     )
-    chunk: int = Field(
-        48, title="Outputs per task", description="A chunk of judgements is retried as one.", ge=1, le=1000
+    chunk_size: int = Field(
+        48, title="Outputs per chunk", description="A chunk is one task, which is retried as one.", ge=1, le=1000
     )
 
 
@@ -54,5 +56,7 @@ def evaluate_quality(request: EvaluateQualityRequest) -> str:
 
 
 def judge_all(set_id: str, judge: str, request: EvaluateQualityRequest) -> None:
-    for chunk in pending_chunks(set_id, request.chunk):
+    if runs_elsewhere():
+        judge_elsewhere(set_id, judge, request.price_book, request.chunk_size)
+    for chunk in pending_chunks(set_id, request.chunk_size):
         judge_chunk(set_id, judge, request.price_book, chunk)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 from prefect import task
 
 from pointsman import benchmark
+from pointsman.economics import ensure_within_budget
 from tasks.bridging import cancelled, ignore
-from tasks.opening import executor_secret, open_target, open_workspace
-from tasks.policies import DRIVE, RECORD
+from tasks.chunks import chunk_runs
+from tasks.opening import executor_secret, open_price_book, open_target, open_workspace
+from tasks.policies import DRIVE, ONCE, RECORD
 from tasks.recording import record_report
 
 
@@ -24,6 +27,7 @@ def plan_matrix(
     seed: int,
     round_cells: int,
     in_flight_per_provider: int,
+    chunk_size: int,
 ) -> None:
     """Write the matrix and its pending items; a repetition finds them and changes nothing."""
     ws = open_workspace()
@@ -40,6 +44,7 @@ def plan_matrix(
         environment_id=variants[0].id.environment,
         targets=[open_target(name) for name in sorted({one.target for one in variants})],
         in_flight_per_provider=in_flight_per_provider,
+        chunk_size=chunk_size,
     )
 
 
@@ -53,6 +58,36 @@ def run_round(bm_id: str, number: int) -> None:
     """Drive the round's open cells in a child process and store what became of each."""
     benchmark.run_round(
         open_workspace(), bm_id, number, secret=executor_secret(), cancelled=cancelled, on_status=ignore
+    )
+
+
+@task(name="run-chunks", **ONCE)
+def run_chunks(bm_id: str, price_book: str, budget_usd: float | None) -> None:
+    """Have the chunks run elsewhere and wait for them; after each, look at the budget.
+
+    A chunk repeats its own work, and one whose run vanishes is started again.
+    """
+    ws = open_workspace()
+
+    def on_done() -> None:
+        if budget_usd is not None:
+            ensure_within_budget(ws, bm_id, open_price_book(price_book), Decimal(str(budget_usd)))
+
+    benchmark.run_matrix_elsewhere(ws, bm_id, chunk_runs(), on_done=on_done)
+
+
+@task(name="run-round-of-chunk", task_run_name="round-{number}", **DRIVE)
+def run_round_of_chunk(bm_id: str, number: int, turn: benchmark.Turn, at_once: int) -> None:
+    """`run_round` in a task that shares only the database and the results store with others."""
+    benchmark.run_round_elsewhere(
+        open_workspace(),
+        bm_id,
+        number,
+        turn=turn,
+        at_once=at_once,
+        secret=executor_secret(),
+        cancelled=cancelled,
+        on_status=ignore,
     )
 
 

@@ -10,8 +10,9 @@ from prefect import get_run_logger, task
 from pointsman import benchmark, quality
 from pointsman.quality import ChosenJudge, JudgeIdentity, JudgeSpec
 from pointsman.settings import load_settings
+from tasks.chunks import chunk_runs
 from tasks.opening import open_judge, open_price_book, open_workspace
-from tasks.policies import JUDGE, RECORD
+from tasks.policies import JUDGE, ONCE, RECORD
 from tasks.recording import record_report
 
 
@@ -41,14 +42,24 @@ def open_evaluation_set(bm_id: str, judge: str, price_book: str, *, reopen: bool
 
 @task(name="pending-judgements", **RECORD)
 def pending_chunks(set_id: str, size: int) -> list[list[str]]:
-    open_ids = quality.pending(open_workspace(), set_id)
-    return [open_ids[start : start + size] for start in range(0, len(open_ids), size)]
+    return list(quality.pending_chunks(open_workspace(), set_id, size).values())
+
+
+@task(name="outputs-of-chunk", **RECORD)
+def outputs_of_chunk(set_id: str, size: int, chunk: int) -> list[str]:
+    return quality.pending_chunks(open_workspace(), set_id, size).get(chunk, [])
 
 
 @task(name="judge-chunk", **JUDGE)
 def judge_chunk(set_id: str, judge: str, price_book: str, dispatch_ids: Sequence[str]) -> None:
     chosen = _chosen(judge, price_book)
     quality.judge_chunk(open_workspace(), set_id, chosen.judge, dispatch_ids, cap=chosen.cap)
+
+
+@task(name="judge-elsewhere", **ONCE)
+def judge_elsewhere(set_id: str, judge: str, price_book: str, size: int) -> None:
+    """Have the chunks judged elsewhere and wait for them."""
+    quality.judge_elsewhere(open_workspace(), set_id, chunk_runs(), judge=judge, price_book=price_book, chunk_size=size)
 
 
 @task(name="fall-back", **RECORD)

@@ -132,6 +132,12 @@ _EVENTS = (
         "A cell of a matrix did not produce an output; it counts as quality 0.",
     ),
     EventType(
+        "benchmark_chunk_lost",
+        "warn",
+        "pointsman benchmark show {context}",
+        "A task that ran cells of a matrix, or judged them, ended without a word; it is started again twice.",
+    ),
+    EventType(
         "budget_exceeded",
         "critical",
         "pointsman logs --run {run_id}",

@@ -4,6 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pointsman.benchmark.chunks import Turn, as_turn
+    from pointsman.benchmark.elsewhere import matrix_chunks, matrix_turn, run_matrix_elsewhere, run_round_elsewhere
     from pointsman.benchmark.execution import RoundOutcome, run_round
     from pointsman.benchmark.inputs import InputFile, import_inputs, input_set, register_input_set
     from pointsman.benchmark.matrix import Cell, plan_cells
@@ -38,6 +40,8 @@ __all__ = [
     "InputFile",
     "MatrixRun",
     "RoundOutcome",
+    "Turn",
+    "as_turn",
     "cancel_matrix",
     "create_matrix",
     "environment_kind",
@@ -49,15 +53,19 @@ __all__ = [
     "list_matrix_runs",
     "list_variants",
     "mark_ready",
+    "matrix_chunks",
     "matrix_report",
     "matrix_run",
+    "matrix_turn",
     "plan_cells",
     "register_effect_revision",
     "register_environment",
     "register_input_set",
     "register_variants",
     "rounds",
+    "run_matrix_elsewhere",
     "run_round",
+    "run_round_elsewhere",
     "set_enabled",
     "trace",
     "variant",
@@ -65,6 +73,8 @@ __all__ = [
 
 # The registry is read by commands that should answer at once, and must not wait for polars, which the driver needs.
 _HOMES = {
+    "chunks": ("Turn", "as_turn"),
+    "elsewhere": ("matrix_chunks", "matrix_turn", "run_matrix_elsewhere", "run_round_elsewhere"),
     "execution": ("RoundOutcome", "run_round"),
     "inputs": ("InputFile", "import_inputs", "input_set", "register_input_set"),
     "matrix": ("Cell", "plan_cells"),

@@ -51,6 +51,13 @@ def cells_of_round(connection: sa.Connection, benchmark_id: str, number: int) ->
     return connection.execute(chosen.order_by(_ITEMS.c.seq)).all()
 
 
+def sizes_of_rounds(connection: sa.Connection, benchmark_id: str) -> dict[int, int]:
+    """Cells of each round, whatever became of them, in order."""
+    own = _ITEMS.c.benchmark_id == benchmark_id
+    counted = sa.select(_ITEMS.c.round, sa.func.count()).where(own).group_by(_ITEMS.c.round).order_by(_ITEMS.c.round)
+    return {int(number): int(count) for number, count in connection.execute(counted)}
+
+
 def move_cells(
     connection: sa.Connection, ws: Workspace, moves: Sequence[tuple[sa.Row[Any], str, str, Mapping[str, Any]]]
 ) -> None:

@@ -16,6 +16,7 @@ from pointsman.benchmark import cells
 from pointsman.benchmark.inputs import input_set
 from pointsman.benchmark.outcomes import store_outcomes
 from pointsman.benchmark.runs import MatrixRun, cancel_matrix, matrix_run, start_matrix
+from pointsman.benchmark.sharing import Elsewhere, doubt_what_is_lost, folder_of, sharing
 from pointsman.dispatch import (
     DriveInput,
     DrivePlan,
@@ -23,7 +24,9 @@ from pointsman.dispatch import (
     Limits,
     TargetSpec,
     drive,
+    has_plan,
     planned_dispatches,
+    read_header,
     write_drive,
 )
 from pointsman.errors import Cancelled, RunFailed
@@ -55,6 +58,7 @@ def run_round(
     secret: Secret | None,
     cancelled: Callable[[], bool],
     on_status: Callable[[DriveStatus], None],
+    elsewhere: Elsewhere | None = None,
 ) -> RoundOutcome:
     """Run the cells of a round that are not terminal, and store items, attempts, usage and artifacts together.
 
@@ -62,25 +66,39 @@ def run_round(
 
     Resumable: after a crash at any point the same call continues the same drive, and a round that is done is answered
     at once. A failed matrix is set running again, a cancelled one is not. Cells that an interrupted earlier call has
-    cancelled at the target are planned again and run. Raises `Cancelled`, after storing what was learnt and moving the
+    cancelled at the target are planned again and run.
+
+    A task `elsewhere` shares its drives with whoever has its next turn, through the results store. What a lost one sent
+    since it shared them last is sent again under the same dispatch ids where the target takes that for a repetition;
+    where it does not, cells of a round that was begun, and of which nothing is known, are unknown.
+
+    Raises `Cancelled`, after storing what was learnt and moving the
     matrix to cancelled, when `cancelled` answers true or the matrix was cancelled elsewhere; `DependencyDown` when the
     target is lost, leaving the round to be continued; `RunFailed` when the target cancels cells though nobody here
-    asked.
+    asked; elsewhere also `Conflict` (`chunk_replaced`), and `DependencyDown` when the results store takes no outputs.
     """
     look = _CancelLook(ws, benchmark_id, cancelled)
     counts: Counter[str] = Counter()
     for _ in range(_DRIVES):
         if not _unfinished(ws, benchmark_id, number):
             return RoundOutcome(benchmark_id, number, dict(counts))
-        run, items = _begin(ws, benchmark_id, number)
+        run, items, begun = _begin(ws, benchmark_id, number)
         drives = _drives(ws, run, items)
         members = input_set(ws, run.input_set_id).members
         for drive_dir, target, own in drives:
-            write_drive(drive_dir, _plan(run, target, own, members))
+            is_ours = has_plan(drive_dir)
+            if elsewhere is not None:
+                ws.results.pull(folder_of(ws, drive_dir))
+            at_once = elsewhere.at_once if elsewhere is not None else 1
+            write_drive(drive_dir, _plan(run, target, own, members, _limits(run, own, drive_dir, at_once)))
+            if elsewhere is not None and begun and not is_ours:
+                doubt_what_is_lost(ws, drive_dir, target)
 
         def carry_out(drive_dir: Path, own: Sequence[sa.Row[Any]]) -> dict[str, int]:
-            summary = drive(drive_dir, secret=secret, cancelled=look, on_status=on_status, clock=ws.clock)
-            return store_outcomes(ws, benchmark_id, own, drive_dir, summary)
+            with sharing(ws, drive_dir, on_status, elsewhere) as told:
+                summary = drive(drive_dir, secret=secret, cancelled=look, on_status=told, clock=ws.clock)
+            turn = elsewhere.turn if elsewhere is not None else None
+            return store_outcomes(ws, benchmark_id, own, drive_dir, summary, turn=turn)
 
         for stored in _side_by_side([partial(carry_out, drive_dir, own) for drive_dir, _, own in drives], look):
             counts.update(stored)
@@ -100,13 +118,14 @@ def run_round(
     )
 
 
-def _begin(ws: Workspace, benchmark_id: str, number: int) -> tuple[MatrixRun, Sequence[sa.Row[Any]]]:
-    """Set the matrix and the open cells of the round running; give both as they stand then."""
+def _begin(ws: Workspace, benchmark_id: str, number: int) -> tuple[MatrixRun, Sequence[sa.Row[Any]], bool]:
+    """Set the matrix and the open cells of the round running; give both as they stand then, and whether cells ran."""
     run = start_matrix(ws, benchmark_id)
     with ws.database.begin() as connection:
         items = cells.cells_of_round(connection, benchmark_id, number)
         cells.move_cells(connection, ws, [(item, "running", f"round {number}", {}) for item in items])
-        return run, cells.cells_of_round(connection, benchmark_id, number)
+        begun = any(item.status == "running" for item in items)
+        return run, cells.cells_of_round(connection, benchmark_id, number), begun
 
 
 def _unfinished(ws: Workspace, benchmark_id: str, number: int) -> bool:
@@ -145,11 +164,29 @@ def _side_by_side(work: Sequence[Callable[[], dict[str, int]]], look: _CancelLoo
     return [future.result() for future in futures]
 
 
+def _limits(run: MatrixRun, items: Sequence[sa.Row[Any]], drive_dir: Path, at_once: int) -> Limits:
+    """Of `at_once` drives that share what a provider may be given. A drive that was begun keeps its own."""
+    if has_plan(drive_dir):
+        return read_header(drive_dir).limits
+    providers = {VariantId.parse(item.variant_id).provider for item in items}
+    per_provider = max(1, run.in_flight_per_provider // at_once)
+    return Limits(
+        max_in_flight=per_provider * len(providers),
+        max_in_flight_per_provider=per_provider,
+        drain_limit_s=run.drain_limit_s,
+        fetch_outputs=True,
+        rate_share=1 / at_once,
+    )
+
+
 def _plan(
-    run: MatrixRun, target: TargetSpec, items: Sequence[sa.Row[Any]], members: Sequence[InputMember]
+    run: MatrixRun,
+    target: TargetSpec,
+    items: Sequence[sa.Row[Any]],
+    members: Sequence[InputMember],
+    limits: Limits,
 ) -> DrivePlan:
     used = {item.variant_id for item in items}
-    providers = {VariantId.parse(variant_id).provider for variant_id in used}
     needed = {item.input_id for item in items}
     return DrivePlan(
         run_id=run.id,
@@ -163,12 +200,7 @@ def _plan(
             repeat=[item.repeat for item in items],
             stage=items[0].round,
         ),
-        limits=Limits(
-            max_in_flight=run.in_flight_per_provider * len(providers),
-            max_in_flight_per_provider=run.in_flight_per_provider,
-            drain_limit_s=run.drain_limit_s,
-            fetch_outputs=True,
-        ),
+        limits=limits,
     )
 
 

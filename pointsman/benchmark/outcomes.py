@@ -13,6 +13,8 @@ import sqlalchemy as sa
 
 from pointsman.actions import ActionLog
 from pointsman.benchmark import cells
+from pointsman.benchmark.chunks import Turn, require_turn
+from pointsman.benchmark.sharing import folder_of
 from pointsman.dispatch import DriveSummary, read_attempts, read_dispatches
 from pointsman.errors import RunFailed
 from pointsman.ids import derive
@@ -23,16 +25,20 @@ ARTIFACT_TYPE = "benchmark_variant_dispatches"
 
 
 def store_outcomes(
-    ws: Workspace, benchmark_id: str, items: Sequence[sa.Row[Any]], drive_dir: Path, summary: DriveSummary
+    ws: Workspace,
+    benchmark_id: str,
+    items: Sequence[sa.Row[Any]],
+    drive_dir: Path,
+    summary: DriveSummary,
+    *,
+    turn: Turn | None = None,
 ) -> dict[str, int]:
     """Store what the closed drive says about `items`, all in one transaction. Returns the cells per item state.
-
-    Its folder is published first, so that the outputs that rows name can be read wherever the results store can.
 
     A reason reads `code: text`, with the codes failed, refused, dropped, unknown, cancelled, output_missing,
     output_differs, and for what is our own fault unauthorised (the target does not accept our key) and output_fetch
     (the output lies where nobody allowed us to look). Storing the same drive again changes nothing. Raises `RunFailed`
-    when the drive's ledger lacks one of the items.
+    when the drive's ledger lacks one of the items, and `Conflict` (`chunk_replaced`) for a turn that is over.
     """
     ledger = {row["dispatch_id"]: row for row in read_dispatches(drive_dir).iter_rows(named=True)}
     missing = [item.dispatch_id for item in items if item.dispatch_id not in ledger]
@@ -42,8 +48,7 @@ def store_outcomes(
             instruction="Run the matrix again under a new benchmark id: this folder was changed from outside.",
             code="ledger_incomplete",
         )
-    folder = drive_dir.relative_to(ws.results.root).as_posix()
-    ws.results.publish(folder)
+    folder = folder_of(ws, drive_dir)
     attempts, usage = _billable(benchmark_id, drive_dir, ledger)
     refused = {attempt["subject_id"] for attempt in attempts if attempt["outcome"] == "refused"}
     outcomes = [
@@ -51,6 +56,8 @@ def store_outcomes(
         for item in items
     ]
     with ws.database.begin() as connection:
+        if turn is not None:
+            require_turn(connection, turn)
         cells.move_cells(connection, ws, [(item, state, why, values) for item, state, why, values, _ in outcomes])
         insert_absent(connection, tables.attempts, attempts)
         insert_absent(connection, tables.usage, usage)

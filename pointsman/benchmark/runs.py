@@ -37,6 +37,8 @@ class MatrixRun:
     repeats: int
     seed: int
     round_cells: int
+    chunk_size: int
+    """Cells that a task elsewhere is given at most, but at least a round."""
     variants: tuple[Variant, ...]
     targets: tuple[TargetSpec, ...]
     in_flight_per_provider: int
@@ -60,10 +62,13 @@ def create_matrix(
     targets: Sequence[TargetSpec],
     in_flight_per_provider: int,
     drain_limit_s: float = 300.0,
+    chunk_size: int | None = None,
 ) -> MatrixRun:
     """Plan a matrix: its run row, one pending item per cell, and `plan.json` in its results folder.
 
-    `drain_limit_s` is how long a round may learn nothing before its open cells count as unknown. The same id with the
+    `drain_limit_s` is how long a round may learn nothing before its open cells count as unknown. `chunk_size` is how
+    many cells a task elsewhere is given at most, a round by default; whoever asks again gets the chunks that there are.
+    The same id with the
     same request is answered with the matrix as it stands, and a cancelled one is set running again: asking for it by
     the same command continues it; with another request it is a `Conflict`. Where targets listen is no part of that
     comparison: a restarted one may listen elsewhere. Raises `InputRefused` before anything is written for unknown or
@@ -75,6 +80,8 @@ def create_matrix(
         raise InputRefused("in_flight_per_provider", in_flight_per_provider, "1 or more")
     if not 0 < drain_limit_s <= 86_400:
         raise InputRefused("drain_limit_s", drain_limit_s, "more than 0 and at most 86400 seconds")
+    if chunk_size is not None and chunk_size < 1:
+        raise InputRefused("chunk_size", chunk_size, "1 or more")
     if not 0 <= seed <= _SEED_LIMIT:
         raise InputRefused("seed", seed, f"0 to {_SEED_LIMIT}")
     planned = plan_cells(variants, inputs.members, repeats=repeats, seed=seed, round_cells=round_cells)
@@ -89,6 +96,7 @@ def create_matrix(
         "in_flight_per_provider": in_flight_per_provider,
         "drain_limit_s": drain_limit_s,
         "cells": len(planned),
+        "chunk_size": chunk_size or round_cells,
     }
     results_path = f"{environment_id}/benchmarks/{benchmark_id}"
     with ws.database.begin() as connection:
@@ -101,7 +109,11 @@ def create_matrix(
                     instruction="Use another benchmark id, or the request it was created with.",
                     differs=differs,
                 )
-            moved = sa.update(_RUNS).where(_RUNS.c.id == benchmark_id).values(plan={**existing, **plan})
+            moved = (
+                sa.update(_RUNS)
+                .where(_RUNS.c.id == benchmark_id)
+                .values(plan={**existing, **plan, "chunk_size": existing.get("chunk_size", plan["chunk_size"])})
+            )
             connection.execute(moved)
             if _read(connection, benchmark_id).status == "cancelled":
                 _set_running(connection, ws, benchmark_id, "asked for again")
@@ -251,6 +263,7 @@ def _read(connection: sa.Connection, benchmark_id: str) -> MatrixRun:
         targets=tuple(TargetSpec.model_validate(one) for one in row.plan["targets"]),
         repeats=row.plan["repeats"],
         round_cells=row.plan["round_cells"],
+        chunk_size=row.plan.get("chunk_size", row.plan["round_cells"]),
         in_flight_per_provider=row.plan["in_flight_per_provider"],
         drain_limit_s=row.plan["drain_limit_s"],
         results_path=row.results_path,
@@ -260,9 +273,10 @@ def _read(connection: sa.Connection, benchmark_id: str) -> MatrixRun:
 
 
 def _identity(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """What must not change once a matrix exists. Where targets listen may: a restarted one moves."""
+    """What must not change once a matrix exists. Where targets listen may: a restarted one moves. How the work is
+    shared out changes nothing about it."""
     targets = [{name: value for name, value in one.items() if name != "base_url"} for one in plan["targets"]]
-    return {**plan, "targets": targets}
+    return {name: value for name, value in plan.items() if name != "chunk_size"} | {"targets": targets}
 
 
 def _differences(existing: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:

@@ -50,7 +50,7 @@ from pointsman.dispatch.reading import (
     scan_dispatches,
 )
 from pointsman.dispatch.seconds import RunSeconds, Second, read_seconds
-from pointsman.dispatch.settling import settle, settle_cancelled
+from pointsman.dispatch.settling import doubt_the_rest, settle, settle_cancelled
 from pointsman.dispatch.status import (
     PLANNED_TERMS,
     SENT_TERMS,
@@ -98,6 +98,7 @@ __all__ = [
     "check_conservation",
     "check_target",
     "confirm_claims",
+    "doubt_the_rest",
     "drive",
     "good_bye_s",
     "has_plan",

@@ -8,14 +8,14 @@ from pathlib import Path
 import polars as pl
 
 from pointsman.clock import Clock, SystemClock
-from pointsman.dispatch.claims import Era, read_eras, write_era
+from pointsman.dispatch.claims import Claim, Era, read_claims, read_eras, write_claim, write_era
 from pointsman.dispatch.closing import SUMMARY, Outcome, close_drive
 from pointsman.dispatch.durable import sole_process
 from pointsman.dispatch.history import ENDED, last_written_ns, maybe_sent
 from pointsman.dispatch.journal import segment_path, tallied, write_segment
 from pointsman.dispatch.ledger import Part, fold_drive
 from pointsman.dispatch.orders import read_start
-from pointsman.dispatch.plan import read_header, read_planned_part
+from pointsman.dispatch.plan import read_header, read_planned, read_planned_part
 from pointsman.dispatch.recording import Recorder
 from pointsman.dispatch.status import DriveSummary
 
@@ -72,3 +72,21 @@ def _given_up(part: Part, at_ns: int, sent_state: str, reason: str) -> pl.DataFr
     ends = left.filter(maybe).select("seq", kind=pl.lit("end"), state=pl.lit(sent_state), **now)
     never = left.filter(~maybe).select("seq", kind=pl.lit("unsent"), state=pl.lit("cancelled_unsent"), **now)
     return tallied([sent, ends, never], {"sent": sent.height}, at_ns)
+
+
+def doubt_the_rest(drive_dir: Path, *, clock: Clock) -> None:
+    """Claim all that nobody has claimed: for whoever takes over from a process whose last claims are lost with it.
+
+    What the target does not know of it, and may not be asked to do twice, is unknown then.
+    """
+    claims, eras = read_claims(drive_dir), read_eras(drive_dir)
+    left = [seq for seq in read_planned(drive_dir)["seq"].to_list() if not claims or seq > claims[-1].last]
+    if not left:
+        return
+    for name in ("claims", "eras"):
+        (drive_dir / name).mkdir(exist_ok=True)
+    if not eras:
+        eras = [Era(0, round(clock.now().timestamp() * 1e6) * 1000, 0)]
+        write_era(drive_dir, eras[0])
+    shift_ns = claims[-1].shift_ns if claims else 0
+    write_claim(drive_dir, Claim(eras[-1].number, left[0], left[-1], shift_ns))

@@ -20,7 +20,7 @@ from pointsman.workspace import Workspace
 
 Outcome = Literal["success", "failure", "refused", "infrastructure"]
 
-_OWN_FAULT = ("unknown", "target_lost", "output_fetch", "unauthorised")
+_OWN_FAULT = ("unknown", "target_lost", "output_fetch", "unauthorised", "chunk_lost")
 """Reasons with which an item fails through our side or the way there, not through the variant."""
 NEVER_SENT = ("pending", "skipped")
 

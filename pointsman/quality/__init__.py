@@ -3,6 +3,7 @@
 `pointsman.quality.gemini.GeminiJudge` is built by `JudgeSpec` and not re-exported: its client takes seconds to import.
 """
 
+from pointsman.quality.elsewhere import judge_elsewhere, judgement_turn
 from pointsman.quality.evaluation import (
     EvaluationSet,
     SpendCap,
@@ -12,6 +13,7 @@ from pointsman.quality.evaluation import (
     judge_chunk,
     open_evaluation_set,
     pending,
+    pending_chunks,
     reopen,
 )
 from pointsman.quality.fallback import fall_back
@@ -51,9 +53,12 @@ __all__ = [
     "evaluation_set",
     "fall_back",
     "judge_chunk",
+    "judge_elsewhere",
+    "judgement_turn",
     "load_rubric",
     "open_evaluation_set",
     "pending",
+    "pending_chunks",
     "reopen",
     "trust_card",
 ]

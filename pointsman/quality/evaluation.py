@@ -11,7 +11,7 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from pointsman.errors import Conflict, NotFound, RunFailed
+from pointsman.errors import Conflict, InputRefused, NotFound, RunFailed
 from pointsman.ids import derive
 from pointsman.model import Missing, Number
 from pointsman.quality.protocol import Evaluation, FailedJudgement, Judge, JudgeIdentity, JudgeUnavailable, Sample
@@ -85,6 +85,21 @@ def pending(ws: Workspace, set_id: str) -> list[str]:
         wanted = sa.select(table.c.dispatch_id).where(table.c.evaluation_set_id == set_id)
         judged = set(connection.execute(wanted).scalars())
     return [dispatch_id for dispatch_id in completed_cells(ws, found.benchmark_id) if dispatch_id not in judged]
+
+
+def pending_chunks(ws: Workspace, set_id: str, size: int) -> dict[int, list[str]]:
+    """What is pending in chunks of so many outputs, by number: the order of the plan says which chunk an output is in.
+
+    Chunks keep their numbers and members while they are worked off.
+    """
+    if size < 1:
+        raise InputRefused("chunk_size", size, "1 or more")
+    left = set(pending(ws, set_id))
+    found: dict[int, list[str]] = {}
+    for place, dispatch_id in enumerate(completed_cells(ws, evaluation_set(ws, set_id).benchmark_id)):
+        if dispatch_id in left:
+            found.setdefault(place // size, []).append(dispatch_id)
+    return found
 
 
 def judge_chunk(

@@ -196,6 +196,14 @@ benchmark_matrix_run_items = _table(
         "status in ('pending','running','completed','failed','invalid','skipped','cancelled')", name="status"
     ),
 )
+benchmark_chunks = _table(
+    "benchmark_chunks",
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("benchmark_id", _ID, sa.ForeignKey("benchmark_matrix_runs.id"), nullable=False, index=True),
+    sa.Column("turn", sa.Integer, nullable=False),
+    sa.Column("failure", sa.JSON),
+    sa.CheckConstraint("turn >= 1", name="turn"),
+)
 run_artifacts = _table(
     "run_artifacts",
     sa.Column("id", _ID, primary_key=True),

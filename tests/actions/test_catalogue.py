@@ -28,6 +28,7 @@ CONTRACT = {
     "fault_not_effective": "critical",
     "result_upload_spooled": "warn",
     "benchmark_item_failed": "warn",
+    "benchmark_chunk_lost": "warn",
     "budget_exceeded": "critical",
     "quality_evaluation_fallback": "warn",
     "judge_untrusted": "warn",

@@ -9,13 +9,15 @@ from prefect.utilities.callables import parameter_schema
 from deployments.automations import HEARTBEAT_S
 from tests.deployments.schemas import CHECKOUT, KEPT, RENEW, deployments, flow_of, schema_of
 
-CONTRACT = {  # flows of CONTRACTS, "Prefect names", that exist so far
+CONTRACT = {  # flows of CONTRACTS, "Prefect names", that exist so far, and those that others of them start
     "choose-route",
     "run-scenario",
     "drive-shard",
     "find-capacity",
     "benchmark-matrix",
     "evaluate-quality",
+    "run-matrix-chunk",
+    "judge-chunk",
     "money-hud",
     "apply-routing",
     "rollback-routing",

@@ -1,0 +1,116 @@
+"""Where a matrix and its judging are done: within the flow run, or by runs of small flows on a work pool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import pytest
+
+from flows import benchmark_matrix, evaluate_quality, judge_chunk, run_matrix_chunk
+from pointsman.benchmark import Turn
+from pointsman.errors import InputRefused
+from tasks.chunks import chunk_runs, runs_elsewhere
+
+Called = list[tuple[str, tuple[Any, ...]]]
+
+
+def watch(monkeypatch: pytest.MonkeyPatch, module: Any, answers: dict[str, Any]) -> Called:
+    """Put something in the place of each step that a flow names, which notes the call and gives the answer."""
+    called: Called = []
+
+    def step(name: str) -> Callable[..., Any]:
+        def call(*arguments: Any, **_: Any) -> Any:
+            called.append((name, arguments))
+            return answers[name]
+
+        return call
+
+    for name in answers:
+        monkeypatch.setattr(module, name, step(name))
+    return called
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "left", "steps"),
+    [
+        (False, [0, 1], [("run_round", ("bm", 0)), ("run_round", ("bm", 1))]),
+        (True, [], [("run_chunks", ("bm", "default", 5.0))]),
+    ],
+)
+def test_a_matrix_is_run_by_rounds_here_or_by_chunks_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, elsewhere: bool, left: list[int], steps: Called
+) -> None:
+    names = ("check_month", "plan_matrix", "run_chunks", "run_round", "check_budget", "check_run_items")
+    others = ("collect_matrix", "record_spending", "report_matrix")
+    answers = {**dict.fromkeys((*names, *others)), "runs_elsewhere": elsewhere, "unfinished_rounds": left}
+    called = watch(monkeypatch, benchmark_matrix, {**answers, "benchmark_id": "bm"})
+    request = benchmark_matrix.BenchmarkMatrixRequest(variants=("v",), input_set="some", run_id="run1", budget_usd=5)
+    assert benchmark_matrix.benchmark_matrix.fn(request) == "bm"
+    assert [one for one in called if one[0] in ("run_chunks", "run_round")] == steps
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "left", "steps"),
+    [
+        (False, [["a", "b"], ["c"]], ["judge_chunk", "judge_chunk"]),
+        (True, [], ["judge_elsewhere"]),
+    ],
+)
+def test_outputs_are_judged_here_or_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, elsewhere: bool, left: list[list[str]], steps: list[str]
+) -> None:
+    answers = {"runs_elsewhere": elsewhere, "judge_elsewhere": None, "judge_chunk": None, "pending_chunks": left}
+    called = watch(monkeypatch, evaluate_quality, answers)
+    request = evaluate_quality.EvaluateQualityRequest(benchmark_id="bm_1", judge="local", chunk_size=2)
+    evaluate_quality.judge_all("set", "local", request)
+    assert [name for name, _ in called if name.startswith("judge")] == steps
+    assert ("judge_elsewhere", ("set", "local", "default", 2)) in called or not elsewhere
+
+
+def test_a_chunk_of_a_matrix_works_as_its_turn_round_by_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[Turn] = []
+
+    def as_turn(turn: Turn) -> AbstractContextManager[None]:
+        taken.append(turn)
+        return nullcontext()
+
+    called = watch(monkeypatch, run_matrix_chunk, {"run_round_of_chunk": None})
+    monkeypatch.setattr(run_matrix_chunk, "as_turn", as_turn)
+    request = run_matrix_chunk.RunMatrixChunkRequest(
+        benchmark_id="bm_1", first_round=2, last_round=3, turn=2, at_once=4
+    )
+    run_matrix_chunk.run_matrix_chunk.fn(request)
+    assert taken == [Turn("bm_1-rounds-2-3", 2)]
+    assert [arguments for _, arguments in called] == [("bm_1", number, taken[0], 4) for number in (2, 3)]
+
+
+def test_a_chunk_of_judgements_works_as_its_turn_on_what_is_pending_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[Turn] = []
+
+    def as_turn(turn: Turn) -> AbstractContextManager[None]:
+        taken.append(turn)
+        return nullcontext()
+
+    called = watch(monkeypatch, judge_chunk.quality, {"judge_chunk": None, "outputs_of_chunk": ["a", "b"]})
+    monkeypatch.setattr(judge_chunk, "as_turn", as_turn)
+    request = judge_chunk.JudgeChunkRequest(evaluation_set_id="set", chunk=1, chunk_size=2, judge="local", turn=3)
+    judge_chunk.judge_chunk.fn(request)
+    assert taken == [Turn("set-2-1", 3)]
+    assert called == [("outputs_of_chunk", ("set", 2, 1)), ("judge_chunk", ("set", "local", "default", ["a", "b"]))]
+
+
+def test_nothing_is_started_elsewhere_while_state_lies_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.setenv("POINTSMAN_HOME", str(tmp_path))
+    assert not runs_elsewhere()
+    monkeypatch.setenv("STUDIO_LOAD_TEST_RUNNER_MODE", "ecs")
+    assert runs_elsewhere()
+    with pytest.raises(InputRefused) as refused:
+        chunk_runs()
+    assert refused.value.code == "not_shared"
+    monkeypatch.setenv("POINTSMAN_DATABASE_URL", "postgresql+psycopg://nobody@127.0.0.1:9/none")
+    monkeypatch.setenv("POINTSMAN_RESULTS_URI", "s3://results")
+    assert chunk_runs()
