@@ -45,7 +45,7 @@ def test_the_readme_explains_every_limit() -> None:
         assert f"| `{ENVIRONMENT_NAMES[name]}` | nothing |" in readme
 
 
-@pytest.mark.parametrize("name", sorted(set(ENVIRONMENT_NAMES) - LIMITS - {"home"}))
+@pytest.mark.parametrize("name", sorted(set(ENVIRONMENT_NAMES) - LIMITS - {"home", "runner_mode"}))
 def test_explicit_beats_environment_beats_file_beats_default(name: str, tmp_path: Path) -> None:
     def value(environ: dict[str, str], **explicit: str) -> object:
         found = getattr(load_settings({"POINTSMAN_HOME": str(tmp_path), **environ}, **explicit), name)
@@ -58,6 +58,17 @@ def test_explicit_beats_environment_beats_file_beats_default(name: str, tmp_path
     assert value({ENVIRONMENT_NAMES[name]: "from-environment"}) == "from-environment"
     assert value({ENVIRONMENT_NAMES[name]: ""}) == "from-file"
     assert value({ENVIRONMENT_NAMES[name]: "from-environment"}, **{name: "explicit"}) == "explicit"
+
+
+def test_the_runner_mode_is_one_of_two_and_names_the_pool_of_tasks(tmp_path: Path) -> None:
+    inline = load_settings({}, home=tmp_path)
+    assert (inline.runner_mode, inline.runner_pool) == ("inline", None)
+    (tmp_path / "config.toml").write_text('runner_mode = "ecs"\n')
+    assert load_settings({}, home=tmp_path).runner_pool == "ecs"
+    assert load_settings({"STUDIO_LOAD_TEST_RUNNER_POOL": "own"}, home=tmp_path).runner_pool == "own"
+    assert load_settings({"STUDIO_LOAD_TEST_RUNNER_MODE": "inline"}, home=tmp_path).runner_pool is None
+    with pytest.raises(InputRefused, match="STUDIO_LOAD_TEST_RUNNER_MODE"):
+        load_settings({"STUDIO_LOAD_TEST_RUNNER_MODE": "fargate"}, home=tmp_path)
 
 
 def test_the_processes_environment_is_read_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
