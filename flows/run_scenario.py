@@ -11,7 +11,7 @@ from pointsman.safety import Permit
 from pointsman.scenario import Scenario
 from tasks.approving import await_decision
 from tasks.checks import check_ledger
-from tasks.safety import admit_scenario, guard_scenario, may_start, price_scenario
+from tasks.safety import admit_scenario, may_start, price_scenario
 from tasks.scenario import check_scenario_faults, drive_scenario, give_up_scenario, plan_scenario, report_scenario
 
 
@@ -58,8 +58,8 @@ def _name() -> str:
     return f"{request['scenario']['name']}-{flow_run.id[:8]}" if isinstance(request, dict) else flow_run.id
 
 
-def _guarded(run_id: str, request: RunScenarioRequest) -> Permit | None:
-    return guard_scenario(
+def _may_start(run_id: str, request: RunScenarioRequest) -> Permit | None:
+    return may_start(
         run_id,
         parent_run_id=request.parent_run_id,
         scenario=request.scenario,
@@ -75,8 +75,7 @@ def _guarded(run_id: str, request: RunScenarioRequest) -> Permit | None:
 def run_scenario(request: RunScenarioRequest) -> str:
     """Returns the id of the load-test run."""
     run_id = request.run_id or flow_run.id
-    may_start()
-    permit = _guarded(run_id, request)
+    permit = _may_start(run_id, request)
     plan_scenario(
         run_id,
         parent_run_id=request.parent_run_id,
@@ -89,7 +88,7 @@ def run_scenario(request: RunScenarioRequest) -> str:
         admission = admit_scenario(run_id, permit, input_set_id=request.input_set, price_book=request.price_book)
         while admission.state == "waiting":
             await_decision(admission)
-            permit = _guarded(run_id, request)
+            permit = _may_start(run_id, request)
             admission = admit_scenario(run_id, permit, input_set_id=request.input_set, price_book=request.price_book)
         check_scenario_faults(run_id)
         drive_scenario(run_id, fall_back_inline=request.fall_back_inline)

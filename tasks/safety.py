@@ -37,13 +37,7 @@ def _requester(ws: Workspace) -> Identity:
 
 
 @task(name="may-start", **RECORD)
-def may_start() -> None:
-    """Refuse who may not start runs before anything is written."""
-    require(_requester(open_workspace()), "operator", "starting a load test")
-
-
-@task(name="guard-production", **RECORD)
-def guard_scenario(
+def may_start(
     run_id: str,
     *,
     parent_run_id: str | None,
@@ -54,8 +48,13 @@ def guard_scenario(
     price_book: str,
     production: str | None,
 ) -> Permit | None:
-    """Hold a run against the guard of production before anything is planned; None where it is not against it."""
+    """Refuse who may not start runs, and hold one against production to its guard, before anything is written.
+
+    None: the run is not against production.
+    """
     ws = open_workspace()
+    requester = _requester(ws)
+    require(requester, "operator", "starting a load test")
     chosen = variant(ws, variant_id)
     asked = AskedRun(
         run_id=run_id,
@@ -64,7 +63,7 @@ def guard_scenario(
         seed=seed,
         environment_id=chosen.id.environment,
         production=production,
-        requester=_requester(ws),
+        requester=requester,
     )
     settings = load_settings()
     try:

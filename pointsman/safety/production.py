@@ -295,12 +295,19 @@ def _size(plan: ProductionPlan, rules: ProductionRules) -> Iterator[Refusal]:
 
 
 def _alone(plan: ProductionPlan, rules: ProductionRules) -> Iterator[Refusal]:
-    if plan.going_on:
-        yield Refusal(
-            "another_run_goes_on",
-            f"In {plan.place.id} another load test goes on: {', '.join(plan.going_on)}.",
-            f"pointsman scenario status {plan.going_on[0]}",
-        )
+    if (refusal := not_alone(plan.place.id, plan.going_on)) is not None:
+        yield refusal
+
+
+def not_alone(environment_id: str, going_on: Sequence[str]) -> Refusal | None:
+    """Two load tests at once would each see the other's load; asked again when the run is admitted."""
+    if not going_on:
+        return None
+    return Refusal(
+        "another_run_goes_on",
+        f"In {environment_id} another load test goes on, or is about to: {', '.join(going_on)}.",
+        f"Wait for it, or end it: pointsman scenario cancel {going_on[0]}",
+    )
 
 
 def _faults(plan: ProductionPlan, rules: ProductionRules) -> Iterator[Refusal]:

@@ -10,6 +10,7 @@ asked once for all of it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
@@ -30,7 +31,7 @@ from pointsman.safety.spending import lock_spending, month_of, reserve, spent_by
 from pointsman.scenario.arrivals import plan_arrivals
 from pointsman.scenario.metrics import NOT_PRICED, with_missing
 from pointsman.scenario.places import is_production, registered_place
-from pointsman.scenario.record import RunRecord, failure_of, overlay, read_in, read_run, run_scenario
+from pointsman.scenario.record import ACTIVE, RunRecord, failure_of, overlay, read_in, read_run, run_scenario
 from pointsman.scenario.trace import kept_traces
 from pointsman.states import LOAD_TEST_RUN
 from pointsman.storage import move, tables
@@ -146,6 +147,9 @@ def admit_run(
         what = f"Load test {record.context} with {dispatches:,} dispatches{steps.said}"
         intent = Intent(what, dispatches, min(max_in_flight, dispatches), most)
         refusal = first_refusal(guards(limits, month=month_of(now), spent=limits.month_usd - left), intent)
+        if permit is not None and refusal is None:
+            others = others_going_on(connection, record.environment_id, run_id)
+            refusal = production.not_alone(record.environment_id, others)
         approval = asked = approval_of(connection, scope, run_id)
         if refusal is None and approval is not None:
             refusal = _refusal_of(approval, approval.state(now), most)
@@ -189,6 +193,8 @@ def admit_run(
                 asked_usd=most,
                 reason=refusal.message,
             )
+        if permit is not None:
+            tell_refused(ws, connection, run_id, permit.environment_id, requester, [refusal])
         end_refused(ws, connection, record, refusal.error())
     raise refusal.error()
 
@@ -196,6 +202,17 @@ def admit_run(
 def end_refused(ws: Workspace, connection: sa.Connection, record: RunRecord, error: GuardRefused) -> None:
     """A planned run that may not begin has failed, in the words of the refusal."""
     _lay(ws, connection, record, {"failure": failure_of(record.id, error)}, "failed", error.message)
+
+
+def others_going_on(connection: sa.Connection, environment_id: str, run_id: str) -> tuple[str, ...]:
+    """The ids of all other runs in the environment that have not ended and were admitted."""
+    runs = tables.load_test_runs
+    others = (runs.c.environment_id == environment_id) & (runs.c.id != run_id) & runs.c.status.in_(sorted(ACTIVE))
+    rows = connection.execute(
+        sa.select(runs.c.id, runs.c.status, runs.c.metrics_json).where(others).order_by(runs.c.id)
+    )
+    waiting = ("created", "awaiting_approval")
+    return tuple(row.id for row in rows if row.status not in waiting or row.metrics_json.get("admitted"))
 
 
 def _require_permit(connection: sa.Connection, record: RunRecord, permit: Permit | None) -> None:
@@ -213,6 +230,25 @@ def _of_production(permit: Permit | None, approval: Approval | None) -> dict[str
     if permit is None or approval is None:
         return {}
     return {"production": {"approval_id": approval.id, "alarms": list(permit.alarms)}}
+
+
+def tell_refused(
+    ws: Workspace,
+    connection: sa.Connection,
+    run_id: str,
+    environment_id: str,
+    requester: Identity,
+    broken: Sequence[Refusal],
+) -> None:
+    """Log every rule that a run against production breaks, with what to do about each."""
+    ActionLog(ws).record_in(
+        connection,
+        "production_run_refused",
+        run_id=run_id,
+        environment=environment_id,
+        requester=requester.name,
+        rules=[{"code": one.code, "message": one.message, "instruction": one.instruction} for one in broken],
+    )
 
 
 def _tell_requested(ws: Workspace, connection: sa.Connection, record: RunRecord, approval: Approval) -> None:

@@ -15,12 +15,11 @@ from typing import Any, TypeVar
 import numpy as np
 import sqlalchemy as sa
 
-from pointsman.actions import ActionLog
 from pointsman.errors import InputRefused, NotFound, PointsmanError
 from pointsman.model import Missing
 from pointsman.safety.approvals import approval_of
 from pointsman.safety.forecast import Forecast
-from pointsman.safety.guards import Intent, Limits, Refusal
+from pointsman.safety.guards import Intent, Limits
 from pointsman.safety.identities import Identity
 from pointsman.safety.production import (
     SCOPE,
@@ -35,12 +34,12 @@ from pointsman.safety.production import (
     violations,
 )
 from pointsman.safety.spending import lock_spending, month_of, spent_in
-from pointsman.scenario.admission import Steps, awaits_admission, end_refused, set_aside
+from pointsman.scenario.admission import Steps, awaits_admission, end_refused, others_going_on, set_aside, tell_refused
 from pointsman.scenario.arrivals import plan_arrivals
 from pointsman.scenario.faults.environment import faulty_stages
 from pointsman.scenario.model import Scenario
 from pointsman.scenario.places import is_production, registered_place
-from pointsman.scenario.record import ACTIVE, RunRecord, read_in
+from pointsman.scenario.record import RunRecord, read_in
 from pointsman.scenario.trace import known_traces
 from pointsman.settings import AwsPlace
 from pointsman.settings.read_only import ReadOnlyAws
@@ -112,7 +111,7 @@ def guard_production(
         if not broken:
             return Permit(place.id, plan.per_s, rules.within(limits), rules.alarms)
         error = refused(plan, broken)
-        _tell(ws, connection, plan, broken)
+        tell_refused(ws, connection, asked.run_id, place.id, asked.requester, broken)
         if record is not None and record.environment_id == place.id:  # else it is somebody else's run of this id
             end_refused(ws, connection, record, error)
     raise error
@@ -153,7 +152,7 @@ def _plan(
         spent_usd=spent,
         per_s=max(per_s, _search_per_s(connection, asked.parent_run_id)),
         taken_away=sum(stage.fault.instances for stage in faulty_stages(asked.scenario) if stage.fault is not None),
-        going_on=_going_on(connection, place.id, asked),
+        going_on=others_going_on(connection, place.id, asked.run_id),
         seen=seen,
     )
 
@@ -171,24 +170,6 @@ def _search_per_s(connection: sa.Connection, parent_run_id: str | None) -> int:
     wanted = sa.select(searches.c.settings).where(searches.c.id == (parent_run_id or ""))
     found = connection.execute(wanted).scalar()
     return 0 if found is None else math.ceil(found["highest_per_s"])
-
-
-def _going_on(connection: sa.Connection, environment_id: str, asked: AskedRun) -> tuple[str, ...]:
-    runs = tables.load_test_runs
-    begun = runs.c.status.in_(sorted(ACTIVE - {"created", "awaiting_approval"}))
-    others = (runs.c.environment_id == environment_id) & (runs.c.id != asked.run_id)
-    return tuple(connection.execute(sa.select(runs.c.id).where(begun, others).order_by(runs.c.id)).scalars())
-
-
-def _tell(ws: Workspace, connection: sa.Connection, plan: ProductionPlan, broken: Sequence[Refusal]) -> None:
-    ActionLog(ws).record_in(
-        connection,
-        "production_run_refused",
-        run_id=plan.run_id,
-        environment=plan.place.id,
-        requester=plan.requester.name,
-        rules=[{"code": one.code, "message": one.message, "instruction": one.instruction} for one in broken],
-    )
 
 
 def _survey(place: Place, alarms: Sequence[str], open_aws: OpenAws) -> Seen:

@@ -71,7 +71,7 @@ def test_a_refusal_is_a_line_that_its_alarm_counts(
     monkeypatch.setattr(safety, "guard_production", refuse)
     about: dict[str, Any] = {"parent_run_id": None, "scenario": SCENARIO, "seed": 1, "variant_id": VARIANT}
     with pytest.raises(GuardRefused):
-        safety.guard_scenario.fn("run1", **about, input_set_id="i", price_book="default", production="prod")
+        safety.may_start.fn("run1", **about, input_set_id="i", price_book="default", production="prod")
     (line,) = [record.getMessage() for record in said.records]
     assert patterns()["load-test-production-refusals"] in line
     assert "wrong_account" in line

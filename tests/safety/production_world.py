@@ -134,10 +134,11 @@ class World:
     def lever(self, status: str) -> None:
         gaps.LEVER.update(status=status, reason="a test")
 
-    def another_run(self, status: str) -> None:
+    def another_run(self, status: str, *, admitted: bool = False) -> None:
         plan_run(self.ws, run_id="another", parent_run_id=None, **self._planned())
+        values = {"status": status, "metrics_json": {"admitted": admitted}}
         with self.ws.database.begin() as connection:
-            connection.execute(sa.update(tables.load_test_runs).values(status=status))
+            connection.execute(sa.update(tables.load_test_runs).values(**values))
 
     def spend(self, usd: str) -> None:
         row = {"run_id": "spent", "month": f"{self.ws.clock.now():%Y-%m}", "at": self.ws.clock.now()}

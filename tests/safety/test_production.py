@@ -21,10 +21,12 @@ from pointsman.safety.approvals import VALID_FOR
 from pointsman.safety.production import ProductionPlan, violations
 from pointsman.scenario import CapacitySearch, Fault, Scenario, Stage, next_capacity_run, read_run
 from pointsman.scenario.admission import require_admission
+from pointsman.scenario.production import planned_size
 from pointsman.scenario.record import advance
 from pointsman.settings import load_settings
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
+from tests.safety import production_world
 from tests.safety.production_world import (
     BOB,
     DISPATCHES,
@@ -160,6 +162,10 @@ UNSAFE: dict[str, tuple[str, Mutation]] = {
     "the rate was capped since": ("over_production_rate", settings(max_production_per_s="1")),
     "another run is starting": ("another_run_goes_on", lambda world: world.another_run("starting")),
     "another run goes on": ("another_run_goes_on", lambda world: world.another_run("running")),
+    "another run is about to begin": (
+        "another_run_goes_on",
+        lambda world: world.another_run("created", admitted=True),
+    ),
     "another run still drains": ("another_run_goes_on", lambda world: world.another_run("draining")),
     "another run is not yet cancelled": ("another_run_goes_on", lambda world: world.another_run("cancelling")),
     "it has a fault": ("fault_in_production", lambda world: world.ask(scenario=fault(1))),
@@ -255,6 +261,12 @@ def test_the_suite_is_large_and_has_every_rule() -> None:
     assert rules - {code for code, _ in UNSAFE.values()} == by_lookup
 
 
+def test_a_schedule_without_a_dispatch_is_no_error_of_the_guard(world: World) -> None:
+    stage = Stage(name="quiet", rate=0.001, duration_s=1)
+    world.ask(scenario=Scenario(name="quiet", stages=(stage,), arrivals="poisson"))
+    assert planned_size(world.ws, world.asked) == (0, 0)
+
+
 def test_all_that_is_wrong_is_said_at_once(world: World) -> None:
     world.approve()
     wrong = ["it does not say production", "its account is not allowed", "its region is not allowed"]
@@ -316,6 +328,31 @@ def test_a_permit_is_for_one_environment(world: World, monkeypatch: pytest.Monke
     with pytest.raises(GuardRefused) as caught:
         world.begin()
     assert caught.value.code == "production_not_guarded"
+
+
+def test_a_run_that_only_waits_is_in_nobodys_way(world: World) -> None:
+    world.another_run("awaiting_approval")
+    world.approve()
+    world.begin()
+
+
+def test_of_two_that_pass_the_guard_at_once_one_is_admitted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run is admitted after this one has passed the guard, and before it is admitted itself."""
+    world.approve()
+    guard = production_world.guard_production
+
+    def slowly(*given: Any, **named: Any) -> Permit | None:
+        permit = guard(*given, **named)
+        world.another_run("created", admitted=True)
+        return permit
+
+    monkeypatch.setattr(production_world, "guard_production", slowly)
+    with pytest.raises(GuardRefused) as caught:
+        world.begin()
+    assert caught.value.code == "another_run_goes_on"
+    assert read_run(world.ws, "run1").status == "failed"
+    (told,) = [one for one in ActionLog(world.ws).read() if one.event == "production_run_refused"]
+    assert [one["code"] for one in told.data["rules"]] == ["another_run_goes_on"]
 
 
 def test_what_has_begun_is_held_by_its_watcher_and_not_refused_again(world: World) -> None:
