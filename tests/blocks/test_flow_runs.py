@@ -102,8 +102,13 @@ def test_a_run_carries_its_labels_besides_those_of_its_pool_and_deployment(clien
     }
     client.create_work_pool(WorkPoolCreate(name="labelled", type="process", base_job_template=template))
     flow_id = client.request("POST", "/flows/", json={"name": "drive-shard"}).json()["id"]
-    variables = {"labels": {"Team": "media"}}
-    client.create_deployment(UUID(flow_id), name="labelled", work_pool_name="labelled", job_variables=variables)
+    client.create_deployment(
+        UUID(flow_id),
+        name="labelled",
+        work_pool_name="labelled",
+        job_variables={"labels": {"Team": "media"}},
+        enforce_parameter_schema=False,
+    )
     run = FlowRuns("labelled", labels={"Approval": "ap_1"}).launch("drive-shard", REQUEST, key="labelled-0-1")
     carried = client.read_flow_run(UUID(run)).job_variables
     assert carried == {"labels": {"Environment": "prod", "Team": "media", "Approval": "ap_1"}}
