@@ -1,6 +1,7 @@
 """Which files a job may read, with the hash that it names: regular files inside the allowed roots, and objects in S3.
 
-S3 is the one of this process's AWS settings. An object is fetched once, and the copy kept.
+Of an object, a file with its content in a root is as good. Else it is fetched, once, from the S3 of this process's AWS
+settings.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -29,7 +31,7 @@ class InputGate:
     def admit(self, uri: str, sha256: str) -> Path:
         """The resolved path of an input. Raises `Refused` (422) unless it lies in a root, is readable and matches."""
         if uri.startswith("s3:"):
-            uri = str(self._fetch(uri, sha256))
+            uri = str(self._at_hand(sha256) or self._fetch(uri, sha256))
         try:
             path = _path(uri).resolve(strict=True)
         except (OSError, ValueError, RuntimeError) as error:
@@ -47,18 +49,24 @@ class InputGate:
             raise _refused("input_changed", f"input.sha256: {sha256} is asked for, but {uri!r} has {found}.")
         return path
 
+    def _at_hand(self, sha256: str) -> Path | None:
+        for path in [path for root in self._roots for path in sorted(root.iterdir())]:
+            with suppress(OSError):  # a folder, or gone by now
+                if self._sha256(path) == sha256:
+                    return path
+        return None
+
     def _fetch(self, uri: str, sha256: str) -> Path:
         # Imports the database toolkit, which a lab whose inputs lie on this machine need not wait for.
         from pointsman.storage.bucket import Bucket, BucketPlace, connect
 
         parts = urlsplit(uri)
         copy = self._fetched / f"{sha256}{Path(parts.path).suffix}"
-        if not copy.is_file():
-            try:
-                place = BucketPlace.parse(f"s3://{parts.netloc}")
-                Bucket(place, connect(), SystemClock()).fetch(parts.path.lstrip("/"), copy)
-            except PointsmanError as error:
-                raise _refused("input_unreadable", f"input.uri: {uri!r} cannot be fetched ({error.message})") from error
+        try:
+            place = BucketPlace.parse(f"s3://{parts.netloc}")
+            Bucket(place, connect(), SystemClock()).fetch(parts.path.lstrip("/"), copy)
+        except PointsmanError as error:
+            raise _refused("input_unreadable", f"input.uri: {uri!r} cannot be fetched ({error.message})") from error
         return copy
 
     def _sha256(self, path: Path) -> str:

@@ -36,11 +36,18 @@ def test_an_object_is_fetched_once(gate: InputGate, tmp_path: Path) -> None:
     assert gate.admit("s3://results/team/a.mp4", SHA256) == path
 
 
+def test_a_file_in_a_root_with_the_same_content_is_as_good(tmp_path: Path) -> None:
+    for number, content in enumerate((b"another", CLIP)):
+        (tmp_path / f"{number}.mp4").write_bytes(content)
+    gate = InputGate([tmp_path], fetched=tmp_path / "fetched")
+    assert gate.admit("s3://nowhere/a.mp4", SHA256) == (tmp_path / "1.mp4").resolve()
+
+
 def test_an_object_that_is_not_there_or_is_another_is_refused(gate: InputGate) -> None:
     for uri, sha256, code in [
         ("s3://results/team/b.mp4", SHA256, "input_unreadable"),
         ("s3://results/team/a.mp4", "0" * 64, "input_changed"),
-        ("s3:///a.mp4", SHA256, "input_unreadable"),
+        ("s3:///a.mp4", "1" * 64, "input_unreadable"),
     ]:
         with pytest.raises(Refused) as refused:
             gate.admit(uri, sha256)
