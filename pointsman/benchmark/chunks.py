@@ -44,7 +44,7 @@ def begin_turn(ws: Workspace, benchmark_id: str, chunk: str) -> Turn:
     with ws.database.begin() as connection:
         if not insert_absent(connection, _CHUNKS, [row]):
             later = sa.update(_CHUNKS).where(_CHUNKS.c.id == chunk)
-            connection.execute(later.values(turn=_CHUNKS.c.turn + 1, failure=sa.null()))
+            connection.execute(later.values(turn=_CHUNKS.c.turn + 1, task_id=sa.null(), failure=sa.null()))
         number = connection.execute(sa.select(_CHUNKS.c.turn).where(_CHUNKS.c.id == chunk)).scalar_one()
     return Turn(chunk, number)
 
@@ -54,6 +54,13 @@ def open_turn(ws: Workspace, chunk: str) -> Turn | None:
     with ws.database.connect() as connection:
         row = connection.execute(sa.select(_CHUNKS).where(_CHUNKS.c.id == chunk)).one_or_none()
     return None if row is None or row.failure is not None else Turn(chunk, row.turn)
+
+
+def note_task(ws: Workspace, turn: Turn, task_id: str) -> None:
+    """Keep what the turn is to the infrastructure that runs it, for whoever wants to look at it there."""
+    mine = (_CHUNKS.c.id == turn.chunk) & (_CHUNKS.c.turn == turn.number)
+    with ws.database.begin() as connection:
+        connection.execute(sa.update(_CHUNKS).where(mine).values(task_id=task_id))
 
 
 def require_turn(connection: sa.Connection, turn: Turn) -> None:

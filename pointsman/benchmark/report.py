@@ -41,6 +41,14 @@ def matrix_report(ws: Workspace, benchmark_id: str) -> Report:
                 attempts.c.run_id == benchmark_id, attempts.c.subject_kind == "cell"
             )
         ).all()
+        chunks = tables.benchmark_chunks
+        own_chunks = (chunks.c.benchmark_id == benchmark_id) & chunks.c.id.startswith(f"{benchmark_id}-rounds-")
+        tasks = [
+            (row.id.removeprefix(f"{benchmark_id}-"), row.turn, row.task_id or "not started")
+            for row in connection.execute(
+                sa.select(chunks).where(own_chunks).order_by(sa.func.length(chunks.c.id), chunks.c.id)
+            )
+        ]
     variant_of = {item.dispatch_id: item.variant_id for item in items}
     outcomes: dict[str, list[str]] = {}
     for attempt in tries:
@@ -58,6 +66,8 @@ def matrix_report(ws: Workspace, benchmark_id: str) -> Report:
     if "" in outcomes:
         figures.append(("attempts of dispatches that were cancelled and planned again", len(outcomes[""])))
     sections: list[Any] = [Table(columns, rows), Figures(figures)]
+    if tasks:
+        sections.append(Table(("chunk", "turns", "task"), tasks, title="Run by tasks elsewhere"))
     bad = [item for item in items if item.status in ("failed", "invalid")]
     if bad:
         shown = [(item.dispatch_id, item.status, item.reason or "no reason") for item in bad[:_FAILURES_SHOWN]]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pointsman.actions import ActionLog
-from pointsman.benchmark.chunks import Turn, begin_turn, open_turn, told_by
+from pointsman.benchmark.chunks import Turn, begin_turn, note_task, open_turn, told_by
 from pointsman.errors import Cancelled, DependencyDown, PointsmanError
 from pointsman.workspace import Workspace
 
@@ -86,17 +86,25 @@ class Spreading:
         while self._waiting and self._failure is None and len(self._going) < self._at_once:
             chunk = self._waiting[0]
             turn = open_turn(self._ws, chunk.id) or begin_turn(self._ws, self._benchmark_id, chunk.id)
+            one = _Going(chunk, turn)
             try:
-                self._going.append(_Going(chunk, turn, self._launch(chunk, turn)))
+                self._launch(one)
             except DependencyDown as error:
                 if not self._going:
                     self._failure = error
                 return  # what runs goes on, and by its end the next may start again
+            self._going.append(one)
             self._waiting.popleft()
 
-    def _launch(self, chunk: Chunk, turn: Turn) -> str:
-        request = {**chunk.request, "turn": turn.number}
-        return self._runs.launch(chunk.flow, request, key=f"{chunk.id}-{turn.number}")
+    def _launch(self, one: _Going) -> None:
+        request = {**one.chunk.request, "turn": one.turn.number}
+        one.run = self._runs.launch(one.chunk.flow, request, key=f"{one.chunk.id}-{one.turn.number}")
+        self._note(one, one.run)
+
+    def _note(self, one: _Going, task_id: str) -> None:
+        if one.task_id != task_id:
+            one.task_id = task_id
+            note_task(self._ws, one.turn, task_id)
 
     def _look(self) -> None:
         if self._failure is None and self._stopped():
@@ -138,7 +146,7 @@ class Spreading:
             context=self._benchmark_id,
             chunk=one.chunk.id,
             turn=one.turn.number,
-            task=one.run,
+            task=one.task_id,
             how=how,
         )
         if one.vanished == TURNS:
@@ -146,17 +154,21 @@ class Spreading:
             one.chunk.give_up(how)
             return False
         one.turn = begin_turn(self._ws, self._benchmark_id, one.chunk.id)
-        one.run = None
+        one.run = one.task_id = None
         return True
 
     def _ended(self, one: _Going) -> str | None:
         """How its run ended; None while it goes on, or nobody knows. One that could not be started is started."""
         try:
             if one.run is None:
-                one.run = self._launch(one.chunk, one.turn)
-            return self._runs.ended(one.run)
+                self._launch(one)
+            assert one.run is not None
+            how = self._runs.ended(one.run)
         except DependencyDown:
             return None
+        if (task := self._runs.task(one.run)) is not None:
+            self._note(one, task)
+        return how
 
     def _failed(self, error: PointsmanError) -> None:
         self._failure = self._failure or error
@@ -172,5 +184,7 @@ class Spreading:
 class _Going:
     chunk: Chunk
     turn: Turn
-    run: str | None
+    run: str | None = None
+    task_id: str | None = None
+    """The run, until it is known which task it is."""
     vanished: int = 0

@@ -201,6 +201,7 @@ benchmark_chunks = _table(
     sa.Column("id", _ID, primary_key=True),
     sa.Column("benchmark_id", _ID, sa.ForeignKey("benchmark_matrix_runs.id"), nullable=False, index=True),
     sa.Column("turn", sa.Integer, nullable=False),
+    sa.Column("task_id", sa.String(400)),
     sa.Column("failure", sa.JSON),
     sa.CheckConstraint("turn >= 1", name="turn"),
 )

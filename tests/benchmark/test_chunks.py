@@ -20,6 +20,7 @@ from pointsman.benchmark import (
     finish_matrix,
     input_set,
     matrix_chunks,
+    matrix_report,
     matrix_run,
     matrix_turn,
     register_environment,
@@ -37,6 +38,7 @@ from pointsman.dispatch.history import read_history
 from pointsman.economics.cells import outcome_of
 from pointsman.errors import Cancelled, Conflict, DependencyDown, GuardRefused, InputRefused
 from pointsman.ids import VariantId
+from pointsman.reporting import to_markdown
 from pointsman.storage import LocalResults, open_database, tables
 from pointsman.workspace import Workspace
 from tests.benchmark.fake_drive import FakeDrive, Fate
@@ -245,6 +247,10 @@ def test_a_task_that_vanishes_is_replaced_and_what_it_had_shared_is_not_sent_aga
     finish_matrix(here, BM)
     assert everything(ws) == everything(here)
     assert [key.rsplit("-", 1)[1] for key in elsewhere.keys].count("2") == 2
+    report = to_markdown(matrix_report(ws, BM))
+    for number, turns in enumerate((2, 1, 2, 1)):
+        name = f"rounds-{number}-{number}"
+        assert f"| {name} | {turns} | arn:{BM}-{name}-{turns} |" in report.replace("\\", "")
     lost = [entry for entry in ActionLog(ws).read() if entry.event == "benchmark_chunk_lost"]
     assert sorted((entry.data["turn"], entry.data["how"]) for entry in lost) == [(1, "Crashed"), (1, "Crashed")]
     assert {entry.instruction for entry in lost} == {f"pointsman benchmark show {BM}"}

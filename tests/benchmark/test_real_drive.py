@@ -6,22 +6,25 @@ import hashlib
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from pointsman.benchmark import create_matrix, finish_matrix, rounds, run_round
+from pointsman.benchmark import create_matrix, finish_matrix, rounds, run_round, run_round_elsewhere
+from pointsman.benchmark.chunks import begin_turn
 from pointsman.clock import SystemClock
-from pointsman.dispatch import DriveStatus, TargetSpec
+from pointsman.dispatch import DriveStatus, TargetSpec, targets
 from pointsman.ids import VariantId
 from pointsman.model import InputSet
 from pointsman.settings import Secret
 from pointsman.storage import local_path, tables
 from pointsman.workspace import Workspace
+from tests.benchmark.machines import Machines
 
 _TIME = "2026-01-01T00:00:00+00:00"
 
@@ -87,7 +90,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(202, json.dumps({**job, "status": "queued", "attempts": [], "output": None}).encode())
         else:
             found = [self.server.jobs[name] for name in body["ids"] if name in self.server.jobs]
-            self._answer(200, json.dumps({"jobs": found, "unknown": []}).encode())
+            unknown = [name for name in body["ids"] if name not in self.server.jobs]
+            self._answer(200, json.dumps({"jobs": found, "unknown": unknown}).encode())
 
     def _answer(self, status: int, content: bytes) -> None:
         self.send_response(status)
@@ -147,3 +151,62 @@ def test_a_matrix_of_one_round_through_the_real_driver(
     assert len(artifacts) == 8
     for artifact in artifacts:
         assert local_path(artifact.uri).read_bytes() == artifact.subject_id.encode()
+
+
+def test_a_successor_of_a_task_that_is_gone_with_its_disk_sends_nothing_again_to_a_target_that_would_do_it_twice(
+    ws: Workspace, registered: list[VariantId], inputs: InputSet, jobs: _Jobs, tmp_path: Path
+) -> None:
+    known = (Path(targets.__file__).parent / "presets" / "lab.toml").read_text()
+    own = tmp_path / "once.toml"
+    own.write_text(known.replace("idempotent_submit = true", "idempotent_submit = false"))
+    machines = Machines(tmp_path / "machines")
+    one, two = (Workspace(ws.database, machines.machine(name), SystemClock(), name) for name in ("one", "two"))
+    create_matrix(
+        one,
+        benchmark_id="bm_real",
+        parent_run_id=None,
+        variants=registered,
+        inputs=inputs,
+        repeats=1,
+        seed=1,
+        round_cells=12,
+        environment_id="lab",
+        targets=[TargetSpec(name="lab", preset=str(own), base_url=f"http://127.0.0.1:{jobs.server_port}")],
+        in_flight_per_provider=1,
+        drain_limit_s=20,
+    )
+
+    def run(ws: Workspace, cancelled: Callable[[], bool]) -> None:
+        turn = begin_turn(ws, "bm_real", "bm_real-rounds-0-0")
+        run_round_elsewhere(
+            ws,
+            "bm_real",
+            0,
+            turn=turn,
+            at_once=1,
+            secret=Secret("word"),
+            cancelled=cancelled,
+            on_status=lambda status: None,
+        )
+
+    def gone() -> bool:
+        machines.bucket.is_out = True
+        if len(jobs.submissions) >= 2:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        run(one, gone)
+    sent = set(jobs.submissions)
+    machines.bucket.is_out = False
+    run(two, lambda: False)
+    assert set(jobs.submissions) == sent
+    assert set(jobs.submissions.values()) == {1}
+    with ws.database.begin() as connection:
+        items = connection.execute(sa.select(tables.benchmark_matrix_run_items)).all()
+    by_id = {item.dispatch_id: item for item in items}
+    assert len(by_id) == 12
+    assert {by_id[one].status for one in sent} <= {"completed", "failed"}
+    for item in items:
+        if item.dispatch_id not in sent:
+            assert (item.status, item.reason.split(":")[0]) == ("failed", "unknown")

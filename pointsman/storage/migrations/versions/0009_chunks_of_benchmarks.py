@@ -15,6 +15,7 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=400), nullable=False),
         sa.Column("benchmark_id", sa.String(length=400), nullable=False),
         sa.Column("turn", sa.Integer(), nullable=False),
+        sa.Column("task_id", sa.String(length=400), nullable=True),
         sa.Column("failure", sa.JSON(), nullable=True),
         sa.CheckConstraint("turn >= 1", name=op.f("ck_benchmark_chunks_turn")),
         sa.ForeignKeyConstraint(
