@@ -67,7 +67,8 @@ class Spreading:
 
         After the first trouble no chunk is started, those that run come to their end, and then it is raised: what a
         chunk or `on_done` or `give_up` says, `Cancelled` when `stopped` answers true, or `DependencyDown` when nothing
-        can be started. An exception that interrupts this asks the running chunks to end at once.
+        can be started, or no task comes of what is. An exception that interrupts this asks the running chunks to end at
+        once.
         """
         self._waiting = deque(chunk for chunk in chunks if not chunk.done())
         try:
@@ -151,11 +152,25 @@ class Spreading:
         )
         if one.vanished == TURNS:
             begin_turn(self._ws, self._benchmark_id, one.chunk.id)  # should it live after all, it writes nothing
-            one.chunk.give_up(how)
+            self._give_up(one.chunk, how)
             return False
         one.turn = begin_turn(self._ws, self._benchmark_id, one.chunk.id)
         one.run = one.task_id = None
         return True
+
+    def _give_up(self, chunk: Chunk, how: str) -> None:
+        """Of a chunk whose tasks do not even start nothing is lost: raises `DependencyDown` that names the trouble."""
+        from pointsman.scenario import trouble_of  # takes a second to import, which few need
+
+        trouble = trouble_of(how)
+        if trouble is None:
+            chunk.give_up(how)
+            return
+        raise DependencyDown(
+            f"The tasks that were to do the chunk {chunk.id} did not start: {how}.",
+            instruction=trouble.instruction,
+            code=trouble.code,
+        )
 
     def _ended(self, one: _Going) -> str | None:
         """How its run ended; None while it goes on, or nobody knows. One that could not be started is started."""

@@ -31,6 +31,7 @@ class Tasks:
     how: dict[str, str | None] = field(default_factory=dict)
     cancelled: list[str] = field(default_factory=list)
     out: Callable[[], bool] = lambda: False
+    crash: str = "Crashed"
 
     def launch(self, flow: str, request: Mapping[str, Any], *, key: str) -> str:
         self._reach()
@@ -40,7 +41,7 @@ class Tasks:
         self.requests.append(request)
         own = replace(self.ws, results=self.world.machine(f"task-{len(self.keys)}"), actor=key)
         mishap = self.mishap(key, len(self.keys))
-        self.how[key] = None if mishap == "silent" else "Crashed" if mishap else "Completed"
+        self.how[key] = None if mishap == "silent" else self.crash if mishap else "Completed"
         if mishap in ("silent", "nothing"):
             return key
         try:

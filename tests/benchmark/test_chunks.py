@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from pointsman.actions import ActionLog
 from pointsman.benchmark import (
     InputFile,
+    Turn,
     as_turn,
     cancel_matrix,
     create_matrix,
@@ -32,8 +33,17 @@ from pointsman.benchmark import (
     run_round_elsewhere,
 )
 from pointsman.benchmark.chunks import begin_turn
+from pointsman.benchmark.sharing import Elsewhere, sharing
 from pointsman.clock import ManualClock
-from pointsman.dispatch import DriveInput, DrivePlan, TargetSpec, doubt_the_rest, planned_dispatches, write_drive
+from pointsman.dispatch import (
+    DriveInput,
+    DrivePlan,
+    DriveStatus,
+    TargetSpec,
+    doubt_the_rest,
+    planned_dispatches,
+    write_drive,
+)
 from pointsman.dispatch.history import read_history
 from pointsman.economics.cells import outcome_of
 from pointsman.errors import Cancelled, Conflict, DependencyDown, GuardRefused, InputRefused
@@ -274,6 +284,41 @@ def test_a_chunk_that_is_lost_three_times_fails_its_cells_by_name_and_no_others(
     with pytest.raises(Conflict) as late:
         chunk(ws, {"benchmark_id": BM, "first_round": 1, "last_round": 1, "turn": 3, "at_once": 1})
     assert late.value.code == "chunk_replaced"
+
+
+def test_a_chunk_whose_tasks_do_not_start_fails_no_cells_and_is_named_by_the_trouble(
+    start: Callable[..., Workspace], world: Machines, driver: FakeDrive
+) -> None:
+    ws = start()
+    elsewhere = tasks(ws, world, mishap=lambda key, number: "nothing", crash="Crashed (RESOURCE:CPU)")
+    with pytest.raises(DependencyDown, match=r"rounds-0-0 did not start: Crashed \(RESOURCE:CPU\)") as down:
+        run_matrix_elsewhere(ws, BM, elsewhere)
+    assert down.value.code == "ecs_no_capacity"
+    assert "Wait for capacity" in down.value.instruction
+    assert matrix_run(ws, BM).counts == {"pending": 24}
+    elsewhere.mishap = lambda key, number: None
+    run_matrix_elsewhere(ws, BM, elsewhere)
+    assert finish_matrix(ws, BM).status == "collected"
+
+
+def test_while_it_runs_a_task_shares_its_drive_every_few_seconds(
+    start: Callable[..., Workspace], world: Machines, driver: FakeDrive
+) -> None:
+    ws = start()
+    own = replace(ws, results=world.machine("task"))
+    drive_dir = own.results.path("lab/benchmarks/bm_test/rounds/0/lab")
+    (drive_dir / "journal").mkdir(parents=True)
+    status = DriveStatus(phase="sending", at=ws.clock.now(), elapsed_s=1.0, counts={})
+    heard: list[DriveStatus] = []
+    with sharing(own, drive_dir, heard.append, Elsewhere(Turn("chunk", 1), 1)) as told:
+        for second in range(1, 13):
+            ws.clock.sleep(1)
+            (drive_dir / "journal" / f"{second}.arrow").write_bytes(b"rows")
+            told(status)
+            shared = [key for key in world.bucket.objects if "/journal/" in key]
+            assert len(shared) == second // 5 * 5
+    assert len([key for key in world.bucket.objects if "/journal/" in key]) == 12
+    assert heard == [status] * 12
 
 
 def test_what_a_chunk_says_ends_the_matrix_when_the_others_are_through_and_it_can_be_continued(
