@@ -1,12 +1,13 @@
 """What implements an engine protocol or saves a Spec with Prefect."""
 
-from blocks.crashes import told_of
+from blocks.crashes import SAYS_WHY_WITHIN_S, told_of
 from blocks.events import INSTALLATION_LABEL, PrefectEventSink, installation, open_sink
 from blocks.flow_runs import FlowRuns
 from blocks.specs import SPEC_BLOCKS, GatewayBlock, JudgeBlock, PriceBookBlock, ResultsBlock, TargetBlock
 
 __all__ = [
     "INSTALLATION_LABEL",
+    "SAYS_WHY_WITHIN_S",
     "SPEC_BLOCKS",
     "FlowRuns",
     "GatewayBlock",

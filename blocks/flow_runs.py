@@ -48,6 +48,7 @@ class FlowRuns:
         self._time = time
         self._deployments: dict[str, tuple[UUID, dict[str, Any] | None]] = {}
         self._ended: dict[str, str | None] = {}
+        self._seen_ended: dict[str, float] = {}
         self._tasks: dict[str, str] = {}
         self._ask_at = 0.0
         self._away_until = 0.0
@@ -96,7 +97,8 @@ class FlowRuns:
                 if state is None:
                     self._ended[run] = "deleted"
                 elif state.is_final():
-                    self._ended[run] = told_of(client, UUID(run), state)
+                    for_s = self._time() - self._seen_ended.setdefault(run, self._time())
+                    self._ended[run] = told_of(client, UUID(run), state, for_s=for_s)
 
     def _deployment(self, client: SyncPrefectClient, name: str) -> tuple[UUID, dict[str, Any] | None]:
         try:

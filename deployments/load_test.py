@@ -160,7 +160,7 @@ def run(asked: Order, *, results: str, output: Path, at_most_s: float, clock: Cl
     except PointsmanError as error:
         missing = where = str(error)
     about = {"run": asked.run_id, "flow run": str(flow_run_id), **place, "variant": str(asked.request["variant"])}
-    told = _told(flow_run_id, ended)
+    told = _told(flow_run_id, ended, clock)
     if trouble := trouble_of(told):
         about |= {"trouble": trouble.code, "what to do": trouble.instruction}
         _say(trouble.instruction)
@@ -169,13 +169,16 @@ def run(asked: Order, *, results: str, output: Path, at_most_s: float, clock: Cl
     return 0 if ended.is_completed() and not missing else 1
 
 
-def _told(flow_run_id: UUID, ended: State[Any]) -> str:
+def _told(flow_run_id: UUID, ended: State[Any], clock: Clock) -> str:
     from prefect.client.orchestration import get_client
 
-    from blocks import told_of
+    from blocks import SAYS_WHY_WITHIN_S, told_of
 
     with get_client(sync_client=True) as client:
-        return told_of(client, flow_run_id, ended)
+        began = clock.monotonic()
+        while (told := told_of(client, flow_run_id, ended, for_s=clock.monotonic() - began)) is None:
+            clock.sleep(SAYS_WHY_WITHIN_S / 4)
+    return told
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -22,7 +22,7 @@ from pointsman.settings import AwsPlace
 from pointsman.storage import open_database, write_atomically
 from service.cli.ecs_resources import BUCKET, REGION, make_ecs_resources
 from service.cli.lab_aws import start_lab_aws
-from service.cli.lab_setup import gateway_file, start_servers
+from service.cli.lab_setup import gateway_file, start_servers, use_world
 from service.cli.world import World, executor_secret, free_port
 
 WORKER = "ecs-worker"
@@ -125,6 +125,7 @@ def missing_parts(world: World) -> list[str]:
 
 
 def _use(world: World) -> None:
+    use_world(world)
     os.environ.update(ecs_environment(world))
 
 

@@ -68,6 +68,8 @@ def test_a_run_is_started_once_and_watched_until_its_end(client: SyncPrefectClie
     client.set_flow_run_state(UUID(first), Crashed(message="the machine went away"), force=True)
     assert runs.ended(first) is None, "it was asked a moment ago"
     time.now_s += 2
+    assert runs.ended(first) is None, "its worker may say why"
+    time.now_s += 6
     assert runs.ended(first) == "Crashed (the machine went away)"
     assert runs.ended(second) is None
     runs.cancel(second)
@@ -75,7 +77,7 @@ def test_a_run_is_started_once_and_watched_until_its_end(client: SyncPrefectClie
     assert str(runs.ended(second)).startswith("Cancelled")
     third = runs.launch("drive-shard", REQUEST, key="run1-0-crashed")
     flow_run_logger(flow_run_id=UUID(third)).getChild("observer").error("ECS task failed to start: no secret")
-    APILogHandler.flush()
+    APILogHandler().flush()
     client.set_flow_run_state(UUID(third), Crashed(message="a container stopped"), force=True)
     time.now_s += 2
     assert runs.ended(third) == "Crashed (a container stopped): ECS task failed to start: no secret"

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,17 +49,13 @@ class EcsLab:
 
     lab: LabWorld
     environment: Mapping[str, str]
+    ws: Workspace
+    """On a disk that no task sees."""
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        with self.lab.active():
-            os.environ.update(self.environment)
+        with _on(self.lab, self.environment):
             yield
-
-    @property
-    def ws(self) -> Workspace:
-        """On a disk that no task sees."""
-        return self.lab.workspace()
 
     def client(self, service: str) -> Any:
         return boto3.client(
@@ -102,10 +99,14 @@ class EcsLab:
             return client.read_flow_run(flow_run)
 
     def told(self, flow_run: UUID) -> str:
+        """How it ended, and why."""
+        began = time.monotonic()
         with get_client(sync_client=True) as client:
             state = client.read_flow_run(flow_run).state
             assert state is not None
-            return told_of(client, flow_run, state)
+            while (told := told_of(client, flow_run, state, for_s=time.monotonic() - began)) is None:
+                time.sleep(0.2)
+        return told
 
     def named(self, name: str) -> FlowRun:
         """The flow run of this name."""
@@ -147,6 +148,13 @@ class EcsLab:
         return "\n\n".join(told)
 
 
+@contextmanager
+def _on(lab: LabWorld, environment: Mapping[str, str]) -> Iterator[None]:
+    with lab.active():
+        os.environ.update(environment)
+        yield
+
+
 def _listed(ecs: Any, desired: str) -> list[str]:
     pages = ecs.get_paginator("list_tasks").paginate(cluster="load-test-cluster", desiredStatus=desired)
     return [arn for page in pages for arn in page["taskArns"]]
@@ -162,10 +170,11 @@ def running_ecs_lab(home: Path) -> Iterator[EcsLab]:
     try:
         told = _pointsman(env, "up", "--ecs", "--prefect-port", str(ports[0]), "--lab-port", str(ports[1]))
         lab = LabWorld(ecs_home(home), World.load(ecs_home(home)), VariantId.parse(OF_THE_LAB))
-        running = EcsLab(lab, told["environment"])
-        with running.active():
-            few_inputs.register_few_inputs(running.ws, lab.home, INPUTS, 2)
-        yield running
+        with _on(lab, told["environment"]):
+            ws = lab.workspace()
+            few_inputs.register_few_inputs(ws, lab.home, INPUTS, 2)
+        yield EcsLab(lab, told["environment"], ws)
+        ws.database.dispose()
     finally:
         _pointsman(env, "down")
         assert World.load(ecs_home(home)).processes == {}
