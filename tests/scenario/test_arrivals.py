@@ -110,7 +110,7 @@ def whole_length_ns(scenario: Scenario) -> int:
     return int(sum(Fraction(str(stage.duration_s)) for stage in scenario.stages) * 10**9)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(stage_chains())
 def test_each_uniform_arrival_is_the_exact_inverse_of_the_cumulative_rate(scenario: Scenario) -> None:
     due = schedule(scenario, seed=0)

@@ -69,7 +69,7 @@ def rows(ws: Workspace) -> pl.DataFrame:
     return dispatches_of(ws, "run1")
 
 
-@pytest.mark.parametrize("shards", [2, 5])
+@pytest.mark.parametrize("shards", [2, pytest.param(5, marks=pytest.mark.prove)])
 def test_shards_send_together_what_one_process_would_have_sent(
     virtual: Workspace, machine: Machine, shards: int
 ) -> None:

@@ -97,6 +97,7 @@ def accepted_once(machine: Machine) -> bool:
     return all(len(jobs) == 1 for jobs in machine.service.jobs.values())
 
 
+@pytest.mark.prove
 def test_the_whole_schedule_is_sent_and_the_ledger_is_the_coordinators(
     here: Workspace, elsewhere: Workspace, machine: Machine, tasks: VirtualTasks
 ) -> None:
@@ -130,6 +131,7 @@ def test_a_task_that_is_gone_with_its_disk_is_replaced_and_sends_nothing_twice(
     assert set(ledger.filter(pl.col("state") == "dropped")["seq"] % 3) <= {1}
 
 
+@pytest.mark.prove
 def test_a_task_that_nobody_hears_any_more_stops_sending_and_its_successor_repeats_nothing(
     here: Workspace, machine: Machine, tasks: VirtualTasks
 ) -> None:
@@ -229,13 +231,8 @@ def test_where_ecs_cannot_be_used_the_run_ends_before_anything_is_sent(
     assert machine.submitted_at == []
 
 
-@pytest.mark.parametrize(
-    "why",
-    [
-        "nothing is launched",
-        *(pytest.param(one, marks=pytest.mark.prove) for one in ("every task crashes", "the settings do not fit")),
-    ],
-)
+@pytest.mark.prove
+@pytest.mark.parametrize("why", ["nothing is launched", "every task crashes", "the settings do not fit"])
 def test_a_run_that_may_fall_back_is_driven_here_and_says_why(
     here: Workspace, machine: Machine, tasks: VirtualTasks, why: str
 ) -> None:
