@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentCreate, WorkPoolCreate
-from prefect.logging.handlers import APILogHandler
-from prefect.logging.loggers import flow_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed
 
@@ -76,8 +75,9 @@ def test_a_run_is_started_once_and_watched_until_its_end(client: SyncPrefectClie
     time.now_s += 2
     assert str(runs.ended(second)).startswith("Cancelled")
     third = runs.launch("drive-shard", REQUEST, key="run1-0-crashed")
-    flow_run_logger(flow_run_id=UUID(third)).getChild("observer").error("ECS task failed to start: no secret")
-    APILogHandler().flush()
+    at = datetime.now(UTC).isoformat()
+    line = {"name": "worker", "level": 40, "message": "ECS task failed to start: no secret", "timestamp": at}
+    client.request("POST", "/logs/", json=[{**line, "flow_run_id": third}]).raise_for_status()
     client.set_flow_run_state(UUID(third), Crashed(message="a container stopped"), force=True)
     time.now_s += 2
     assert runs.ended(third) == "Crashed (a container stopped): ECS task failed to start: no secret"
