@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -208,6 +208,18 @@ def write_drive(drive_dir: Path, plan: DrivePlan) -> None:
         part.with_columns(_dispatch_ids(plan.header.run_id, part)).write_ipc(buffer)
         write_durably(_part_path(drive_dir, first // _PART), buffer.getvalue())
     write_durably(written, document)
+
+
+def find_inputs_here(drive_dir: Path, place: Callable[[str], Path]) -> None:
+    """Let the plan name the copies of its inputs on this machine; `place` says where what has that URI is."""
+    header = read_header(drive_dir)
+    here = {
+        name: one if one.copy_here is None else one.model_copy(update={"copy_here": str(place(one.uri))})
+        for name, one in header.inputs.items()
+    }
+    if here != header.inputs:
+        document = canonical_json(header.model_copy(update={"inputs": here}).model_dump(mode="json")) + b"\n"
+        write_durably(drive_dir / "plan.json", document)
 
 
 def has_plan(drive_dir: Path) -> bool:

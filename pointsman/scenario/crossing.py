@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pointsman.dispatch import DriveStatus, confirm_claims, read_live, read_status
+from pointsman.dispatch import DriveStatus, confirm_claims, find_inputs_here, read_live, read_status
 from pointsman.errors import DependencyDown, PointsmanError
 from pointsman.scenario.record import RunRecord, drive_paths
 from pointsman.scenario.words import hear, last_told, require_place, tell
@@ -43,6 +43,7 @@ class Crossing:
         here = set(self._files("eras", "claims", "journal"))
         self._ws.results.pull(self._folder)
         self._brought = set(self._files("eras", "claims", "journal")) - here
+        find_inputs_here(self._drive_dir, self._ws.results.local)
         hear(self._ws, self._record, self._shard)
         self._last_second = last_told(self._ws, self._record.id, self._shard)
 

@@ -15,6 +15,7 @@ from pointsman.dispatch import (
     DrivePlan,
     Limits,
     TargetSpec,
+    find_inputs_here,
     planned_dispatches,
     read_dispatches,
     read_status,
@@ -56,6 +57,16 @@ def test_a_target_that_moved_does_not_make_another_plan(tmp_path: Path) -> None:
     moved = TargetSpec(name="t", preset="lab", base_url="http://127.0.0.1:10")
     write_drive(tmp_path, plan(target=moved))
     assert read_header(tmp_path).target == moved
+
+
+def test_a_drive_that_goes_on_elsewhere_names_the_copies_of_its_inputs_there(tmp_path: Path) -> None:
+    clip = {"uri": "s3://results/clip", "sha256": "0" * 64, "bytes": 1, "cluster": "c"}
+    inputs = {"i": DriveInput(**clip, copy_here="/planned/clip"), "j": DriveInput(**clip)}
+    write_drive(tmp_path, plan(inputs=inputs))
+    find_inputs_here(tmp_path, lambda uri: tmp_path / uri.removeprefix("s3://"))
+    found = {name: one.copy_here for name, one in read_header(tmp_path).inputs.items()}
+    assert found == {"i": str(tmp_path / "results/clip"), "j": None}
+    write_drive(tmp_path, plan(inputs=inputs))
 
 
 def test_a_plan_whose_writing_was_cut_short_is_written_again(tmp_path: Path) -> None:
