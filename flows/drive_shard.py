@@ -31,6 +31,8 @@ class DriveShardRequest(BaseModel):
 
 def _name() -> str:
     request = flow_run.parameters["request"]
+    if isinstance(request, BaseModel):  # where it runs; a dict before
+        request = request.model_dump(mode="json")
     if not isinstance(request, dict):
         return flow_run.id
     return f"{request['run_id']}-{request['shard']}-{request.get('turn', 1)}"

@@ -44,6 +44,8 @@ class FindCapacityRequest(BaseModel):
 
 def _name() -> str:
     request = flow_run.parameters["request"]
+    if isinstance(request, BaseModel):  # where it runs; a dict before
+        request = request.model_dump(mode="json")
     return f"capacity-{request['variant']}" if isinstance(request, dict) else flow_run.id
 
 

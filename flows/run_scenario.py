@@ -55,6 +55,8 @@ class RunScenarioRequest(BaseModel):
 
 def _name() -> str:
     request = flow_run.parameters["request"]
+    if isinstance(request, BaseModel):  # where it runs; a dict before
+        request = request.model_dump(mode="json")
     return f"{request['scenario']['name']}-{flow_run.id[:8]}" if isinstance(request, dict) else flow_run.id
 
 
