@@ -17,6 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
 from pointsman.errors import Conflict, DependencyDown
 from pointsman.settings import AwsPlace
 from pointsman.storage import open_database, write_atomically
@@ -62,7 +64,13 @@ def start_shared_lab(world: World, *, prefect_port: int, lab_port: int, prefix: 
     database_url = _database(world)
     shared = {"database_url": database_url, "results_uri": f"s3://{BUCKET}", "runner_mode": "ecs"}
     _configure(world.home, {**shared, "prefect_prefix": prefix})
-    start_servers(world, prefect_port=prefect_port, lab_port=lab_port, owner="up")
+    start_servers(
+        world,
+        prefect_port=prefect_port,
+        lab_port=lab_port,
+        owner="up",
+        prefect_database_url=_prefect_database(database_url) if "database" in world.processes else None,
+    )
     world.await_ready("lab")
     start_lab_aws(world)
     world.await_ready("aws")
@@ -167,6 +175,16 @@ def _database(world: World) -> str:
         otherwise=_not_ready(world, "database", "The lab's PostgreSQL"),
     )
     return url
+
+
+def _prefect_database(server: str) -> str:
+    """Of its own, on the server that was started: SQLite's one writer is too few for the events of many tasks."""
+    url = sa.make_url(server)
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("CREATE DATABASE prefect")
+    found = url.set(drivername="postgresql+asyncpg", database="prefect")
+    return found.render_as_string(hide_password=False)
 
 
 def _answers(url: str) -> bool:

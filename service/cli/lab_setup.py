@@ -57,11 +57,13 @@ def prepare_lab(world: World, *, prefect_port: int, lab_port: int, owner: str) -
     return register_offer(world)
 
 
-def start_servers(world: World, *, prefect_port: int, lab_port: int, owner: str) -> None:
+def start_servers(
+    world: World, *, prefect_port: int, lab_port: int, owner: str, prefect_database_url: str | None = None
+) -> None:
     """Start Prefect and the lab where they are not up, without waiting for them, and point this process at them."""
     home = world.home
     check_ports(world, prefect_port=prefect_port, lab_port=lab_port)
-    start_prefect(world, port=prefect_port, owner=owner)
+    start_prefect(world, port=prefect_port, owner=owner, database_url=prefect_database_url)
     start_lab(
         world,
         port=lab_port,

@@ -290,7 +290,8 @@ def executor_secret(home: Path) -> str:
     return made
 
 
-def start_prefect(world: World, *, port: int, owner: str) -> None:
+def start_prefect(world: World, *, port: int, owner: str, database_url: str | None = None) -> None:
+    """Where it is not up, with its state in the database; by default in a SQLite file of its own."""
     if world.prefect_api_url:
         return
     world.start(
@@ -303,6 +304,7 @@ def start_prefect(world: World, *, port: int, owner: str) -> None:
             "PREFECT_API_URL": "",
             "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api",  # else its pages ask port 4200
             "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
+            **({"PREFECT_SERVER_DATABASE_CONNECTION_URL": database_url} if database_url else {}),
         },
     )
 
