@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pointsman.actions import ActionLog
-from pointsman.dispatch import order_cancel, settle
+from pointsman.dispatch import has_plan, order_cancel, settle
 from pointsman.errors import Conflict, DataCheckFailed, DependencyDown, InputRefused, RunFailed
 from pointsman.scenario.admission import require_admission
 from pointsman.scenario.assessment import load_checks
@@ -95,7 +95,7 @@ def cancel_run(
     if not record.ended:
         halt_faults(ws, record)
     while not record.ended:
-        for drive_dir in run_drives(ws, record):
+        for drive_dir in filter(has_plan, run_drives(ws, record)):  # shards elsewhere read the run's row
             order_cancel(drive_dir)
         try:
             with hold_run(ws, run_id, wait_s=0.0) as hold:

@@ -40,6 +40,8 @@ class Holder:
     beat_at: str
     beat_monotonic_s: float
     """On its host's clock since the machine was started."""
+    lock: str
+    """Which file it holds: two tasks of one host, each with a disk of its own, do not see each other's."""
 
     def is_dead(self, *, now: datetime, monotonic_s: float, host: str, lock_is_free: bool) -> bool:
         if self.host == host:
@@ -50,9 +52,10 @@ class Holder:
 class Hold:
     """A run that this process coordinates."""
 
-    def __init__(self, ws: Workspace, record: RunRecord, token: str) -> None:
+    def __init__(self, ws: Workspace, record: RunRecord, token: str, lock: str) -> None:
         self._ws = ws
         self._token = token
+        self._lock = lock
         self.record = record
         """The run's row when it was taken."""
 
@@ -73,7 +76,7 @@ class Hold:
                     instruction=f"Look at it: pointsman scenario status {record.id}",
                     code="run_taken_over",
                 )
-            metrics = _with_holder(record, _new_holder(self._ws, self._token))
+            metrics = _with_holder(record, _new_holder(self._ws, self._token, self._lock))
             if shards:
                 tasks = dict(enumerate(metrics["runner"]["launch"]["task_arns"]))
                 tasks |= {row["shard"]: row["task_id"] for row in shards}
@@ -98,10 +101,10 @@ def hold_run(ws: Workspace, run_id: str, *, wait_s: float) -> Iterator[Hold]:
     folder = run_folder(ws, record)
     folder.mkdir(parents=True, exist_ok=True)  # where another machine planned it there is none yet
     descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    token = str(uuid4())
+    token, lock = str(uuid4()), _identity(descriptor)
     try:
         give_up = ws.clock.monotonic() + wait_s
-        while (taken := _take(ws, run_id, token, lock_is_free=_lock(descriptor))) is None:
+        while (taken := _take(ws, run_id, token, lock, lock_is_free=_lock(descriptor))) is None:
             if ws.clock.monotonic() >= give_up:
                 raise Conflict(
                     f"Another process coordinates the run {run_id}.",
@@ -110,7 +113,7 @@ def hold_run(ws: Workspace, run_id: str, *, wait_s: float) -> Iterator[Hold]:
                 )
             ws.clock.sleep(_LOOK_EVERY_S)
         try:
-            yield Hold(ws, taken, token)
+            yield Hold(ws, taken, token, lock)
         finally:
             _release(ws, run_id, token)
     finally:
@@ -125,7 +128,13 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-def _take(ws: Workspace, run_id: str, token: str, *, lock_is_free: bool) -> RunRecord | None:
+def _identity(descriptor: int) -> str:
+    """Of the file, whatever its path is called."""
+    found = os.fstat(descriptor)
+    return f"{found.st_dev}:{found.st_ino}"
+
+
+def _take(ws: Workspace, run_id: str, token: str, lock: str, *, lock_is_free: bool) -> RunRecord | None:
     now = ws.clock.now()
     with ws.database.begin() as connection:
         record = read_in(connection, run_id)
@@ -135,10 +144,10 @@ def _take(ws: Workspace, run_id: str, token: str, *, lock_is_free: bool) -> RunR
         if holder is None:
             if not lock_is_free:
                 return None
-        elif not _is_dead(ws, holder, lock_is_free=lock_is_free):
+        elif not _is_dead(ws, holder, lock_is_free=lock_is_free and holder.lock == lock):
             return None
         runs = tables.load_test_runs
-        metrics = _with_holder(record, new := _new_holder(ws, token))
+        metrics = _with_holder(record, new := _new_holder(ws, token, lock))
         metrics["runner"]["launch"] = {
             "host": new["host"],
             "process_id": new["process_id"],
@@ -179,7 +188,7 @@ def _holder(record: RunRecord) -> Holder | None:
     return Holder(**found) if found else None
 
 
-def _new_holder(ws: Workspace, token: str) -> dict[str, Any]:
+def _new_holder(ws: Workspace, token: str, lock: str) -> dict[str, Any]:
     clock = ws.clock
     return {
         "token": token,
@@ -187,6 +196,7 @@ def _new_holder(ws: Workspace, token: str) -> dict[str, Any]:
         "process_id": os.getpid(),
         "beat_at": clock.now().isoformat(),
         "beat_monotonic_s": round(clock.monotonic(), 3),
+        "lock": lock,
     }
 
 

@@ -153,13 +153,16 @@ def test_a_task_that_nobody_hears_any_more_stops_sending_and_its_successor_repea
 
 
 @pytest.mark.prove
-def test_a_cancel_reaches_every_task(here: Workspace, machine: Machine, tasks: VirtualTasks) -> None:
+@pytest.mark.parametrize("where", ["where it is coordinated", "elsewhere"])
+def test_a_cancel_reaches_every_task(
+    here: Workspace, elsewhere: Workspace, machine: Machine, tasks: VirtualTasks, where: str
+) -> None:
     machine.service.run_s = 1000
     cancelled_at: list[float] = []
 
     def cancel() -> None:
         cancelled_at.append(machine.clock.monotonic())
-        cancel_run(here, "run1", reason="enough")
+        cancel_run(elsewhere if where == "elsewhere" else here, "run1", reason="enough")
 
     machine.clock.at(12, cancel)
     assert execute_run(here, "run1", secret=None, launcher=on_ecs(here, tasks)).status == "cancelled"
@@ -168,6 +171,7 @@ def test_a_cancel_reaches_every_task(here: Workspace, machine: Machine, tasks: V
     assert machine.live_jobs == 0
     assert conserved(here)["cancelled_sent"] > 0
     assert {task.how for task in tasks.tasks.values()} == {"Completed"}
+    assert events(here) == ["load_test_run_cancelled"]
 
 
 @pytest.mark.prove
