@@ -1,4 +1,4 @@
-"""A load test whose four shards are ECS tasks: it completes, and loses a task; what stays true in each."""
+"""A load test whose four shards are ECS tasks: it completes, loses a task, is cancelled; what stays true in each."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.states import Cancelling
 
 from pointsman.actions import ActionLog
-from pointsman.scenario import read_run, run_status
+from pointsman.scenario import cancel_run, read_run, run_status
+from pointsman.settings import load_settings
 from tests.dispatch.loopback import listening
 from tests.lab.running import eventually
 from tests.prove.ecs_lab import OF_A_TEST, EcsLab
@@ -101,3 +104,44 @@ def test_a_task_that_is_killed_is_seen_and_replaced_and_the_books_balance(ecs: E
     assert [shard["processes"] for shard in run_status(ecs.ws, run_id)["runner"]["shards"]] == [1, 2, 1, 1]
     last = dispatches_of(ecs.ws, run_id).tail(SHARDS * 5)
     assert set(last["state"]) == {"completed"}, "the replacement joined where the schedule was"
+
+
+def test_a_cancel_ends_every_job_and_every_task(ecs: EcsLab) -> None:
+    with serving(ecs, lasting_s=1000) as jobs:
+        run_id, _ = started(ecs, "cancelled", 120)
+        eventually(sending(ecs, run_id, jobs), STARTS_WITHIN_S)
+        asked_at = time.monotonic()
+        cancel_run(ecs.ws, run_id, reason="enough", secret=load_settings().executor_secret, wait_s=60)
+        eventually(lambda: ecs.running() == [], 60)
+    assert max(jobs.made_at.values()) < asked_at + 2
+    assert set(jobs.made) == jobs.cancelled
+    assert balance(ecs, run_id, jobs)["cancelled_sent"] == len(jobs.made)
+    assert run_status(ecs.ws, run_id)["status"] == "cancelled"
+    assert "results.json" in stored(ecs, run_id)
+
+
+def test_a_cancel_in_the_prefect_ui_ends_every_job_and_every_task(ecs: EcsLab) -> None:
+    with serving(ecs, lasting_s=1000) as jobs:
+        run_id, flow_run = started(ecs, "stopped", 120)
+        eventually(sending(ecs, run_id, jobs), STARTS_WITHIN_S)
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(flow_run, Cancelling())
+        asked_at = time.monotonic()
+        assert ecs.ended(flow_run, 60).state_name == "Cancelled"
+        eventually(lambda: ecs.running() == [], 60)
+    assert max(jobs.made_at.values()) < asked_at + 10
+    assert any(name.endswith(".parquet") or "journal" in name for name in stored(ecs, run_id))
+
+
+def test_a_task_that_ecs_stops_drains_and_is_replaced(ecs: EcsLab) -> None:
+    with serving(ecs, lasting_s=0.3) as jobs:
+        run_id, flow_run = started(ecs, "taken", 90)
+        eventually(sending(ecs, run_id, jobs), STARTS_WITHIN_S)
+        taken = ecs.arn(ecs.named(f"{run_id}-2-1").id)
+        ecs.faults({"kind": "spot", "task": taken, "notice_s": 60})
+        eventually(lambda: bool(ecs.task(taken)["lastStatus"] == "STOPPED"), 60)
+        assert ecs.task(taken)["containers"][0]["exitCode"] != 137, "it ended by itself within its notice"
+        run = ecs.ended(flow_run, 300)
+    assert run.state_name == "Completed", f"{run.state}\n{ecs.logs()}"
+    counts = balance(ecs, run_id, jobs)
+    assert (counts["planned"], counts["unknown"]) == (RATE * 90, 0)

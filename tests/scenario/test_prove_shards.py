@@ -60,6 +60,8 @@ class Jobs:
             return http(200, json.dumps({"jobs": known, "unknown": unknown}).encode())
         if asked.path.endswith("/cancel"):
             one = asked.path.split("/")[3]
+            if one not in self.made_at:
+                return http(404, b"{}")
             self.cancelled.add(one)
         else:
             one = json.loads(asked.body)["dispatch_id"]
