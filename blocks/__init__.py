@@ -2,7 +2,7 @@
 
 from blocks.crashes import SAYS_WHY_WITHIN_S, told_of
 from blocks.events import INSTALLATION_LABEL, PrefectEventSink, installation, open_sink
-from blocks.flow_runs import FlowRuns
+from blocks.flow_runs import FlowRuns, is_looked_after
 from blocks.specs import SPEC_BLOCKS, GatewayBlock, JudgeBlock, PriceBookBlock, ResultsBlock, TargetBlock
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "ResultsBlock",
     "TargetBlock",
     "installation",
+    "is_looked_after",
     "open_sink",
     "told_of",
 ]

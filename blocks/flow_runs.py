@@ -111,9 +111,7 @@ class FlowRuns:
             ) from error
 
     def _require_worker(self, client: SyncPrefectClient) -> None:
-        answer = client.request("POST", f"/work_pools/{self._pool}/workers/filter", json={})
-        workers = [worker["name"] for worker in answer.json() if worker["status"] == "ONLINE"]
-        if not workers:
+        if not is_looked_after(client, self._pool):
             raise DependencyDown(
                 f"No worker of the work pool {self._pool} is online, so nothing would start there.",
                 instruction=f"prefect worker start --pool {self._pool}",
@@ -136,6 +134,13 @@ class FlowRuns:
         except (httpx.TransportError, PrefectHTTPStatusError, RuntimeError) as error:
             self._away_until = self._time() + _AWAY_S
             raise _unreachable(f"{type(error).__name__}: {str(error)[:200]}") from error
+
+
+def is_looked_after(client: SyncPrefectClient, pool: str) -> bool:
+    """Whether a worker of the pool is online."""
+    place = {"work_pool_name": pool}
+    answer = client.request("POST", "/work_pools/{work_pool_name}/workers/filter", path_params=place, json={})
+    return any(worker["status"] == "ONLINE" for worker in answer.json())
 
 
 def labelled(client: SyncPrefectClient, deployment: str, labels: Mapping[str, str]) -> dict[str, Any] | None:

@@ -67,7 +67,7 @@ class _Shard:
     closed: bool = False
     again_at: float = 0.0
     """When to try once more to start one, where there is none."""
-    without_since: float | None = None
+    without_since: float = 0.0
     told_second: int = -1
     """The last second of its feed that other machines were told."""
 
@@ -318,13 +318,12 @@ class Shards:
     def _start_again(self, shard: _Shard) -> None:
         """Start a process where there is none; while nobody answers who could, again and again."""
         now_s = self._clock.monotonic()
-        if self._cancelled_at is not None and shard.without_since is not None and shard.again_at > 0:
+        if self._cancelled_at is not None and shard.again_at > 0:
             self._settle(shard)
         elif now_s >= shard.again_at:
             try:
                 self._start(shard)
             except DependencyDown as error:
-                assert shard.without_since is not None
                 if error.code != "prefect_unreachable" or now_s - shard.without_since > _AWAY_S:
                     raise
                 shard.again_at = now_s + _AGAIN_S

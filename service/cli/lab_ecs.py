@@ -198,10 +198,10 @@ def _answers(url: str) -> bool:
 def _is_online(pool: str) -> bool:
     from prefect.client.orchestration import get_client
 
+    from blocks import is_looked_after
+
     with get_client(sync_client=True) as client:
-        place = {"work_pool_name": pool}
-        answer = client.request("POST", "/work_pools/{work_pool_name}/workers/filter", path_params=place, json={})
-    return any(worker["status"] == "ONLINE" for worker in answer.json())
+        return is_looked_after(client, pool)
 
 
 def _await(true: Callable[[], bool], lives: Callable[[], bool], *, within_s: float, otherwise: DependencyDown) -> None:
