@@ -15,7 +15,7 @@ PointsmanError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 
@@ -38,6 +38,10 @@ class PointsmanError(Exception):
     def as_failure(self) -> dict[str, str]:
         """The `metrics_json.failure` document of CONTRACTS: code, message, instruction."""
         return {"code": self.code, "message": self.message, "instruction": self.instruction}
+
+    def as_told(self) -> dict[str, str]:
+        """What another process rebuilds the error from, by `error_told`."""
+        return {"kind": type(self).__name__, **self.as_failure()}
 
 
 class InputRefused(PointsmanError):
@@ -128,3 +132,20 @@ class Cancelled(RunFailed):
     """Somebody asked the run to stop."""
 
     default_code = "cancelled"
+
+
+def error_told(told: Mapping[str, str]) -> PointsmanError:
+    """The error that another process told of by `as_told`, of the same kind.
+
+    A kind that only the other process knows comes as `RunFailed`; so does a refused input, which was refused where
+    its field and value are. Raises `KeyError` for a document that `as_told` did not write.
+    """
+    kinds = {kind.__name__: kind for kind in _kinds(PointsmanError) if not issubclass(kind, InputRefused)}
+    kind = kinds.get(told["kind"], RunFailed)
+    return kind(told["message"], instruction=told["instruction"], code=told["code"])
+
+
+def _kinds(kind: type[PointsmanError]) -> Iterator[type[PointsmanError]]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from _kinds(below)

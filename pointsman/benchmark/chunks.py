@@ -6,28 +6,17 @@ the latest may write down what came of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from pointsman.errors import (
-    Cancelled,
-    Conflict,
-    DataCheckFailed,
-    DependencyDown,
-    GuardRefused,
-    PointsmanError,
-    RunFailed,
-)
+from pointsman.errors import Conflict, PointsmanError, error_told
 from pointsman.storage import insert_absent, tables
 from pointsman.workspace import Workspace
 
 _CHUNKS = tables.benchmark_chunks
-_KINDS: Mapping[str, type[PointsmanError]] = {
-    kind.__name__: kind for kind in (Cancelled, Conflict, DataCheckFailed, DependencyDown, GuardRefused)
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +72,15 @@ def as_turn(ws: Workspace, turn: Turn) -> Iterator[None]:
     try:
         yield
     except PointsmanError as error:
-        told = {"kind": type(error).__name__, **error.as_failure()}
         mine = (_CHUNKS.c.id == turn.chunk) & (_CHUNKS.c.turn == turn.number)
         with ws.database.begin() as connection:
-            connection.execute(sa.update(_CHUNKS).where(mine).values(failure=told))
+            connection.execute(sa.update(_CHUNKS).where(mine).values(failure=error.as_told()))
         raise
 
 
-def told_by(ws: Workspace, turn: Turn, kinds: Mapping[str, type[PointsmanError]]) -> PointsmanError | None:
-    """Why the turn gave up, as the error that it raised; of `kinds` besides those of the engine."""
+def told_by(ws: Workspace, turn: Turn) -> PointsmanError | None:
+    """Why the turn gave up, as the error that it raised."""
     mine = (_CHUNKS.c.id == turn.chunk) & (_CHUNKS.c.turn == turn.number)
     with ws.database.connect() as connection:
         told = connection.execute(sa.select(_CHUNKS.c.failure).where(mine)).scalar()
-    if told is None:
-        return None
-    kind = {**_KINDS, **kinds}.get(told["kind"], RunFailed)
-    return kind(told["message"], instruction=told["instruction"], code=told["code"])
+    return error_told(told) if told is not None else None

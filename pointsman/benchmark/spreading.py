@@ -35,8 +35,7 @@ class Chunk:
 
 
 class Spreading:
-    """`on_done` is called when a chunk is done; what it raises starts no further ones. `kinds` are the errors, by the
-    names of their classes, that a chunk can tell besides those of the engine."""
+    """`on_done` is called when a chunk is done; what it raises starts no further ones."""
 
     def __init__(
         self,
@@ -47,7 +46,6 @@ class Spreading:
         at_once: int,
         stopped: Callable[[], bool] = lambda: False,
         on_done: Callable[[], None] = lambda: None,
-        kinds: Mapping[str, type[PointsmanError]] | None = None,
     ) -> None:
         self._ws = ws
         self._benchmark_id = benchmark_id
@@ -55,7 +53,6 @@ class Spreading:
         self._at_once = at_once
         self._stopped = stopped
         self._on_done = on_done
-        self._kinds = kinds or {}
         self._waiting: deque[Chunk] = deque()
         self._going: list[_Going] = []
         self._failure: PointsmanError | None = None
@@ -135,7 +132,7 @@ class Spreading:
             return False
         if how is None:
             return True
-        told = told_by(self._ws, one.turn, self._kinds)
+        told = told_by(self._ws, one.turn)
         if told is not None:
             raise told
         if self._failure is not None:

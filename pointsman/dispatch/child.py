@@ -105,7 +105,7 @@ def _say(drive_dir: Path, phase: Phase) -> None:
 
 def _tell(error: PointsmanError) -> None:
     """Standard error is how the parent hears of it."""
-    print(json.dumps({"kind": type(error).__name__, **error.as_failure()}), file=sys.stderr)  # noqa: T201
+    print(json.dumps(error.as_told()), file=sys.stderr)  # noqa: T201
 
 
 async def _drive(drive_dir: Path, start: Start | None, confirm_claims: bool) -> Ending:

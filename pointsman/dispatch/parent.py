@@ -16,7 +16,7 @@ from pointsman.dispatch.reading import STATUS, read_live_status, read_summary
 from pointsman.dispatch.settling import settle_cancelled
 from pointsman.dispatch.status import DriveStatus, DriveSummary
 from pointsman.dispatch.targets.credentials import EXECUTOR_VARIABLE, secret_variables
-from pointsman.errors import Conflict, DataCheckFailed, DependencyDown, PointsmanError, RunFailed
+from pointsman.errors import DependencyDown, PointsmanError, RunFailed, error_told
 from pointsman.processes import ChildResult, supervise
 from pointsman.settings import Secret, require_credential
 
@@ -138,10 +138,7 @@ def error_of(header: DriveHeader, result: ChildResult) -> PointsmanError:
         return RunFailed("The dispatch driver was interrupted.", instruction=_AGAIN, code="driver_interrupted")
     if result.exit_code == _REFUSED:
         try:
-            told = json.loads(result.stderr_tail.strip().splitlines()[-1])
-            kinds = {"Conflict": Conflict, "DataCheckFailed": DataCheckFailed, "DependencyDown": DependencyDown}
-            kind = kinds.get(told["kind"], RunFailed)
-            return kind(told["message"], instruction=told["instruction"], code=told["code"])
+            return error_told(json.loads(result.stderr_tail.strip().splitlines()[-1]))
         except (ValueError, KeyError, IndexError):
             pass  # it did not get as far as writing its last line
     if result.ended == "deadline":

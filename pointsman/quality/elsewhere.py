@@ -12,7 +12,6 @@ from pointsman.benchmark.chunks import Turn
 from pointsman.benchmark.spreading import Chunk, Spreading
 from pointsman.errors import RunFailed
 from pointsman.quality.evaluation import evaluation_set, pending_chunks
-from pointsman.quality.protocol import JudgeUnavailable
 from pointsman.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def judge_elsewhere(
             give_up=lambda how: _lost(benchmark_id, number, how),
         )
 
-    spreading = Spreading(ws, benchmark_id, runs, at_once=AT_ONCE, kinds={"JudgeUnavailable": JudgeUnavailable})
+    spreading = Spreading(ws, benchmark_id, runs, at_once=AT_ONCE)
     spreading.run([planned(number) for number in pending_chunks(ws, set_id, chunk_size)])
 
 

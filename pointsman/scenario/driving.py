@@ -73,8 +73,7 @@ def shard_steps(
             crossing.finish()
         return summary
     except PointsmanError as error:
-        told = {"turn": turn, "kind": type(error).__name__, **error.as_failure()}
-        _write(ws, run_id, shard, turn, failure=told)
+        _write(ws, run_id, shard, turn, failure={"turn": turn, **error.as_told()})
         raise
 
 

@@ -24,7 +24,7 @@ from pointsman.dispatch import (
     read_live_status,
     read_summary,
 )
-from pointsman.errors import Conflict, DataCheckFailed, DependencyDown, PointsmanError, RunFailed
+from pointsman.errors import DependencyDown, PointsmanError, RunFailed, error_told
 from pointsman.scenario.launching import ShardOrder, ShardProcess
 from pointsman.scenario.record import RunRecord, drive_paths, read_run, read_shards
 from pointsman.scenario.troubles import trouble_of
@@ -38,11 +38,6 @@ _TASK_STARTS_WITHIN_S = 300.0
 """ECS finds a place for the task and fetches its image."""
 _LEAVES_WITHIN_S = 20.0
 """How long a process that was told to stop may take; it gives its own child twelve seconds."""
-_KINDS: Mapping[str, type[PointsmanError]] = {
-    "Conflict": Conflict,
-    "DataCheckFailed": DataCheckFailed,
-    "DependencyDown": DependencyDown,
-}
 
 
 class RunLauncher(Protocol):
@@ -181,10 +176,7 @@ class ShardElsewhere:
     def _told(self) -> PointsmanError | None:
         """Why it gave up, in its own words."""
         told = read_shards(self._ws, self._order.run_id)[self._order.shard]["failure"]
-        if not told or told["turn"] != self._order.turn:
-            return None
-        kind = _KINDS.get(told["kind"], RunFailed)
-        return kind(told["message"], instruction=told["instruction"], code=told["code"])
+        return error_told(told) if told and told["turn"] == self._order.turn else None
 
     def _vanished(self) -> PointsmanError | None:
         """That its run has ended, and it had not closed its drive."""
