@@ -11,6 +11,7 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelling
@@ -102,7 +103,8 @@ class FlowRuns:
 
     def _deployment(self, client: SyncPrefectClient, name: str) -> tuple[UUID, dict[str, Any] | None]:
         try:
-            return client.read_deployment_by_name(name).id, labelled(client, name, self._labels)
+            found = client.read_deployment_by_name(name)
+            return found.id, _labelled(client, found, self._labels)
         except ObjectNotFound as error:
             raise DependencyDown(
                 f"{name} is not deployed.",
@@ -143,11 +145,10 @@ def is_looked_after(client: SyncPrefectClient, pool: str) -> bool:
     return any(worker["status"] == "ONLINE" for worker in answer.json())
 
 
-def labelled(client: SyncPrefectClient, deployment: str, labels: Mapping[str, str]) -> dict[str, Any] | None:
+def _labelled(client: SyncPrefectClient, found: DeploymentResponse, labels: Mapping[str, str]) -> dict[str, Any] | None:
     """Job variables by which a run has `labels` besides those of its pool and deployment, which they would replace."""
     if not labels:
         return None
-    found = client.read_deployment_by_name(deployment)
     given: dict[str, str] = {}
     if found.work_pool_name is not None:
         template = client.read_work_pool(found.work_pool_name).base_job_template

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from prefect import flow
-from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.naming import named
 from tasks.shards import drive_one_shard
 
 
@@ -29,16 +29,7 @@ class DriveShardRequest(BaseModel):
     )
 
 
-def _name() -> str:
-    request = flow_run.parameters["request"]
-    if isinstance(request, BaseModel):  # where it runs; a dict before
-        request = request.model_dump(mode="json")
-    if not isinstance(request, dict):
-        return flow_run.id
-    return f"{request['run_id']}-{request['shard']}-{request.get('turn', 1)}"
-
-
-@flow(name="drive-shard", flow_run_name=_name)
+@flow(name="drive-shard", flow_run_name=named("{run_id}-{shard}-{turn}"))
 def drive_shard(request: DriveShardRequest) -> str:
     """Returns how the shard's drive ended: `completed` or `cancelled`."""
     return drive_one_shard(request.run_id, request.shard, request.turn)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from flows.run_scenario import RunScenarioRequest, run_scenario
 from pointsman.errors import DependencyDown
 from pointsman.scenario import CapacitySearch
+from tasks.naming import named
 from tasks.safety import price_scenario
 from tasks.scenario import end_lost_capacity_step, next_capacity_step, report_capacity
 
@@ -42,14 +43,7 @@ class FindCapacityRequest(BaseModel):
     )
 
 
-def _name() -> str:
-    request = flow_run.parameters["request"]
-    if isinstance(request, BaseModel):  # where it runs; a dict before
-        request = request.model_dump(mode="json")
-    return f"capacity-{request['variant']}" if isinstance(request, dict) else flow_run.id
-
-
-@flow(name="find-capacity", flow_run_name=_name)
+@flow(name="find-capacity", flow_run_name=named("capacity-{variant}"))
 def find_capacity(request: FindCapacityRequest) -> str:
     """Returns the id of the search. Each step is a load test of its own, with the search as its parent."""
     search_id = request.run_id or flow_run.id

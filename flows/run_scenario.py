@@ -11,6 +11,7 @@ from pointsman.safety import Permit
 from pointsman.scenario import Scenario
 from tasks.approving import await_decision
 from tasks.checks import check_ledger
+from tasks.naming import named
 from tasks.safety import admit_scenario, may_start, price_scenario
 from tasks.scenario import check_scenario_faults, drive_scenario, give_up_scenario, plan_scenario, report_scenario
 
@@ -53,13 +54,6 @@ class RunScenarioRequest(BaseModel):
     )
 
 
-def _name() -> str:
-    request = flow_run.parameters["request"]
-    if isinstance(request, BaseModel):  # where it runs; a dict before
-        request = request.model_dump(mode="json")
-    return f"{request['scenario']['name']}-{flow_run.id[:8]}" if isinstance(request, dict) else flow_run.id
-
-
 def _may_start(run_id: str, request: RunScenarioRequest) -> Permit | None:
     return may_start(
         run_id,
@@ -73,7 +67,7 @@ def _may_start(run_id: str, request: RunScenarioRequest) -> Permit | None:
     )
 
 
-@flow(name="run-scenario", flow_run_name=_name)
+@flow(name="run-scenario", flow_run_name=named("{scenario[name]}-{id}"))
 def run_scenario(request: RunScenarioRequest) -> str:
     """Returns the id of the load-test run."""
     run_id = request.run_id or flow_run.id

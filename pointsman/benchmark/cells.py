@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from pointsman.actions import ActionLog
 from pointsman.benchmark.matrix import Cell
 from pointsman.ids import dispatch_id
 from pointsman.states import RUN_ITEM
@@ -63,6 +64,8 @@ def move_cells(
 ) -> None:
     """Move items (row, new state, reason, further columns) at once; every mapping has the same keys.
 
+    One that fails or is found invalid is an event as well.
+
     Raises `IllegalMove`, writing nothing, when one of the moves is not legal.
     """
     changed = [move for move in moves if move[0].status != move[1]]
@@ -84,6 +87,19 @@ def move_cells(
         ],
     )
     record_moves(connection, ws, [(row.dispatch_id, row.status, new, reason) for row, new, reason, _ in changed])
+    log = ActionLog(ws)
+    for row, new, reason, _ in changed:
+        if new in ("failed", "invalid"):
+            log.record_in(
+                connection,
+                "benchmark_item_failed",
+                run_id=row.benchmark_id,
+                context=row.benchmark_id,
+                dispatch_id=row.dispatch_id,
+                variant=row.variant_id,
+                input_id=row.input_id,
+                reason=reason,
+            )
 
 
 def plan_cancelled_again(connection: sa.Connection, ws: Workspace, benchmark_id: str) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pointsman.actions import ActionLog
 from pointsman.benchmark import cells
 from pointsman.benchmark.chunks import Turn
 from pointsman.benchmark.execution import run_round
@@ -128,14 +127,3 @@ def _fail_cells(ws: Workspace, benchmark_id: str, rounds: range, how: str) -> No
     with ws.database.begin() as connection:
         lost = [item for number in rounds for item in cells.cells_of_round(connection, benchmark_id, number)]
         cells.move_cells(connection, ws, [(item, "failed", why, {"reason": why}) for item in lost])
-        for item in lost:
-            ActionLog(ws).record_in(
-                connection,
-                "benchmark_item_failed",
-                run_id=benchmark_id,
-                context=benchmark_id,
-                dispatch_id=item.dispatch_id,
-                variant=item.variant_id,
-                input_id=item.input_id,
-                reason=why,
-            )

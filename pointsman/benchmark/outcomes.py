@@ -11,7 +11,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pointsman.actions import ActionLog
 from pointsman.benchmark import cells
 from pointsman.benchmark.chunks import Turn, require_turn
 from pointsman.benchmark.sharing import folder_of
@@ -63,19 +62,6 @@ def store_outcomes(
         insert_absent(connection, tables.usage, usage)
         artifacts = [(item, output) for item, _, _, _, output in outcomes if output is not None]
         insert_absent(connection, tables.run_artifacts, [_artifact(ws, item, output) for item, output in artifacts])
-        log = ActionLog(ws)
-        for item, state, why, _, _ in outcomes:
-            if state in ("failed", "invalid") and item.status != state:
-                log.record_in(
-                    connection,
-                    "benchmark_item_failed",
-                    run_id=benchmark_id,
-                    context=benchmark_id,
-                    dispatch_id=item.dispatch_id,
-                    variant=item.variant_id,
-                    input_id=item.input_id,
-                    reason=why,
-                )
     return dict(Counter(state for _, state, _, _, _ in outcomes))
 
 
