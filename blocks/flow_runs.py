@@ -17,7 +17,8 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from prefect.states import Cancelling
 
 from blocks.crashes import told_of
-from pointsman.errors import DependencyDown
+from pointsman.errors import DependencyDown, InputRefused
+from pointsman.settings import ENVIRONMENT_NAMES, Settings
 
 APPROVAL_TAG = "Approval"
 """The label, and on ECS the tag, without which IAM starts no task of production."""
@@ -25,14 +26,14 @@ _TIMEOUT_S = 5.0
 _EVERY_S = 2.0
 _AWAY_S = 10.0
 """How long a server that did not answer is left alone: whoever asks has a run to look after."""
-_NO_LABELS: Mapping[str, str] = {}
+_NOTHING: Mapping[str, Any] = {}
 
 
 class FlowRuns:
     """Runs on the work pool `pool`. All runs are asked about together, every two seconds.
 
-    They carry `labels` besides those of the pool and the deployment. One that `needs_worker` is refused while no worker
-    looks after the pool: nobody would start it.
+    They carry `labels` besides those of the pool and the deployment, and `variables` replace those of both. One that
+    `needs_worker` is refused while no worker looks after the pool: nobody would start it.
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class FlowRuns:
         pool: str,
         *,
         needs_worker: bool = False,
-        labels: Mapping[str, str] = _NO_LABELS,
+        labels: Mapping[str, str] = _NOTHING,
+        variables: Mapping[str, Any] = _NOTHING,
         time: Callable[[], float] = monotonic,
     ) -> None:
         self._pool = pool
         self._needs_worker = needs_worker
         self._labels = dict(labels)
+        self._variables = dict(variables)
         self._time = time
         self._deployments: dict[str, tuple[UUID, dict[str, Any] | None]] = {}
         self._ended: dict[str, str | None] = {}
@@ -104,7 +107,7 @@ class FlowRuns:
     def _deployment(self, client: SyncPrefectClient, name: str) -> tuple[UUID, dict[str, Any] | None]:
         try:
             found = client.read_deployment_by_name(name)
-            return found.id, _labelled(client, found, self._labels)
+            return found.id, {**self._variables, **_labelled(client, found, self._labels)} or None
         except ObjectNotFound as error:
             raise DependencyDown(
                 f"{name} is not deployed.",
@@ -138,6 +141,37 @@ class FlowRuns:
             raise _unreachable(f"{type(error).__name__}: {str(error)[:200]}") from error
 
 
+def ecs_runs(settings: Settings, labels: Mapping[str, str] = _NOTHING) -> FlowRuns:
+    """Runs as ECS tasks, on the work pool and in the place that the settings name.
+
+    Raises `InputRefused` for security groups without subnets.
+    """
+    pool = f"{settings.prefect_prefix}{settings.runner_pool}"
+    return FlowRuns(pool, needs_worker=True, labels=labels, variables=_place(settings))
+
+
+def _place(settings: Settings) -> dict[str, Any]:
+    """Variables of the job template. A network of its own needs the pool's `vpc_id`."""
+    if settings.runner_security_groups and not settings.runner_subnets:
+        group, subnets = ENVIRONMENT_NAMES["runner_security_groups"], ENVIRONMENT_NAMES["runner_subnets"]
+        raise InputRefused(group, settings.runner_security_groups, f"nothing without {subnets}")
+    network = {
+        "subnets": _listed(settings.runner_subnets),
+        "securityGroups": _listed(settings.runner_security_groups),
+    }
+    place = {
+        "cluster": settings.runner_cluster,
+        "task_definition_arn": settings.runner_task_definition,
+        "log_group": settings.runner_log_group,
+        "network_configuration": {name: given for name, given in network.items() if given},
+    }
+    return {name: given for name, given in place.items() if given}
+
+
+def _listed(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
 def is_looked_after(client: SyncPrefectClient, pool: str) -> bool:
     """Whether a worker of the pool is online."""
     place = {"work_pool_name": pool}
@@ -145,10 +179,10 @@ def is_looked_after(client: SyncPrefectClient, pool: str) -> bool:
     return any(worker["status"] == "ONLINE" for worker in answer.json())
 
 
-def _labelled(client: SyncPrefectClient, found: DeploymentResponse, labels: Mapping[str, str]) -> dict[str, Any] | None:
+def _labelled(client: SyncPrefectClient, found: DeploymentResponse, labels: Mapping[str, str]) -> dict[str, Any]:
     """Job variables by which a run has `labels` besides those of its pool and deployment, which they would replace."""
     if not labels:
-        return None
+        return {}
     given: dict[str, str] = {}
     if found.work_pool_name is not None:
         template = client.read_work_pool(found.work_pool_name).base_job_template

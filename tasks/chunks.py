@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-from blocks import FlowRuns
+from blocks.flow_runs import ecs_runs
 from pointsman import benchmark
 from pointsman.benchmark import Turn
 from pointsman.scenario import RunLauncher
@@ -21,7 +21,7 @@ def chunk_runs() -> RunLauncher:
     """Runs on the work pool that the settings name. Raises `InputRefused` when a task there would not see our state."""
     settings = load_settings()
     require_shared(settings)
-    return FlowRuns(f"{settings.prefect_prefix}{settings.runner_pool}", needs_worker=True)
+    return ecs_runs(settings)
 
 
 def as_turn(turn: Turn) -> AbstractContextManager[None]:

@@ -7,7 +7,7 @@ from functools import partial
 from prefect import task
 
 from blocks import FlowRuns
-from blocks.flow_runs import APPROVAL_TAG
+from blocks.flow_runs import APPROVAL_TAG, ecs_runs
 from pointsman.scenario import ElsewhereLauncher, ShardLauncher, drive_shard, read_run
 from pointsman.settings import load_settings, require_shared
 from tasks.opening import executor_secret, open_workspace
@@ -24,10 +24,9 @@ def shard_launcher(run_id: str) -> ShardLauncher | None:
         return None
     admitted = read_run(ws, run_id).metrics_json.get("production")
     labels = {} if admitted is None else {APPROVAL_TAG: str(admitted["approval_id"])}
-    pool = f"{settings.prefect_prefix}{settings.runner_pool}"
     if settings.runner_mode != "ecs":
-        return ElsewhereLauncher(ws, FlowRuns(pool, labels=labels))
-    runs = FlowRuns(pool, needs_worker=True, labels=labels)
+        return ElsewhereLauncher(ws, FlowRuns(f"{settings.prefect_prefix}{settings.runner_pool}", labels=labels))
+    runs = ecs_runs(settings, labels)
     return ElsewhereLauncher(ws, runs, mode="ecs", require=partial(require_shared, settings))
 
 

@@ -37,6 +37,12 @@ class Settings:
     """Where a load test is driven: `inline`, or `ecs`: by tasks that share only the database and the results store."""
     runner_pool: str | None
     """Work pool, without the prefix, whose workers drive the shards of load tests; None = whoever coordinates does."""
+    runner_cluster: str
+    """Where the tasks of shards and chunks run, if not where the work pool says; each empty for the pool's own."""
+    runner_subnets: str
+    runner_security_groups: str
+    runner_task_definition: str
+    runner_log_group: str
     token: Secret | None
     """Says who acts. Without it, the user of the operating system does."""
     max_dispatches: int
@@ -73,6 +79,11 @@ ENVIRONMENT_NAMES: Mapping[str, str] = {
     "prefect_prefix": "POINTSMAN_PREFECT_PREFIX",
     "runner_mode": "STUDIO_LOAD_TEST_RUNNER_MODE",
     "runner_pool": "STUDIO_LOAD_TEST_RUNNER_POOL",
+    "runner_cluster": "STUDIO_LOAD_TEST_RUNNER_CLUSTER",
+    "runner_subnets": "STUDIO_LOAD_TEST_RUNNER_SUBNETS",
+    "runner_security_groups": "STUDIO_LOAD_TEST_RUNNER_SECURITY_GROUPS",
+    "runner_task_definition": "STUDIO_LOAD_TEST_RUNNER_TASK_DEFINITION",
+    "runner_log_group": "STUDIO_LOAD_TEST_RUNNER_LOG_GROUP",
     "token": "POINTSMAN_TOKEN",
     "max_dispatches": "POINTSMAN_MAX_DISPATCHES",
     "max_in_flight": "POINTSMAN_MAX_IN_FLIGHT",
@@ -89,6 +100,7 @@ ENVIRONMENT_NAMES: Mapping[str, str] = {
 }
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _MODES = ("inline", "ecs")
+_PLACES = ("runner_cluster", "runner_subnets", "runner_security_groups", "runner_task_definition", "runner_log_group")
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,40}\Z")
 SECRETS = frozenset({"executor_secret", "gemini_api_key", "token"})
 _MOST = 10**9
@@ -160,6 +172,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **explicit: Any) -> 
         prefect_prefix=prefix,
         runner_mode=mode,
         runner_pool=resolve("runner_pool", "ecs" if mode == "ecs" else None),
+        **{name: resolve(name, "") for name in _PLACES},
         token=resolve("token", None),
         max_dispatches=count("max_dispatches", "100000"),
         max_in_flight=count("max_in_flight", "10000"),

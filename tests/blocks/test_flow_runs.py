@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed
 
 from blocks import FlowRuns
-from pointsman.errors import DependencyDown
+from blocks.flow_runs import ecs_runs
+from pointsman.errors import DependencyDown, InputRefused
+from pointsman.settings import load_settings
 from tests.few_inputs import free_ports
 from tests.world import LabWorld
 
@@ -114,6 +117,38 @@ def test_a_run_carries_its_labels_besides_those_of_its_pool_and_deployment(clien
     run = FlowRuns("labelled", labels={"Approval": "ap_1"}).launch("drive-shard", REQUEST, key="labelled-0-1")
     carried = client.read_flow_run(UUID(run)).job_variables
     assert carried == {"labels": {"Environment": "prod", "Team": "media", "Approval": "ap_1"}}
+
+
+def test_tasks_of_the_runner_run_in_the_place_that_the_settings_name(client: SyncPrefectClient, tmp_path: Path) -> None:
+    client.create_work_pool(WorkPoolCreate(name="placed", type="process"))
+    client.request("POST", "/work_pools/placed/workers/heartbeat", json={"name": "here"}).raise_for_status()
+    flow_id = client.request("POST", "/flows/", json={"name": "drive-shard"}).json()["id"]
+    client.create_deployment(UUID(flow_id), name="placed", work_pool_name="placed", enforce_parameter_schema=False)
+    environ = {
+        "STUDIO_LOAD_TEST_RUNNER_MODE": "ecs",
+        "STUDIO_LOAD_TEST_RUNNER_POOL": "placed",
+        "STUDIO_LOAD_TEST_RUNNER_CLUSTER": "other",
+        "STUDIO_LOAD_TEST_RUNNER_SUBNETS": "subnet-1, subnet-2",
+        "STUDIO_LOAD_TEST_RUNNER_SECURITY_GROUPS": "sg-1",
+        "STUDIO_LOAD_TEST_RUNNER_TASK_DEFINITION": "load-test-dev",
+        "STUDIO_LOAD_TEST_RUNNER_LOG_GROUP": "/ecs/other",
+    }
+    runs = ecs_runs(load_settings(environ, home=tmp_path), {"Approval": "ap_1"})
+    run = runs.launch("drive-shard", REQUEST, key="placed-0-1")
+    asked = client.read_flow_run(UUID(run)).job_variables
+    assert asked == {
+        "cluster": "other",
+        "network_configuration": {"subnets": ["subnet-1", "subnet-2"], "securityGroups": ["sg-1"]},
+        "task_definition_arn": "load-test-dev",
+        "log_group": "/ecs/other",
+        "labels": {"Approval": "ap_1"},
+    }
+
+
+def test_security_groups_without_subnets_are_refused_before_a_task_is_asked_for(tmp_path: Path) -> None:
+    environ = {"STUDIO_LOAD_TEST_RUNNER_MODE": "ecs", "STUDIO_LOAD_TEST_RUNNER_SECURITY_GROUPS": "sg-1"}
+    with pytest.raises(InputRefused, match="nothing without STUDIO_LOAD_TEST_RUNNER_SUBNETS"):
+        ecs_runs(load_settings(environ, home=tmp_path))
 
 
 @pytest.mark.usefixtures("lab_world")
