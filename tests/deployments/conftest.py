@@ -10,6 +10,7 @@ EVERYTHING = {
     "Team": "media",
     "ImageTag": "0123abc",
     "AlertEmail": "team@example.com",
+    "DevWorkers": 1,
     "TestGroup": "yes",
     "GitHubRepository": "acme/effects",
 }

@@ -233,6 +233,10 @@ class _Rendering:
     def _select(self, argument: list[Any]) -> Any:
         return self._value(argument[1])[int(argument[0])]
 
+    def _findinmap(self, argument: list[Any]) -> Any:
+        mapping, first, second = map(self._value, argument)
+        return self._template["Mappings"][mapping][str(first)][second]
+
     def _getazs(self, argument: Any) -> list[str]:
         return [f"{REGION}a", f"{REGION}b"]
 

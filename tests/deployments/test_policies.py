@@ -191,6 +191,16 @@ def test_a_load_test_makes_and_starts_only_experiments_of_its_own(stacks: Stacks
     assert decide(production, "fis:StartExperiment", template, mine) == "not allowed"
 
 
+def test_the_first_experiment_of_an_account_may_make_the_role_of_fis_and_no_other(stacks: Stacks) -> None:
+    role = carried_by(stacks, "Dev/Roles", "TaskRole")
+    own = f"arn:aws:iam::{ACCOUNT}:role/aws-service-role"
+    fis, ecs = f"{own}/fis.amazonaws.com/AWSServiceRoleForFIS", f"{own}/ecs.amazonaws.com/AWSServiceRoleForECS"
+    make, of_fis = "iam:CreateServiceLinkedRole", {"iam:AWSServiceName": "fis.amazonaws.com"}
+    assert decide(role, make, fis, of_fis) == "allowed"
+    assert decide(role, make, fis, {"iam:AWSServiceName": "ecs.amazonaws.com"}) == "not allowed"
+    assert decide(role, make, ecs, of_fis) == "not allowed"
+
+
 IAM_NAMES = {"elbv2": "elasticloadbalancing", "s3:ListBuckets": "s3:ListAllMyBuckets"}
 """Where IAM calls a service or an action otherwise than the API does."""
 

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,8 @@ def test_a_team_brings_its_own_network() -> None:
     assert given.properties("ServerSecurityGroup")["VpcId"] == "vpc-0a1b"
     with pytest.raises(AssertionError, match="Name the private subnets"):
         render("network", {"VpcId": "vpc-0a1b"})
+    with pytest.raises(AssertionError, match="Name the VPC of the security group"):
+        render("network", {"SecurityGroupId": "sg-0c"})
     endpoints = render("network", {"PrivateEndpoints": "yes"}).of_type("AWS::EC2::VPCEndpoint").values()
     assert sorted(one["ServiceName"].removeprefix(f"com.amazonaws.{REGION}.") for one in endpoints) == [
         "ecr.api",
@@ -165,6 +168,17 @@ def test_the_prefect_server_is_split_and_shares_redis_and_postgresql(stacks: Sta
     assert prefect.parameters["Image"].startswith(f"prefecthq/prefect:{version[1]}-")
 
 
+def test_the_first_deployment_starts_nothing_that_needs_what_is_not_there_yet() -> None:
+    first = dict(render("main", {"Team": "media", "ImageTag": "not-pushed-yet"}).walk())
+    counts = {
+        one["ServiceName"]: int(one["DesiredCount"])
+        for stack in first.values()
+        for one in stack.of_type("AWS::ECS::Service").values()
+    }
+    assert len(counts) == 5
+    assert set(counts.values()) == {0}, "a service that cannot become steady takes the whole stack back"
+
+
 def test_prefect_starts_when_its_database_is_ready_and_is_public_only_with_a_certificate() -> None:
     given = {"Team": "media", "ImageTag": "1"}
     started = dict(render("main", {**given, "PrefectStarted": "yes"}).walk())["Prefect"]
@@ -180,6 +194,47 @@ def test_prefect_starts_when_its_database_is_ready_and_is_public_only_with_a_cer
         "PublicSubnetIds"
     ].split(",")
     assert public["Prefect"].outputs["ApiUrl"] == "https://prefect.example.com/api"
+
+
+def let_in(stacks: Stacks) -> dict[str, tuple[int, str]]:
+    """Whom Prefect's load balancer lets in: the port and the source, by what the rule says."""
+    prefect = stacks["Prefect"]
+    group = "securitygroup-LoadBalancerSecurityGroup"
+    rules = [
+        *prefect.properties("LoadBalancerSecurityGroup")["SecurityGroupIngress"],
+        *(one for one in prefect.of_type("AWS::EC2::SecurityGroupIngress").values() if one["GroupId"] == group),
+    ]
+    return {
+        one["Description"]: (one["FromPort"], str(one.get("CidrIp") or one.get("SourceSecurityGroupId")))
+        for one in rules
+        if one["FromPort"] == one["ToPort"]
+    }
+
+
+def test_tasks_and_workers_reach_prefect_wherever_they_come_from() -> None:
+    given = {"Team": "media", "ImageTag": "1", "PrefectClientCidr": "192.0.2.0/24"}
+    inside = dict(render("main", given).walk())
+    group = inside["Network"].outputs["SecurityGroupId"]
+    assert let_in(inside) == {"Browsers": (80, "192.0.2.0/24"), "Workers and tasks": (80, group)}
+    tls = {"PrefectCertificateArn": "arn:aws:acm:x", "PrefectDomainName": "prefect.example.com"}
+    public = dict(render("main", {**given, **tls, "PrefectScheme": "internet-facing"}).walk())
+    through_nat = "Workers and tasks, by the address of their NAT gateway"
+    assert let_in(public)[through_nat] == (443, public["Network"].outputs["OutgoingCidr"])
+    assert let_in(public)[through_nat] == (443, "eip-NatAddress/32")
+
+
+def test_a_public_prefect_stands_in_a_network_that_a_team_has() -> None:
+    tls = {"PrefectCertificateArn": "arn:aws:acm:x", "PrefectDomainName": "prefect.example.com"}
+    own = {"VpcId": "vpc-0a1b", "SubnetIds": "subnet-0a,subnet-0b"}
+    given = {"Team": "media", "ImageTag": "1", **tls, **own, "PrefectScheme": "internet-facing"}
+    with pytest.raises(AssertionError, match="Name public subnets"):
+        render("main", {**given, "OutgoingCidr": "198.51.100.7/32"})
+    with pytest.raises(AssertionError, match="what the internet sees"):
+        render("main", {**given, "PublicSubnetIds": "subnet-0c,subnet-0d"})
+    both = {"OutgoingCidr": "198.51.100.7/32", "PublicSubnetIds": "subnet-0c,subnet-0d"}
+    stacks = dict(render("main", {**given, **both}).walk())
+    assert stacks["Prefect"].properties("LoadBalancer")["Subnets"] == ["subnet-0c", "subnet-0d"]
+    assert (443, "198.51.100.7/32") in let_in(stacks).values()
 
 
 def test_redis_speaks_tls_asks_for_its_token_and_forgets_nothing(stacks: Stacks) -> None:
@@ -277,6 +332,15 @@ def test_only_tasks_of_production_are_allowed_any_of_it_and_only_what_is_named()
     assert production.alarms == ("5xx", "queue")
 
 
+def test_tasks_keep_the_limit_of_the_month_that_the_budget_warns_of() -> None:
+    stacks = dict(render("main", {"Team": "media", "ImageTag": "1", "MonthlyUsd": 750}).walk())
+    assert stacks["Cost"].properties("Budget")["Budget"]["BudgetLimit"]["Amount"] == 750
+    for name in ENVIRONMENTS:
+        (container,) = stacks[f"{name}/Tasks"].properties("LoadTest")["ContainerDefinitions"]
+        given = {key: str(value) for key, value in variables(container).items()}
+        assert load_settings(given, home=CHECKOUT / "nobodys").max_month_usd == 750
+
+
 def test_production_injects_no_faults(stacks: Stacks) -> None:
     attached = {name: stacks[f"{name}/Roles"].properties("TaskRole").get("ManagedPolicyArns") for name in ENVIRONMENTS}
     look, faults = stacks["Look"].outputs["PolicyArn"], stacks["Faults"].outputs["UseFaultsPolicyArn"]
@@ -300,7 +364,6 @@ def test_failed_runs_unusual_duration_and_every_production_run_raise_an_alarm(st
     topic = stacks["Alerts"].outputs["TopicArn"]
     assert all(one["AlarmActions"] == [topic] and one["TreatMissingData"] == "notBreaching" for one in found.values())
     unusual = found["load-test-unusual-duration-prod"]
-    assert unusual["Period"] * unusual["EvaluationPeriods"] == 4 * 3600
     assert {"Name": "TaskDefinitionFamily", "Value": "load-test-prod"} in unusual["Dimensions"]
     (subscription,) = stacks["Alerts"].of_type("AWS::SNS::Subscription").values()
     assert (subscription["Protocol"], subscription["Endpoint"]) == ("email", "team@example.com")
@@ -311,6 +374,28 @@ def test_failed_runs_unusual_duration_and_every_production_run_raise_an_alarm(st
         "Events": {"Service": "events.amazonaws.com"},
         "OnlyTls": "*",
     }
+
+
+def rings(alarm: dict[str, Any], tasks: list[tuple[int, int]]) -> bool:
+    """Whether an alarm on the number of samples rings, when each task gives one a minute from one minute to another."""
+    minutes = alarm["Period"] // 60
+    samples = Counter(minute // minutes for begin, end in tasks for minute in range(begin, end))
+    breaching = [period for period, found in samples.items() if found >= alarm["Threshold"]]
+    wanted = range(alarm["EvaluationPeriods"])
+    return any(all(first + number in breaching for number in wanted) for first in breaching)
+
+
+@pytest.mark.parametrize("hours", [1, 4, 24])
+def test_tasks_that_do_not_end_are_unusual_and_short_ones_every_hour_are_not(hours: int) -> None:
+    given = {"Team": "media", "ImageTag": "1", "UnusualHours": hours}
+    found = alarms(dict(render("main", given).walk()))["load-test-unusual-duration-dev"]
+    assert (found["Statistic"], found["ComparisonOperator"]) == ("SampleCount", "GreaterThanOrEqualToThreshold")
+    assert found["Period"] * found["EvaluationPeriods"] == hours * 3600 <= 86_400, "the most that CloudWatch looks back"
+    assert rings(found, [(7, 7 + hours * 60 + 10)])
+    assert rings(found, [(7, 7 + hours * 30), (7 + hours * 30, 17 + hours * 60)])
+    assert not rings(found, [(7, hours * 60 - 10)])
+    four_shards = [(hour * 60, hour * 60 + 15) for hour in range(2 * hours) for _ in range(4)]
+    assert not rings(found, four_shards)
 
 
 def task_event(family: str, status: str, **detail: Any) -> dict[str, Any]:
