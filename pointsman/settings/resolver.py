@@ -52,6 +52,10 @@ class Settings:
     approval_limit_usd: Decimal
     max_production_per_s: Decimal
     max_production_run_usd: Decimal
+    target_role_arn: str | None
+    """The role that staging and production are looked at with, when they are in another AWS account."""
+    target_external_id: str | None
+    """What that account has agreed to; set together with the role."""
     production_accounts: str
     """What load tests against production may touch, each a list with commas; empty = nothing."""
     production_regions: str
@@ -92,6 +96,8 @@ ENVIRONMENT_NAMES: Mapping[str, str] = {
     "approval_limit_usd": "POINTSMAN_APPROVAL_LIMIT_USD",
     "max_production_per_s": "POINTSMAN_MAX_PRODUCTION_PER_S",
     "max_production_run_usd": "POINTSMAN_MAX_PRODUCTION_RUN_USD",
+    "target_role_arn": "POINTSMAN_TARGET_ROLE_ARN",
+    "target_external_id": "POINTSMAN_TARGET_EXTERNAL_ID",
     "production_accounts": "POINTSMAN_PRODUCTION_ACCOUNTS",
     "production_regions": "POINTSMAN_PRODUCTION_REGIONS",
     "production_clusters": "POINTSMAN_PRODUCTION_CLUSTERS",
@@ -99,6 +105,7 @@ ENVIRONMENT_NAMES: Mapping[str, str] = {
     "production_alarms": "POINTSMAN_PRODUCTION_ALARMS",
 }
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]{1,512}\Z", re.ASCII)
 _MODES = ("inline", "ecs")
 _PLACES = ("runner_cluster", "runner_subnets", "runner_security_groups", "runner_task_definition", "runner_log_group")
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,40}\Z")
@@ -139,6 +146,14 @@ def load_settings(environ: Mapping[str, str] | None = None, **explicit: Any) -> 
     mode = resolve("runner_mode", "inline")
     if mode not in _MODES:
         raise InputRefused(ENVIRONMENT_NAMES["runner_mode"], mode, " or ".join(_MODES))
+
+    role, external_id = resolve("target_role_arn", None), resolve("target_external_id", None)
+    if role is not None and not _ROLE.match(role):
+        allowed = "the ARN of a role, arn:aws:iam::ACCOUNT:role/NAME"
+        raise InputRefused(ENVIRONMENT_NAMES["target_role_arn"], role, allowed)
+    if (role is None) != (external_id is None):
+        missing = "target_role_arn" if role is None else "target_external_id"
+        raise InputRefused(ENVIRONMENT_NAMES[missing], None, "set where the other of role and external id is")
 
     def limit(name: str, default: str) -> Decimal:
         given = resolve(name, default)
@@ -181,6 +196,8 @@ def load_settings(environ: Mapping[str, str] | None = None, **explicit: Any) -> 
         approval_limit_usd=limit("approval_limit_usd", "50"),
         max_production_per_s=limit("max_production_per_s", "5"),
         max_production_run_usd=limit("max_production_run_usd", "50"),
+        target_role_arn=role,
+        target_external_id=external_id,
         **{name: resolve(name, "") for name in ENVIRONMENT_NAMES if name.startswith("production_")},
     )
 

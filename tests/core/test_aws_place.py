@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import NoCredentialsError
+from moto import mock_aws
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.sts.responses import TokenResponse as STSResponse
 
 from pointsman.errors import DependencyDown, GuardRefused
 from pointsman.scenario.faults.aws import FaultAws
@@ -78,3 +85,59 @@ def test_other_environments_are_reached_by_the_usual_settings(
     assert made.meta.endpoint_url == "https://fis.eu-west-1.amazonaws.com"
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")
     assert AwsPlace(kind, "eu-west-1").open().client("fis", Config()).meta.endpoint_url == "http://127.0.0.1:4566"
+
+
+THEIRS = "111122223333"
+
+
+@pytest.fixture
+def role_of_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The role of cross-account.yaml in another account of moto."""
+    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "of-the-task")
+    monkeypatch.setenv("POINTSMAN_HOME", str(tmp_path))
+    monkeypatch.setenv("POINTSMAN_TARGET_ROLE_ARN", f"arn:aws:iam::{THEIRS}:role/load-test-uat-look")
+    monkeypatch.setenv("POINTSMAN_TARGET_EXTERNAL_ID", "agreed-upon")
+    with mock_aws():
+        yield
+
+
+@pytest.mark.parametrize(
+    ("kind", "account"),
+    [("staging", THEIRS), ("production", THEIRS)] + [(kind, DEFAULT_ACCOUNT_ID) for kind in (None, "test_asg")],
+)
+def test_targets_of_another_account_are_looked_at_with_their_role_and_nothing_else_is(
+    kind: str | None, account: str, role_of_theirs: None
+) -> None:
+    aws = ReadOnlyAws(AwsPlace(kind, "eu-west-1"))
+    assert aws.region == "eu-west-1"
+    assert aws.ask("sts", "get_caller_identity")["Account"] == account
+    assert aws.calls == {"sts:GetCallerIdentity"}
+
+
+def test_the_role_is_asked_for_with_the_external_id_when_it_is_needed(
+    role_of_theirs: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+    assume: Any = STSResponse.assume_role
+
+    def heard(response: Any) -> Any:
+        asked.append({name: response._get_param(name) for name in ("RoleArn", "ExternalId")})
+        return assume(response)
+
+    monkeypatch.setattr(STSResponse, "assume_role", heard)
+    client = AwsPlace("staging", "eu-west-1").open().client("ecs", Config())
+    assert asked == []
+    client.list_clusters()
+    client.list_clusters()
+    assert asked == [{"RoleArn": f"arn:aws:iam::{THEIRS}:role/load-test-uat-look", "ExternalId": "agreed-upon"}]
+
+
+def test_without_credentials_of_its_own_nobody_becomes_the_role(
+    role_of_theirs: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boto3.Session, "get_credentials", lambda _: None)
+    with pytest.raises(NoCredentialsError):
+        AwsPlace("staging", "eu-west-1").open()

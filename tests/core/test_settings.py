@@ -27,6 +27,9 @@ LIMITS = {
     *("max_production_per_s", "max_production_run_usd"),
 }
 
+OF_TARGETS = {"target_role_arn", "target_external_id"}
+ROLE = "arn:aws:iam::111122223333:role/load-test-uat-look"
+
 
 @pytest.mark.parametrize("name", sorted(LIMITS))
 def test_limits_come_from_the_same_places_in_the_same_order(name: str, tmp_path: Path) -> None:
@@ -43,9 +46,11 @@ def test_the_readme_explains_every_limit() -> None:
         assert f"| `{ENVIRONMENT_NAMES[name]}` | {getattr(defaults, name)} |" in readme
     for name in (one for one in ENVIRONMENT_NAMES if one.startswith("production_")):
         assert f"| `{ENVIRONMENT_NAMES[name]}` | nothing |" in readme
+    for name in OF_TARGETS:
+        assert f"`{ENVIRONMENT_NAMES[name]}`" in readme
 
 
-@pytest.mark.parametrize("name", sorted(set(ENVIRONMENT_NAMES) - LIMITS - {"home", "runner_mode"}))
+@pytest.mark.parametrize("name", sorted(set(ENVIRONMENT_NAMES) - LIMITS - OF_TARGETS - {"home", "runner_mode"}))
 def test_explicit_beats_environment_beats_file_beats_default(name: str, tmp_path: Path) -> None:
     def value(environ: dict[str, str], **explicit: str) -> object:
         found = getattr(load_settings({"POINTSMAN_HOME": str(tmp_path), **environ}, **explicit), name)
@@ -58,6 +63,19 @@ def test_explicit_beats_environment_beats_file_beats_default(name: str, tmp_path
     assert value({ENVIRONMENT_NAMES[name]: "from-environment"}) == "from-environment"
     assert value({ENVIRONMENT_NAMES[name]: ""}) == "from-file"
     assert value({ENVIRONMENT_NAMES[name]: "from-environment"}, **{name: "explicit"}) == "explicit"
+
+
+def test_the_role_of_the_targets_account_is_an_arn_and_comes_with_its_external_id(tmp_path: Path) -> None:
+    role, agreed = (ENVIRONMENT_NAMES[name] for name in sorted(OF_TARGETS, reverse=True))
+    assert load_settings({role: "", agreed: ""}, home=tmp_path).target_role_arn is None
+    both = load_settings({role: ROLE, agreed: "agreed-upon"}, home=tmp_path)
+    assert (both.target_role_arn, both.target_external_id) == (ROLE, "agreed-upon")
+    refused = {agreed: {role: ROLE}, role: {agreed: "agreed-upon"}}
+    for missing, environ in refused.items():
+        with pytest.raises(InputRefused, match=missing):
+            load_settings(environ, home=tmp_path)
+    with pytest.raises(InputRefused, match=role):
+        load_settings({role: "load-test-uat-look", agreed: "agreed-upon"}, home=tmp_path)
 
 
 def test_the_runner_mode_is_one_of_two_and_names_the_pool_of_tasks(tmp_path: Path) -> None:

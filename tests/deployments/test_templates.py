@@ -514,7 +514,26 @@ def test_another_accounts_role_is_for_that_accounts_tasks_only() -> None:
         "StringEquals": {"sts:ExternalId": "agreed-upon"},
         "ArnEquals": {"aws:PrincipalArn": "arn:aws:iam::999988887777:role/load-test-uat-task"},
     }
-    role = "arn:aws:iam::111122223333:role/load-test-uat-look"
-    stacks = dict(render("main", {"Team": "media", "ImageTag": "1", "TargetAccountRoleArn": role}).walk())
-    (statement,) = stacks["Uat/Roles"].properties("LookAtTargetAccount")["PolicyDocument"]["Statement"]
-    assert (statement["Action"], statement["Resource"]) == ("sts:AssumeRole", role)
+
+
+def test_tasks_become_the_role_of_their_own_environments_targets() -> None:
+    roles = {
+        f"{name}TargetRoleArn": f"arn:aws:iam::{number}11122223333:role/load-test-{name.lower()}-look"
+        for number, name in enumerate(ENVIRONMENTS, 1)
+        if name != "Uat"
+    }
+    given = {"Team": "media", "ImageTag": "1", **roles}
+    with pytest.raises(AssertionError, match="ExternalId"):
+        render("main", given)
+    stacks = dict(render("main", {**given, "TargetExternalId": "agreed-upon"}).walk())
+    production = {}
+    for name in ENVIRONMENTS:
+        role = roles.get(f"{name}TargetRoleArn")
+        (container,) = stacks[f"{name}/Tasks"].properties("LoadTest")["ContainerDefinitions"]
+        settings = load_settings(variables(container), home=CHECKOUT / "nobodys")
+        assert settings.target_role_arn == role
+        production[name] = settings.production_accounts
+        policies = stacks[f"{name}/Roles"].of_type("AWS::IAM::Policy").values()
+        allowed = [one for policy in policies for one in policy["PolicyDocument"]["Statement"]]
+        assert [(one["Action"], one["Resource"]) for one in allowed] == ([("sts:AssumeRole", role)] if role else [])
+    assert production == {"Dev": "", "Uat": "", "Prod": "311122223333"}, "production is where its targets are"

@@ -39,11 +39,18 @@ def test_throttled_calls_raise_as_those_of_aws_do(ecs: LabEcs, operation: str) -
 
 def test_an_image_that_cannot_be_pulled(ecs: LabEcs) -> None:
     ecs.faults({"kind": "cannot-pull"})
-    told = ecs.until(ecs.run("pass"), "STOPPED")
+    arn = ecs.run("pass")
+    told = ecs.until(arn, "STOPPED")
     assert told["stopCode"] == "TaskFailedToStart"
     assert told["stoppedReason"].startswith("CannotPullContainerError: ")
     assert "image:1" in told["stoppedReason"]
     assert {"pullStartedAt"} == {"pullStartedAt", "pullStoppedAt", "startedAt"} & set(told)
+    events = ecs.events(arn)
+    assert [one["detail"]["lastStatus"] for one in events] == ["PROVISIONING", "PENDING", "DEPROVISIONING", "STOPPED"]
+    last = events[-1]["detail"]
+    assert (last["stopCode"], last["stoppedReason"]) == (told["stopCode"], told["stoppedReason"])
+    assert "CannotPullContainerError" in last["containers"][0]["reason"]
+    assert "exitCode" not in last["containers"][0]
 
 
 def test_a_task_that_ends_well_without_having_done_anything(ecs: LabEcs) -> None:
@@ -61,6 +68,8 @@ def test_a_killed_task(ecs: LabEcs) -> None:
     told = ecs.until(arn, "STOPPED")
     assert (told["stopCode"], told["containers"][0]["exitCode"]) == ("EssentialContainerExited", 137)
     assert "drained" not in ecs.log(arn)
+    last = ecs.events(arn)[-1]["detail"]
+    assert (last["lastStatus"], last["containers"][0]["exitCode"]) == ("STOPPED", 137)
 
 
 @pytest.mark.parametrize(("code", "notice_s", "exit_code"), [(GRACEFUL, 120, 0), (ENDS_SLOWLY, 0.2, 137)])
@@ -73,6 +82,8 @@ def test_a_spot_interruption_gives_notice(ecs: LabEcs, code: str, notice_s: floa
     assert (told["stopCode"], told["containers"][0]["exitCode"]) == ("SpotInterruption", exit_code)
     assert told["stoppedReason"] == "Your Spot Task was interrupted."
     assert ("drained" in ecs.log(arn)) == (exit_code == 0)
+    last = ecs.events(arn)[-1]["detail"]
+    assert (last["stopCode"], last["containers"][0]["exitCode"]) == ("SpotInterruption", exit_code)
 
 
 @pytest.mark.parametrize(
