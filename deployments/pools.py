@@ -9,6 +9,7 @@ from typing import Any, Literal
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate, WorkPoolUpdate
 from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY
 from prefect.workers.process import ProcessWorker
 
 from deployments.changes import MARK, Change
@@ -17,6 +18,12 @@ from pointsman.errors import InputRefused
 
 Pool = Literal["local", "ecs"]
 TYPES: Mapping[Pool, str] = {"local": "process", "ecs": "ecs"}
+_NAMED = {
+    PREFECT_API_AUTH_STRING: "prefect_api_auth_string_secret_arn",
+    PREFECT_API_KEY: "prefect_api_key_secret_arn",
+}
+"""What a server asks of workers and tasks, and the variable that names the secret with it. Without that a worker writes
+its own into the request of every task, where whoever may describe tasks or read the audit reads it."""
 
 
 def plan_pool(client: SyncPrefectClient, pool: Pool, name: str, variables: Mapping[str, Any]) -> Change:
@@ -73,6 +80,14 @@ def _ecs(variables: Mapping[str, Any]) -> dict[str, Any]:
         if name not in properties:
             raise InputRefused("--variable", name, ", ".join(sorted(properties)))
         properties[name]["default"] = value
+    for asked, name in _NAMED.items():
+        if asked.value() and not variables.get(name):
+            raise InputRefused(
+                f"--variable {name}",
+                None,
+                f"the ARN of the secret that holds {asked.name}, which this server asks for",
+                instruction=f"Name it (--variable {name}=arn:...), so that its value is written into no task.",
+            )
     if not variables.get("task_definition_arn"):
         for name in ("image", "execution_role_arn"):
             if not variables.get(name):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import logging
 import re
 import subprocess
 import sys
@@ -14,9 +16,13 @@ from typing import Any
 import prefect.settings
 import pytest
 from moto.events.models import EventPattern
+from prefect import flow_engine
+from prefect.logging.configuration import DEFAULT_LOGGING_SETTINGS_PATH, load_logging_config
+from prefect.logging.formatters import PrefectFormatter
+from prefect.states import Completed, Failed
 
 from pointsman.safety import ProductionRules
-from pointsman.settings import load_settings
+from pointsman.settings import ENVIRONMENT_NAMES, load_settings
 from tests.deployments.rendering import ACCOUNT, CHECKOUT, REGION, TEMPLATES, Rendered, load, names, render, trust
 
 Stacks = dict[str, Rendered]
@@ -140,6 +146,25 @@ def test_prefect_knows_every_setting_that_is_given_to_it(stacks: Stacks) -> None
     given = {name for _, one in containers(stacks) for name in variables(one) if name.startswith("PREFECT_")}
     assert [name for name in sorted(given - from_packages) if not hasattr(prefect.settings, name)] == []
     assert not hasattr(prefect.settings, "PREFECT_NO_SUCH_SETTING")
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_pointsman_reads_every_setting_that_its_tasks_are_given(stacks: Stacks, environment: str) -> None:
+    (container,) = stacks[f"{environment}/Tasks"].properties("LoadTest")["ContainerDefinitions"]
+    given = variables(container)
+    ours = {name for name in given if name.startswith(("POINTSMAN_", "STUDIO_"))}
+    assert ours <= set(ENVIRONMENT_NAMES.values())
+    runner = "STUDIO_LOAD_TEST_RUNNER_"
+    assert {name for name in ENVIRONMENT_NAMES.values() if name.startswith(runner)} <= ours
+    settings = load_settings(given, home=CHECKOUT / "nobodys")
+    assert settings.environment == environment.lower()
+    assert (settings.runner_mode, settings.runner_pool) == ("ecs", "ecs")
+    assert settings.runner_cluster == stacks["Cluster"].outputs["ClusterName"]
+    assert settings.runner_task_definition == stacks[f"{environment}/Tasks"].properties("LoadTest")["Family"]
+    assert settings.runner_log_group == stacks["Cluster"].outputs["LogGroupName"]
+    network = stacks["Network"].outputs
+    assert settings.runner_subnets == network["SubnetIds"]
+    assert settings.runner_security_groups == network["SecurityGroupId"]
 
 
 def test_the_prefect_server_is_split_and_shares_redis_and_postgresql(stacks: Stacks) -> None:
@@ -396,6 +421,33 @@ def test_tasks_that_do_not_end_are_unusual_and_short_ones_every_hour_are_not(hou
     assert not rings(found, [(7, hours * 60 - 10)])
     four_shards = [(hour * 60, hour * 60 + 15) for hour in range(2 * hours) for _ in range(4)]
     assert not rings(found, four_shards)
+
+
+def counts(pattern: str, line: str) -> bool:
+    """Whether a metric filter of quoted terms counts a line: all of them are in it."""
+    terms = re.findall(r'"([^"]+)"', pattern)
+    assert terms
+    return all(term in line for term in terms)
+
+
+def test_failed_runs_are_counted_by_what_the_installed_prefect_writes(stacks: Stacks) -> None:
+    assert 'msg=f"Finished in state {display_state}"' in inspect.getsource(flow_engine)
+    formats = load_logging_config(DEFAULT_LOGGING_SETTINGS_PATH)["formatters"]["standard"]
+    written = PrefectFormatter(**{name: value for name, value in formats.items() if name != "()"})
+
+    def line(state: Any, logger: str = "prefect.flow_runs") -> str:
+        record = logging.LogRecord(logger, logging.ERROR, "", 0, f"Finished in state {state}", None, None)
+        record.flow_run_name, record.task_run_name = "evening", "drive-one-shard"
+        return written.format(record)
+
+    (pattern,) = [
+        one["FilterPattern"]
+        for one in stacks["Observability"].of_type("AWS::Logs::MetricFilter").values()
+        if one["MetricTransformations"][0]["MetricName"] == "FailedRuns"
+    ]
+    assert counts(pattern, line(Failed(message="Flow run encountered an exception: RunFailed")))
+    assert not counts(pattern, line(Completed()))
+    assert not counts(pattern, line(Failed(message="tried again"), logger="prefect.task_runs"))
 
 
 def task_event(family: str, status: str, **detail: Any) -> dict[str, Any]:
