@@ -309,6 +309,7 @@ def test_old_results_move_to_cheaper_storage_and_are_deleted(stacks: Stacks) -> 
     assert rules["results"]["Transitions"] == [{"StorageClass": "STANDARD_IA", "TransitionInDays": 30}]
     assert rules["results"]["ExpirationInDays"] == 400
     assert rules["replaced-versions"]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
+    assert rules["replaced-versions"]["ExpiredObjectDeleteMarker"] is True
     assert rules["uploads-that-never-ended"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 3}
 
 
@@ -479,7 +480,12 @@ def test_the_rules_take_the_events_that_they_are_for(stacks: Stacks) -> None:
     assert not matches(production, task_event("load-test-dev", "RUNNING"))
     assert not matches(production, task_event("load-test-prod", "PENDING"))
     assert matches(failures, task_event("load-test-dev", "STOPPED", stopCode="TaskFailedToStart"))
-    assert not matches(failures, task_event("load-test-dev", "STOPPED", stopCode="EssentialContainerExited"))
+    ended = {"stopCode": "EssentialContainerExited"}
+    assert not matches(failures, task_event("load-test-dev", "STOPPED", **ended))
+    for code in (0, 1, 137):  # EventBridge looks at each element of a list; moto only at one that is none
+        assert matches(failures, task_event("load-test-dev", "STOPPED", **ended, containers={"exitCode": code})) == (
+            code != 0
+        )
     assert not matches(failures, task_event("prefect-server-api", "STOPPED", stopCode="TaskFailedToStart"))
     refused = seen.properties("RefusedProductionRuns")
     call = {"source": "aws.ecs", "detail-type": "AWS API Call via CloudTrail"}
