@@ -39,6 +39,11 @@ class BenchmarkMatrixRequest(BaseModel):
     budget_usd: float | None = Field(
         None, title="Budget (USD)", description="Stop after the round in which attempts cost more.", gt=0, le=1e6
     )
+    fall_back_inline: bool = Field(
+        False,
+        title="Fall back",
+        description="Where chunks are to run on ECS and that cannot be used: run the cells in this flow run.",
+    )
     run_id: str | None = Field(
         None,
         title="Run id",
@@ -65,7 +70,7 @@ def benchmark_matrix(request: BenchmarkMatrixRequest) -> str:
         chunk_size=request.chunk_size,
     )
     if runs_elsewhere():
-        run_chunks(bm_id, request.price_book, request.budget_usd)
+        run_chunks(bm_id, request.price_book, request.budget_usd, fall_back_inline=request.fall_back_inline)
     for number in unfinished_rounds(bm_id):
         run_round(bm_id, number)
         if request.budget_usd is not None:

@@ -72,6 +72,11 @@ class ChooseRouteRequest(BaseModel):
     gateway: str = Field("default", title="Gateway", description="Name of a saved routing gateway block.")
     target: str = Field("lab", title="Target", description="Name of the target block that serves the route.")
     probe_jobs: int = Field(6, title="Probe jobs", description="Routed jobs that prove the change.", ge=1, le=1000)
+    fall_back_inline: bool = Field(
+        False,
+        title="Fall back",
+        description="Where shards and chunks are to run on ECS and that cannot be used: work in this flow run.",
+    )
     seed: int = Field(1, title="Seed", description="Fixes arrivals, orders and the test.", ge=0, lt=2**31)
     run_id: str | None = Field(
         None,
@@ -103,6 +108,7 @@ def choose_route(request: ChooseRouteRequest) -> RouteChoice:
                 seed=request.seed,
                 price_book=request.price_book,
                 run_id=scenario_run_id,
+                fall_back_inline=request.fall_back_inline,
                 parent_run_id=run.run_id,
             )
         )
@@ -117,6 +123,7 @@ def choose_route(request: ChooseRouteRequest) -> RouteChoice:
             in_flight_per_provider=request.in_flight_per_provider,
             price_book=request.price_book,
             budget_usd=request.budget_usd,
+            fall_back_inline=request.fall_back_inline,
             run_id=run.run_id,
         )
     )
@@ -126,6 +133,7 @@ def choose_route(request: ChooseRouteRequest) -> RouteChoice:
             judge=request.judge,
             price_book=request.price_book,
             chunk_size=request.chunk_size,
+            fall_back_inline=request.fall_back_inline,
         )
     )
     decided = money_hud.fn(

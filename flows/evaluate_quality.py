@@ -34,6 +34,11 @@ class EvaluateQualityRequest(BaseModel):
     chunk_size: int = Field(
         48, title="Outputs per chunk", description="A chunk is one task, which is retried as one.", ge=1, le=1000
     )
+    fall_back_inline: bool = Field(
+        False,
+        title="Fall back",
+        description="Where chunks are to be judged on ECS and that cannot be used: judge in this flow run.",
+    )
 
 
 @flow(name="evaluate-quality", flow_run_name="judge-{request.benchmark_id}")
@@ -57,6 +62,8 @@ def evaluate_quality(request: EvaluateQualityRequest) -> str:
 
 def judge_all(set_id: str, judge: str, request: EvaluateQualityRequest) -> None:
     if runs_elsewhere():
-        judge_elsewhere(set_id, judge, request.price_book, request.chunk_size)
+        judge_elsewhere(
+            set_id, judge, request.price_book, request.chunk_size, fall_back_inline=request.fall_back_inline
+        )
     for chunk in pending_chunks(set_id, request.chunk_size):
         judge_chunk(set_id, judge, request.price_book, chunk)

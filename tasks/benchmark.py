@@ -62,10 +62,11 @@ def run_round(bm_id: str, number: int) -> None:
 
 
 @task(name="run-chunks", **ONCE)
-def run_chunks(bm_id: str, price_book: str, budget_usd: float | None) -> None:
+def run_chunks(bm_id: str, price_book: str, budget_usd: float | None, *, fall_back_inline: bool) -> None:
     """Have the chunks run elsewhere and wait for them; after each, look at the budget.
 
-    A chunk repeats its own work, and one whose run vanishes is started again.
+    A chunk repeats its own work, and one whose run vanishes is started again. What is left undone because ECS cannot be
+    used is the flow's own, where that is allowed.
     """
     ws = open_workspace()
 
@@ -73,7 +74,8 @@ def run_chunks(bm_id: str, price_book: str, budget_usd: float | None) -> None:
         if budget_usd is not None:
             ensure_within_budget(ws, bm_id, open_price_book(price_book), Decimal(str(budget_usd)))
 
-    benchmark.run_matrix_elsewhere(ws, bm_id, chunk_runs(), on_done=on_done)
+    with benchmark.in_place_instead(ws, bm_id, allowed=fall_back_inline):
+        benchmark.run_matrix_elsewhere(ws, bm_id, chunk_runs(), on_done=on_done)
 
 
 @task(name="run-round-of-chunk", task_run_name="round-{number}", **DRIVE)

@@ -132,6 +132,12 @@ _EVENTS = (
         "A cell of a matrix did not produce an output; it counts as quality 0.",
     ),
     EventType(
+        "benchmark_ecs_fallback",
+        "warn",
+        "pointsman benchmark show {context}",
+        "No ECS could be used for a matrix or its judging, so it is done where it is coordinated, as was allowed.",
+    ),
+    EventType(
         "benchmark_chunk_lost",
         "warn",
         "pointsman benchmark show {context}",

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from pointsman.benchmark.chunks import Turn, as_turn
     from pointsman.benchmark.elsewhere import matrix_chunks, matrix_turn, run_matrix_elsewhere, run_round_elsewhere
     from pointsman.benchmark.execution import RoundOutcome, run_round
+    from pointsman.benchmark.in_place import in_place_instead
     from pointsman.benchmark.inputs import InputFile, import_inputs, input_set, register_input_set
     from pointsman.benchmark.matrix import Cell, plan_cells
     from pointsman.benchmark.outcomes import ARTIFACT_TYPE
@@ -48,6 +49,7 @@ __all__ = [
     "fail_matrix",
     "finish_matrix",
     "import_inputs",
+    "in_place_instead",
     "input_set",
     "list_environments",
     "list_matrix_runs",
@@ -76,6 +78,7 @@ _HOMES = {
     "chunks": ("Turn", "as_turn"),
     "elsewhere": ("matrix_chunks", "matrix_turn", "run_matrix_elsewhere", "run_round_elsewhere"),
     "execution": ("RoundOutcome", "run_round"),
+    "in_place": ("in_place_instead",),
     "inputs": ("InputFile", "import_inputs", "input_set", "register_input_set"),
     "matrix": ("Cell", "plan_cells"),
     "outcomes": ("ARTIFACT_TYPE",),

@@ -52,6 +52,12 @@ def cells_of_round(connection: sa.Connection, benchmark_id: str, number: int) ->
     return connection.execute(chosen.order_by(_ITEMS.c.seq)).all()
 
 
+def any_running(connection: sa.Connection, benchmark_id: str) -> bool:
+    """Whether a cell was begun that nobody has ended."""
+    begun = sa.select(_ITEMS.c.dispatch_id).where(_ITEMS.c.benchmark_id == benchmark_id, _ITEMS.c.status == "running")
+    return connection.execute(begun.limit(1)).first() is not None
+
+
 def sizes_of_rounds(connection: sa.Connection, benchmark_id: str) -> dict[int, int]:
     """Cells of each round, whatever became of them, in order."""
     own = _ITEMS.c.benchmark_id == benchmark_id

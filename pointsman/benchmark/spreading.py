@@ -23,6 +23,12 @@ _LEAVE_WITHIN_S = 60.0
 """How long chunks of a benchmark that was cancelled may take to end their jobs and to store what was learnt."""
 
 
+class ElsewhereUnusable(DependencyDown):
+    """No task can be started, or none comes of what is started. `left` are the chunks that are still to be done."""
+
+    left: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """`request` is what its flow is asked, but for the turn. `give_up` is told how the last of its runs ended."""
@@ -63,9 +69,8 @@ class Spreading:
         somebody who has died, is watched.
 
         After the first trouble no chunk is started, those that run come to their end, and then it is raised: what a
-        chunk or `on_done` or `give_up` says, `Cancelled` when `stopped` answers true, or `DependencyDown` when nothing
-        can be started, or no task comes of what is. An exception that interrupts this asks the running chunks to end at
-        once.
+        chunk or `on_done` or `give_up` says, `Cancelled` when `stopped` answers true, or `ElsewhereUnusable`. An
+        exception that interrupts this asks the running chunks to end at once.
         """
         self._waiting = deque(chunk for chunk in chunks if not chunk.done())
         try:
@@ -77,6 +82,8 @@ class Spreading:
         except BaseException:
             self._cancel()
             raise
+        if isinstance(self._failure, ElsewhereUnusable):
+            self._failure.left = tuple(chunk.id for chunk in chunks if not chunk.done())
         if self._failure is not None:
             raise self._failure
 
@@ -89,7 +96,7 @@ class Spreading:
                 self._launch(one)
             except DependencyDown as error:
                 if not self._going:
-                    self._failure = error
+                    self._failure = ElsewhereUnusable(error.message, instruction=error.instruction, code=error.code)
                 return  # what runs goes on, and by its end the next may start again
             self._going.append(one)
             self._waiting.popleft()
@@ -156,14 +163,14 @@ class Spreading:
         return True
 
     def _give_up(self, chunk: Chunk, how: str) -> None:
-        """Of a chunk whose tasks do not even start nothing is lost: raises `DependencyDown` that names the trouble."""
+        """Of a chunk whose tasks do not even start nothing is lost: raises what names the trouble."""
         from pointsman.scenario import trouble_of  # takes a second to import, which few need
 
         trouble = trouble_of(how)
         if trouble is None:
             chunk.give_up(how)
             return
-        raise DependencyDown(
+        raise ElsewhereUnusable(
             f"The tasks that were to do the chunk {chunk.id} did not start: {how}.",
             instruction=trouble.instruction,
             code=trouble.code,

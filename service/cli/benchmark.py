@@ -31,6 +31,9 @@ def run(
     route: Annotated[str | None, typer.Option(help="A new one: every enabled variant of this route ...")] = None,
     input_set: Annotated[str, typer.Option(help="... on this input set.")] = INPUT_SET,
     repeats: Annotated[int | None, typer.Option(min=1, max=100, help="Runs of each variant on each input.")] = None,
+    fall_back_inline: Annotated[
+        bool, typer.Option("--fall-back-inline", help="Run the cells here when ECS cannot be used.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Run every variant on every input in randomised rounds."""
@@ -52,7 +55,8 @@ def run(
 
     given = fields.pop("run_id", None)
     with run_to_continue(load_settings().home, "benchmark", {**fields, "again": again}, given=given) as named:
-        ended = run_flow(load, request(BenchmarkMatrixRequest, run_id=named, **fields))
+        asked_for = request(BenchmarkMatrixRequest, run_id=named, fall_back_inline=fall_back_inline, **fields)
+        ended = run_flow(load, asked_for)
     _present(ended, as_json)
 
 

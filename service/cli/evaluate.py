@@ -24,6 +24,9 @@ def evaluate(
     judge: Annotated[str, typer.Option(help="auto, local or gemini (names of judge blocks).")] = "auto",
     reopen: Annotated[bool, typer.Option(help="Ask a judge again that was given up before.")] = False,
     incumbent: Annotated[str | None, typer.Option(help="Variant to beat; default: what the route has now.")] = None,
+    fall_back_inline: Annotated[
+        bool, typer.Option("--fall-back-inline", help="Judge here when ECS cannot be used.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Judge every output with one judge and decide. The same command continues an interrupted one."""
@@ -49,9 +52,8 @@ def evaluate(
     from flows.evaluate_quality import EvaluateQualityRequest
     from flows.money_hud import MoneyHudRequest
 
-    set_id = run_flow(
-        load_judging, request(EvaluateQualityRequest, benchmark_id=benchmark_id, judge=judge, reopen=reopen)
-    )
+    judging = {"judge": judge, "reopen": reopen, "fall_back_inline": fall_back_inline}
+    set_id = run_flow(load_judging, request(EvaluateQualityRequest, benchmark_id=benchmark_id, **judging))
     asked = request(
         MoneyHudRequest, benchmark_id=benchmark_id, evaluation_set_id=set_id, incumbent=str(beaten), judge=judge
     )

@@ -29,6 +29,7 @@ CONTRACT = {
     "result_upload_spooled": "warn",
     "benchmark_item_failed": "warn",
     "benchmark_chunk_lost": "warn",
+    "benchmark_ecs_fallback": "warn",
     "budget_exceeded": "critical",
     "quality_evaluation_fallback": "warn",
     "judge_untrusted": "warn",

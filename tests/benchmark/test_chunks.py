@@ -19,6 +19,7 @@ from pointsman.benchmark import (
     cancel_matrix,
     create_matrix,
     finish_matrix,
+    in_place_instead,
     input_set,
     matrix_chunks,
     matrix_report,
@@ -455,6 +456,78 @@ def test_where_nothing_can_be_started_nothing_is_sent(
     elsewhere.out = lambda: False
     run_matrix_elsewhere(ws, BM, elsewhere)
     assert {key.rsplit("-", 1)[1] for key in elsewhere.keys} == {"1"}
+
+
+def fallbacks(ws: Workspace) -> list[dict[str, Any]]:
+    return [dict(one.data) for one in ActionLog(ws).read() if one.event == "benchmark_ecs_fallback"]
+
+
+def unshared() -> Tasks:
+    raise InputRefused("POINTSMAN_DATABASE_URL", "sqlite:...", "postgresql+psycopg://...", code="not_shared")
+
+
+@pytest.mark.parametrize("why", ["nobody answers", "no capacity", "not shared"])
+def test_where_ecs_cannot_be_used_it_is_run_in_place_if_that_is_allowed_and_else_nothing_is_sent(
+    start: Callable[..., Workspace], world: Machines, driver: FakeDrive, why: str
+) -> None:
+    ws = start()
+    troubles: dict[str, Callable[[], Tasks]] = {
+        "nobody answers": lambda: tasks(ws, world, out=lambda: True),
+        "no capacity": lambda: tasks(ws, world, mishap=lambda *_: "nothing", crash="Crashed (RESOURCE:CPU)"),
+        "not shared": unshared,
+    }
+    codes = {"nobody answers": "prefect_unreachable", "no capacity": "ecs_no_capacity", "not shared": "not_shared"}
+    with pytest.raises((DependencyDown, InputRefused)) as refused, in_place_instead(ws, BM, allowed=False):
+        run_matrix_elsewhere(ws, BM, troubles[why]())
+    assert refused.value.code == codes[why]
+    assert (matrix_run(ws, BM).counts, driver.orders, fallbacks(ws)) == ({"pending": 24}, [], [])
+    with in_place_instead(ws, BM, allowed=True):
+        run_matrix_elsewhere(ws, BM, troubles[why]())
+    assert fallbacks(ws) == [{"why": refused.value.message, "code": codes[why]}]
+    in_one_process(ws)
+    assert finish_matrix(ws, BM).status == "collected"
+    assert set(driver.sends.values()) == {1}
+
+
+def test_a_task_that_starts_after_its_work_was_taken_in_place_does_nothing(
+    start: Callable[..., Workspace], world: Machines, driver: FakeDrive
+) -> None:
+    ws = start(chunk_size=24)
+    begin_turn(ws, BM, matrix_turn(BM, 0, 3, 1).chunk)  # a start that was not answered, and came about
+    with in_place_instead(ws, BM, allowed=True):
+        run_matrix_elsewhere(ws, BM, tasks(ws, world, out=lambda: True))
+    with pytest.raises(Conflict) as late:
+        chunk(ws, {"benchmark_id": BM, "first_round": 0, "last_round": 3, "turn": 1, "at_once": 1})
+    assert late.value.code == "chunk_replaced"
+    assert driver.orders == []
+
+
+def test_cells_that_a_task_has_begun_are_not_run_in_place(
+    start: Callable[..., Workspace], world: Machines, driver: FakeDrive
+) -> None:
+    ws = start()
+    vanishing = tasks(ws, world, mishap=lambda key, number: "killed" if number == 1 else "nothing")
+    vanishing.crash = "Crashed (RESOURCE:CPU)"
+    with pytest.raises(DependencyDown, match="did not start"), in_place_instead(ws, BM, allowed=True):
+        run_matrix_elsewhere(ws, BM, vanishing)
+    assert fallbacks(ws) == []
+
+
+def test_what_a_task_says_and_a_wrong_request_are_no_reason_to_run_in_place(
+    start: Callable[..., Workspace], world: Machines, driver: FakeDrive
+) -> None:
+    ws = start()
+
+    def lost(own: Workspace, request: Mapping[str, Any]) -> None:
+        asked = dict(request)
+        with as_turn(own, matrix_turn(BM, asked["first_round"], asked["last_round"], asked["turn"])):
+            raise DependencyDown("The target is lost.", code="target_lost")
+
+    with pytest.raises(DependencyDown, match="target is lost"), in_place_instead(ws, BM, allowed=True):
+        run_matrix_elsewhere(ws, BM, Tasks(ws, world, {"run-matrix-chunk": lost}))
+    with pytest.raises(InputRefused, match="at_once"), in_place_instead(ws, BM, allowed=True):
+        raise InputRefused("at_once", 0, "1 or more")
+    assert fallbacks(ws) == []
 
 
 def test_a_turn_that_is_over_stores_nothing(start: Callable[..., Workspace], driver: FakeDrive) -> None:

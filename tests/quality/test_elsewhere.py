@@ -13,8 +13,8 @@ import pytest
 import sqlalchemy as sa
 
 from pointsman.actions import ActionLog
-from pointsman.benchmark import as_turn
-from pointsman.errors import Conflict, InputRefused, RunFailed
+from pointsman.benchmark import as_turn, in_place_instead
+from pointsman.errors import Conflict, DependencyDown, InputRefused, RunFailed
 from pointsman.model import Missing
 from pointsman.quality import (
     JudgeIdentity,
@@ -194,3 +194,20 @@ def test_a_task_whose_settings_make_another_judge_is_refused(make: Callable[[str
         run(matrix, set_id, spread(matrix, machines, other))
     assert mixed.value.code == "judge_mixed"
     assert matrix.rows(tables.quality_evaluations) == []
+
+
+def test_where_ecs_cannot_be_used_the_outputs_are_judged_in_place_if_that_is_allowed(
+    make: Callable[[str], Matrix], machines: Machines
+) -> None:
+    matrix = make("fallback")
+    set_id = open_evaluation_set(matrix.ws, matrix.id, SCRIPTED)
+    out = spread(matrix, machines, judge(), out=lambda: True)
+    with pytest.raises(DependencyDown, match="Nobody answers"), in_place_instead(matrix.ws, matrix.id, allowed=False):
+        run(matrix, set_id, out)
+    with in_place_instead(matrix.ws, matrix.id, allowed=True):
+        run(matrix, set_id, out)
+    told = [one for one in ActionLog(matrix.ws).read() if one.event == "benchmark_ecs_fallback"]
+    assert [(one.severity, one.data["code"], one.instruction) for one in told] == [
+        ("warn", "prefect_unreachable", f"pointsman benchmark show {matrix.id}")
+    ]
+    assert len(pending(matrix.ws, set_id)) == 6
