@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pointsman.errors import RunFailed
 from pointsman.routing import HEADROOM
+from tasks.production import enter_with_change, once_agreed
 from tasks.routing import Moved, apply_binding, check_capacity, plan_change, probe, report_routing, roll_back
 
 
@@ -30,6 +31,15 @@ class ApplyRoutingRequest(BaseModel):
     input_set: str = Field(title="Input set", description="Inputs of the routed jobs that prove the change.")
     probe_jobs: int = Field(
         6, title="Probe jobs", description="Routed jobs that must meet the new binding.", ge=1, le=1000
+    )
+    price_book: str = Field(
+        "default", title="Price book", description="Name of a saved price book block: what the probe will cost."
+    )
+    production: str | None = Field(
+        None,
+        title="Production",
+        description="Only for a route of production: the id of that environment, to say so.",
+        max_length=64,
     )
     peak_per_s: float | None = Field(
         None,
@@ -66,8 +76,18 @@ def apply_routing(request: ApplyRoutingRequest) -> Moved:
     if request.dry_run:
         report_routing(planned)
         return planned
+    consent = once_agreed(
+        lambda: enter_with_change(
+            planned,
+            run_id,
+            input_set_id=request.input_set,
+            jobs=request.probe_jobs,
+            price_book=request.price_book,
+            production=request.production,
+        )
+    )
     applied = apply_binding(planned, run_id, request.gateway)
-    proved = probe(applied, run_id, request.target, request.input_set, request.probe_jobs)
+    proved = probe(applied, run_id, request.target, request.input_set, request.probe_jobs, consent)
     if proved.probe is not None and not proved.probe.passed:
         back = roll_back(
             request.route_key, proved.generation, run_id, request.gateway, f"probe failed: {proved.probe.why}"

@@ -11,6 +11,7 @@ from tasks.benchmark import collect_matrix, plan_matrix, report_matrix, run_chun
 from tasks.checks import check_run_items
 from tasks.chunks import runs_elsewhere
 from tasks.economics import check_budget, check_month, record_spending
+from tasks.production import enter_with_matrix, lower_budget, once_agreed
 
 
 class BenchmarkMatrixRequest(BaseModel):
@@ -39,6 +40,12 @@ class BenchmarkMatrixRequest(BaseModel):
     budget_usd: float | None = Field(
         None, title="Budget (USD)", description="Stop after the round in which attempts cost more.", gt=0, le=1e6
     )
+    production: str | None = Field(
+        None,
+        title="Production",
+        description="Only where the variants belong to production: the id of that environment, to say so.",
+        max_length=64,
+    )
     fall_back_inline: bool = Field(
         False,
         title="Fall back",
@@ -57,6 +64,18 @@ def benchmark_matrix(request: BenchmarkMatrixRequest) -> str:
     """Returns the benchmark id (`bm_<uuid>`)."""
     run_id = request.run_id or flow_run.id
     bm_id = benchmark_id(run_id)
+    consent = once_agreed(
+        lambda: enter_with_matrix(
+            bm_id,
+            variant_ids=request.variants,
+            input_set_id=request.input_set,
+            repeats=request.repeats,
+            in_flight_per_provider=request.in_flight_per_provider,
+            price_book=request.price_book,
+            production=request.production,
+        )
+    )
+    budget_usd = lower_budget(request.budget_usd, consent)
     check_month(bm_id)
     plan_matrix(
         bm_id,
@@ -68,13 +87,14 @@ def benchmark_matrix(request: BenchmarkMatrixRequest) -> str:
         round_cells=request.round_cells,
         in_flight_per_provider=request.in_flight_per_provider,
         chunk_size=request.chunk_size,
+        consent=consent,
     )
     if runs_elsewhere():
-        run_chunks(bm_id, request.price_book, request.budget_usd, fall_back_inline=request.fall_back_inline)
+        run_chunks(bm_id, request.price_book, budget_usd, fall_back_inline=request.fall_back_inline)
     for number in unfinished_rounds(bm_id):
         run_round(bm_id, number)
-        if request.budget_usd is not None:
-            check_budget(bm_id, request.price_book, request.budget_usd)
+        if budget_usd is not None:
+            check_budget(bm_id, request.price_book, budget_usd)
     check_run_items(bm_id)
     collect_matrix(bm_id)
     record_spending(bm_id, request.price_book)

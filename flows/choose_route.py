@@ -72,6 +72,12 @@ class ChooseRouteRequest(BaseModel):
     gateway: str = Field("default", title="Gateway", description="Name of a saved routing gateway block.")
     target: str = Field("lab", title="Target", description="Name of the target block that serves the route.")
     probe_jobs: int = Field(6, title="Probe jobs", description="Routed jobs that prove the change.", ge=1, le=1000)
+    production: str | None = Field(
+        None,
+        title="Production",
+        description="Only for a route of production: the id of that environment, to say so.",
+        max_length=64,
+    )
     fall_back_inline: bool = Field(
         False,
         title="Fall back",
@@ -108,6 +114,7 @@ def choose_route(request: ChooseRouteRequest) -> RouteChoice:
                 seed=request.seed,
                 price_book=request.price_book,
                 run_id=scenario_run_id,
+                production=request.production,
                 fall_back_inline=request.fall_back_inline,
                 parent_run_id=run.run_id,
             )
@@ -123,6 +130,7 @@ def choose_route(request: ChooseRouteRequest) -> RouteChoice:
             in_flight_per_provider=request.in_flight_per_provider,
             price_book=request.price_book,
             budget_usd=request.budget_usd,
+            production=request.production,
             fall_back_inline=request.fall_back_inline,
             run_id=run.run_id,
         )
@@ -159,6 +167,8 @@ def choose_route(request: ChooseRouteRequest) -> RouteChoice:
             target=request.target,
             input_set=request.input_set,
             probe_jobs=request.probe_jobs,
+            price_book=request.price_book,
+            production=request.production,
             run_id=run.run_id,
         )
     )

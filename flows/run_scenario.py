@@ -13,7 +13,14 @@ from tasks.approving import await_decision
 from tasks.checks import check_ledger
 from tasks.naming import named
 from tasks.safety import admit_scenario, may_start, price_scenario
-from tasks.scenario import check_scenario_faults, drive_scenario, give_up_scenario, plan_scenario, report_scenario
+from tasks.scenario import (
+    check_scenario_faults,
+    drive_scenario,
+    give_up_scenario,
+    plan_scenario,
+    report_scenario,
+    was_refused,
+)
 
 
 class RunScenarioRequest(BaseModel):
@@ -89,8 +96,8 @@ def run_scenario(request: RunScenarioRequest) -> str:
         check_scenario_faults(run_id)
         drive_scenario(run_id, fall_back_inline=request.fall_back_inline)
     except PointsmanError as error:
-        if error.code == "awaiting_approval":
-            raise
+        if error.code == "awaiting_approval" or was_refused(run_id):
+            raise  # nothing was begun that a report could be about
         # As a step of another run the same command continues it; on its own nobody comes back for it.
         if request.parent_run_id is None:
             give_up_scenario(run_id, error.as_failure())

@@ -16,8 +16,7 @@ from prefect.runtime import deployment
 from pydantic import Field
 
 from pointsman.errors import GuardRefused
-from pointsman.safety import Approval, Limits, decide_approval, revoke_tokens, who_acts
-from pointsman.scenario import Admission
+from pointsman.safety import Admission, Approval, Limits, decide_approval, revoke_tokens, who_acts
 from pointsman.settings import Secret, load_settings
 from tasks.opening import open_workspace
 

@@ -9,6 +9,7 @@ from prefect import task
 
 from pointsman import benchmark
 from pointsman.economics import ensure_within_budget
+from pointsman.safety import Consent
 from tasks.bridging import cancelled, ignore
 from tasks.chunks import chunk_runs
 from tasks.opening import executor_secret, open_price_book, open_target, open_workspace
@@ -28,6 +29,7 @@ def plan_matrix(
     round_cells: int,
     in_flight_per_provider: int,
     chunk_size: int,
+    consent: Consent | None,
 ) -> None:
     """Write the matrix and its pending items; a repetition finds them and changes nothing."""
     ws = open_workspace()
@@ -45,6 +47,7 @@ def plan_matrix(
         targets=[open_target(name) for name in sorted({one.target for one in variants})],
         in_flight_per_provider=in_flight_per_provider,
         chunk_size=chunk_size,
+        consent=consent,
     )
 
 
@@ -75,7 +78,7 @@ def run_chunks(bm_id: str, price_book: str, budget_usd: float | None, *, fall_ba
             ensure_within_budget(ws, bm_id, open_price_book(price_book), Decimal(str(budget_usd)))
 
     with benchmark.in_place_instead(ws, bm_id, allowed=fall_back_inline):
-        benchmark.run_matrix_elsewhere(ws, bm_id, chunk_runs(), on_done=on_done)
+        benchmark.run_matrix_elsewhere(ws, bm_id, chunk_runs(bm_id), on_done=on_done)
 
 
 @task(name="run-round-of-chunk", task_run_name="round-{number}", **DRIVE)

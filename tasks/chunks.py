@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-from blocks.flow_runs import ecs_runs
+from blocks.flow_runs import APPROVAL_TAG, ecs_runs
 from pointsman import benchmark
 from pointsman.benchmark import Turn
 from pointsman.scenario import RunLauncher
@@ -17,11 +17,15 @@ def runs_elsewhere() -> bool:
     return load_settings().runner_mode == "ecs"
 
 
-def chunk_runs() -> RunLauncher:
-    """Runs on the work pool that the settings name. Raises `InputRefused` when a task there would not see our state."""
+def chunk_runs(bm_id: str) -> RunLauncher:
+    """Runs on the work pool that the settings name. Raises `InputRefused` when a task there would not see our state.
+
+    Tasks of a matrix in production, and of its judging, carry the approval: without it AWS starts none there.
+    """
     settings = load_settings()
     require_shared(settings)
-    return ecs_runs(settings)
+    consent = benchmark.matrix_run(open_workspace(), bm_id).consent
+    return ecs_runs(settings, {} if consent is None else {APPROVAL_TAG: consent.approval_id})
 
 
 def as_turn(turn: Turn) -> AbstractContextManager[None]:

@@ -60,8 +60,9 @@ def judge_chunk(set_id: str, judge: str, price_book: str, dispatch_ids: Sequence
 def judge_elsewhere(set_id: str, judge: str, price_book: str, size: int, *, fall_back_inline: bool) -> None:
     """Have the chunks judged elsewhere and wait for them; see `run_chunks` for what is left undone."""
     ws = open_workspace()
-    with benchmark.in_place_instead(ws, quality.evaluation_set(ws, set_id).benchmark_id, allowed=fall_back_inline):
-        quality.judge_elsewhere(ws, set_id, chunk_runs(), judge=judge, price_book=price_book, chunk_size=size)
+    bm_id = quality.evaluation_set(ws, set_id).benchmark_id
+    with benchmark.in_place_instead(ws, bm_id, allowed=fall_back_inline):
+        quality.judge_elsewhere(ws, set_id, chunk_runs(bm_id), judge=judge, price_book=price_book, chunk_size=size)
 
 
 @task(name="fall-back", **RECORD)

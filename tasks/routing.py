@@ -13,6 +13,7 @@ from pointsman.errors import Conflict, NotFound
 from pointsman.ids import RouteKey, VariantId, derive
 from pointsman.model import Binding
 from pointsman.routing import ProposedBinding, binding_for_verdict
+from pointsman.safety import Consent
 from pointsman.workspace import Workspace
 from tasks.bridging import cancelled
 from tasks.opening import executor_secret, open_gateway, open_target, open_workspace
@@ -107,7 +108,7 @@ def apply_binding(planned: Moved, run_id: str, gateway: str) -> Moved:
 
 
 @task(name="probe", **DRIVE)
-def probe(moved: Moved, run_id: str, target: str, input_set_id: str, jobs: int) -> Moved:
+def probe(moved: Moved, run_id: str, target: str, input_set_id: str, jobs: int, consent: Consent | None) -> Moved:
     """Send routed jobs and hold what they met against the binding."""
     ws = open_workspace()
     key = RouteKey.parse(moved.route_key)
@@ -122,6 +123,7 @@ def probe(moved: Moved, run_id: str, target: str, input_set_id: str, jobs: int) 
         target=open_target(target),
         secret=executor_secret(),
         cancelled=cancelled,
+        consent=consent,
     )
     seen = Probed(
         passed=found.passed,

@@ -12,9 +12,8 @@ from pointsman.benchmark import environment_kind, input_set, variant
 from pointsman.economics import forecast_load, price_load_run
 from pointsman.errors import GuardRefused
 from pointsman.model import Variant
-from pointsman.safety import Forecast, Identity, Limits, Permit, ProductionRules, require, unproven, who_acts
+from pointsman.safety import Admission, Forecast, Identity, Limits, Permit, ProductionRules, require, unproven, who_acts
 from pointsman.scenario import (
-    Admission,
     AskedRun,
     Scenario,
     admit_run,
@@ -29,7 +28,7 @@ from tasks.opening import open_price_book, open_target, open_workspace
 from tasks.policies import RECORD
 
 
-def _requester(ws: Workspace) -> Identity:
+def requester_of(ws: Workspace) -> Identity:
     """Who started this run. A worker's own name and token say nothing about who used the Prefect UI."""
     if deployment.id:
         return unproven(f"flow-run:{flow_run.id}")
@@ -53,7 +52,7 @@ def may_start(
     None: the run is not against production.
     """
     ws = open_workspace()
-    requester = _requester(ws)
+    requester = requester_of(ws)
     require(requester, "operator", "starting a load test")
     chosen = variant(ws, variant_id)
     asked = AskedRun(
@@ -96,7 +95,7 @@ def admit_scenario(run_id: str, permit: Permit | None, *, input_set_id: str, pri
         forecast=_forecast(ws, chosen, dispatches, input_set_id, price_book),
         unbilled=local and _on_this_machine(open_target(chosen.target).base_url),
         limits=Limits.of(load_settings()),
-        requester=_requester(ws),
+        requester=requester_of(ws),
         permit=permit,
     )
     if permit is not None and admission.state == "waiting":

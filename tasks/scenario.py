@@ -22,6 +22,7 @@ from pointsman.scenario import (
     next_capacity_run,
     plan_run,
     publish_report,
+    read_run,
 )
 from pointsman.settings import load_settings
 from tasks.bridging import cancelled
@@ -87,6 +88,11 @@ def drive_scenario(run_id: str, *, fall_back_inline: bool) -> RunOutcome:
             code=str(failure.get("code", "run_failed")),
         )
     return outcome
+
+
+def was_refused(run_id: str) -> bool:
+    """Whether the run has failed before anything of it was begun: its row says why."""
+    return read_run(open_workspace(), run_id).refused
 
 
 @task(name="give-up-scenario", **RECORD)

@@ -87,7 +87,7 @@ _EVENTS = (
         "production_run_refused",
         "critical",
         "pointsman logs --run {run_id} --json",
-        "A load test against production broke rules, all of which its data names, so nothing of it was begun.",
+        "A run against production broke rules, all of which its data names, so nothing of it was begun.",
     ),
     EventType(
         "load_test_rate_missed",
@@ -136,6 +136,12 @@ _EVENTS = (
         "warn",
         "pointsman benchmark show {context}",
         "No ECS could be used for a matrix or its judging, so it is done where it is coordinated, as was allowed.",
+    ),
+    EventType(
+        "benchmark_stopped",
+        "critical",
+        "pointsman benchmark show {context}",
+        "The safety lever was engaged, or an alarm rang, while a matrix sent to production, so the matrix was ended.",
     ),
     EventType(
         "benchmark_chunk_lost",

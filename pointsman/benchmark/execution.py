@@ -8,14 +8,15 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from pointsman.actions import ActionLog
 from pointsman.benchmark import cells
 from pointsman.benchmark.inputs import input_set
 from pointsman.benchmark.outcomes import store_outcomes
-from pointsman.benchmark.runs import MatrixRun, cancel_matrix, matrix_run, start_matrix
+from pointsman.benchmark.runs import MatrixRun, cancel_matrix, fail_matrix, matrix_run, start_matrix
 from pointsman.benchmark.sharing import Elsewhere, doubt_what_is_lost, folder_of, sharing
 from pointsman.dispatch import (
     DriveInput,
@@ -29,12 +30,17 @@ from pointsman.dispatch import (
     read_header,
     write_drive,
 )
+from pointsman.dispatch.pace import share_of
 from pointsman.errors import Cancelled, RunFailed
 from pointsman.ids import VariantId
 from pointsman.model import InputMember
 from pointsman.settings import Secret
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pointsman.scenario.production_watch import Brakes
+    from pointsman.scenario.readings import Brake
 
 _CANCEL_LOOK_S = 1.0
 _DRIVES = 2
@@ -72,6 +78,9 @@ def run_round(
     since it shared them last is sent again under the same dispatch ids where the target takes that for a repetition;
     where it does not, cells of a round that was begun, and of which nothing is known, are unknown.
 
+    While cells of a matrix in production are run, the safety lever and the operator's alarms are looked at: they end it
+    like a cancel, and it has then failed (`RunFailed`).
+
     Raises `Cancelled`, after storing what was learnt and moving the
     matrix to cancelled, when `cancelled` answers true or the matrix was cancelled elsewhere; `DependencyDown` when the
     target is lost, leaving the round to be continued; `RunFailed` when the target cancels cells though nobody here
@@ -82,6 +91,7 @@ def run_round(
     for _ in range(_DRIVES):
         if not _unfinished(ws, benchmark_id, number):
             return RoundOutcome(benchmark_id, number, dict(counts))
+        look.watch(matrix_run(ws, benchmark_id))
         run, items, begun = _begin(ws, benchmark_id, number)
         drives = _drives(ws, run, items)
         members = input_set(ws, run.input_set_id).members
@@ -90,7 +100,7 @@ def run_round(
             if elsewhere is not None:
                 ws.results.pull(folder_of(ws, drive_dir))
             at_once = elsewhere.at_once if elsewhere is not None else 1
-            write_drive(drive_dir, _plan(run, target, own, members, _limits(run, own, drive_dir, at_once)))
+            write_drive(drive_dir, _plan(run, target, own, members, _limits(run, own, drive_dir, at_once, len(drives))))
             if elsewhere is not None and begun and not is_ours:
                 doubt_what_is_lost(ws, drive_dir, target)
 
@@ -103,6 +113,7 @@ def run_round(
         for stored in _side_by_side([partial(carry_out, drive_dir, own) for drive_dir, _, own in drives], look):
             counts.update(stored)
         left = counts.pop("cancelled", 0)
+        look.raise_brake()
         if left and look.seen:
             cancel_matrix(ws, benchmark_id, reason=f"asked to stop during round {number}")
             raise Cancelled(
@@ -164,8 +175,11 @@ def _side_by_side(work: Sequence[Callable[[], dict[str, int]]], look: _CancelLoo
     return [future.result() for future in futures]
 
 
-def _limits(run: MatrixRun, items: Sequence[sa.Row[Any]], drive_dir: Path, at_once: int) -> Limits:
-    """Of `at_once` drives that share what a provider may be given. A drive that was begun keeps its own."""
+def _limits(run: MatrixRun, items: Sequence[sa.Row[Any]], drive_dir: Path, at_once: int, drives: int) -> Limits:
+    """Of `at_once` drives that share what a provider may be given, and of `drives` that go side by side here.
+
+    A drive that was begun keeps its own.
+    """
     if has_plan(drive_dir):
         return read_header(drive_dir).limits
     providers = {VariantId.parse(item.variant_id).provider for item in items}
@@ -176,6 +190,7 @@ def _limits(run: MatrixRun, items: Sequence[sa.Row[Any]], drive_dir: Path, at_on
         drain_limit_s=run.drain_limit_s,
         fetch_outputs=True,
         rate_share=1 / at_once,
+        submits_per_s=None if run.consent is None else share_of(run.consent.per_s, 1 / (at_once * drives)),
     )
 
 
@@ -205,7 +220,8 @@ def _plan(
 
 
 class _CancelLook:
-    """Whether to stop: the caller says so, or the matrix's own row, which is read at most once a second."""
+    """Whether to stop: the caller says so, or the matrix's own row, which is read at most once a second, or the brakes
+    of production."""
 
     def __init__(self, ws: Workspace, benchmark_id: str, cancelled: Callable[[], bool]) -> None:
         self._ws = ws
@@ -213,9 +229,46 @@ class _CancelLook:
         self._status = sa.select(runs.c.status).where(runs.c.id == benchmark_id)
         self._cancelled = cancelled
         self._next = ws.clock.monotonic() + _CANCEL_LOOK_S
+        self._benchmark_id = benchmark_id
+        self._brakes: Brakes | None = None
+        self._brake: Brake | None = None
+        self._zero_s = ws.clock.monotonic()
         self.seen = False
 
+    def watch(self, run: MatrixRun) -> None:
+        """Look at the brakes from now on, and now, if the matrix is in production."""
+        if run.consent is None:
+            return
+        if self._brakes is None:
+            from pointsman.scenario.production_watch import brakes_of  # takes a second to import, which few need
+
+            self._brakes = brakes_of(self._ws, run.consent)
+        self()
+        self.raise_brake()
+
+    def raise_brake(self) -> None:
+        """End the matrix, if a brake has stopped it: raises `RunFailed`."""
+        if self._brake is None:
+            return
+        error = RunFailed(
+            f"The matrix {self._benchmark_id} was stopped in production: {self._brake.message}",
+            instruction=f"See what was sent: pointsman benchmark show {self._benchmark_id}",
+            code=self._brake.code,
+        )
+        fail_matrix(self._ws, self._benchmark_id, **error.as_failure())
+        ActionLog(self._ws).record(
+            "benchmark_stopped",
+            run_id=self._benchmark_id,
+            context=self._benchmark_id,
+            code=error.code,
+            why=self._brake.message,
+        )
+        raise error
+
     def __call__(self) -> bool:
+        if not self.seen and self._brakes is not None:
+            self._brake = self._brakes.look(self._ws.clock.monotonic() - self._zero_s)
+            self.seen = self._brake is not None
         if not self.seen and self._cancelled():
             self.seen = True
         if not self.seen and self._ws.clock.monotonic() >= self._next:

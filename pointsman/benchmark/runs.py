@@ -16,6 +16,10 @@ from pointsman.dispatch import TargetSpec
 from pointsman.errors import Cancelled, Conflict, InputRefused, NotFound, RunFailed
 from pointsman.ids import VariantId, check_id
 from pointsman.model import InputSet, Variant
+from pointsman.safety.admission import others_going_on
+from pointsman.safety.places import registered_place
+from pointsman.safety.production import Consent, not_alone, require_consent
+from pointsman.safety.spending import lock_spending
 from pointsman.states import BENCHMARK_RUN
 from pointsman.storage import insert_absent, move, record_creation, tables
 from pointsman.workspace import Workspace
@@ -45,6 +49,8 @@ class MatrixRun:
     drain_limit_s: float
     results_path: str
     planned: int
+    consent: Consent | None
+    """Of a matrix that may send to production."""
     counts: dict[str, int]
 
 
@@ -63,6 +69,7 @@ def create_matrix(
     in_flight_per_provider: int,
     drain_limit_s: float = 300.0,
     chunk_size: int | None = None,
+    consent: Consent | None = None,
 ) -> MatrixRun:
     """Plan a matrix: its run row, one pending item per cell, and `plan.json` in its results folder.
 
@@ -74,6 +81,9 @@ def create_matrix(
     comparison: a restarted one may listen elsewhere. Raises `InputRefused` before anything is written for unknown or
     disabled variants, variants of more than one route key or of a target not among `targets`, an unknown environment
     or input set, and numbers out of range.
+
+    One against production needs the `consent` of its guard, for which it asks alone: raises `GuardRefused`
+    (`production_not_guarded`, `another_run_goes_on`). One that failed or was cancelled needs it anew.
     """
     check_id("benchmark id", benchmark_id)
     if in_flight_per_provider < 1:
@@ -98,6 +108,8 @@ def create_matrix(
         "cells": len(planned),
         "chunk_size": chunk_size or round_cells,
     }
+    if consent is not None:
+        plan["production"] = consent.document()
     results_path = f"{environment_id}/benchmarks/{benchmark_id}"
     with ws.database.begin() as connection:
         existing = connection.execute(sa.select(_RUNS.c.plan).where(_RUNS.c.id == benchmark_id)).scalar()
@@ -109,6 +121,7 @@ def create_matrix(
                     instruction="Use another benchmark id, or the request it was created with.",
                     differs=differs,
                 )
+            _require_entry(connection, benchmark_id, environment_id, consent)
             moved = (
                 sa.update(_RUNS)
                 .where(_RUNS.c.id == benchmark_id)
@@ -121,6 +134,7 @@ def create_matrix(
         require_environment(connection, environment_id)
         _refuse_mixed(enabled_variants(connection, variants), targets)
         _require_input_set(connection, inputs)
+        _require_entry(connection, benchmark_id, environment_id, consent)
         row = {
             "id": benchmark_id,
             "parent_run_id": parent_run_id,
@@ -161,14 +175,17 @@ def start_matrix(ws: Workspace, benchmark_id: str) -> MatrixRun:
 
     Cells that were cancelled are planned again as new dispatches within their rounds: the target has cancelled their
     jobs for good, and a dispatch id never stands for two jobs. Raises `Cancelled` for a matrix that somebody cancelled
-    (only asking for it again resumes that) and `IllegalMove` for one that is collected or ready.
+    (only asking for it again resumes that), `IllegalMove` for one that is collected or ready, and `GuardRefused` for
+    one against production that was not admitted there.
     """
     with ws.database.begin() as connection:
-        if _read(connection, benchmark_id).status == "cancelled":
+        found = _read(connection, benchmark_id)
+        if found.status == "cancelled":
             raise Cancelled(
                 f"Matrix {benchmark_id} was cancelled.",
                 instruction="Run the command that created it again: it continues where this one stopped.",
             )
+        require_consent(registered_place(connection, found.environment_id), found.consent, f"The matrix {benchmark_id}")
         _set_running(connection, ws, benchmark_id, "cells are being run")
         return _read(connection, benchmark_id)
 
@@ -202,7 +219,7 @@ def mark_ready(ws: Workspace, benchmark_id: str) -> MatrixRun:
 
 
 def fail_matrix(ws: Workspace, benchmark_id: str, *, code: str, message: str, instruction: str) -> MatrixRun:
-    """Move the matrix to failed, keeping why. It can be resumed."""
+    """Move the matrix to failed, keeping why. It can be resumed; where it is in production, by passing its guard."""
     failure = {"code": code, "message": message, "instruction": instruction}
     return _ended(ws, benchmark_id, "failed", f"{code}: {message}", failure=failure)
 
@@ -225,7 +242,23 @@ def _set_running(connection: sa.Connection, ws: Workspace, benchmark_id: str, re
 def _ended(ws: Workspace, benchmark_id: str, new: str, reason: str, **values: Any) -> MatrixRun:
     with ws.database.begin() as connection:
         _move(connection, ws, benchmark_id, new, reason, ended_at=ws.clock.now(), **values)
+        if new in ("failed", "cancelled"):
+            plan = connection.execute(sa.select(_RUNS.c.plan).where(_RUNS.c.id == benchmark_id)).scalar_one()
+            used = {name: value for name, value in plan.items() if name != "production"}
+            connection.execute(sa.update(_RUNS).where(_RUNS.c.id == benchmark_id).values(plan=used))
         return _read(connection, benchmark_id)
+
+
+def _require_entry(connection: sa.Connection, benchmark_id: str, environment_id: str, consent: Consent | None) -> None:
+    known = connection.execute(sa.select(_RUNS.c.status).where(_RUNS.c.id == benchmark_id)).scalar()
+    if known in ("collected", "ready"):
+        return  # it sends nothing any more
+    require_consent(registered_place(connection, environment_id), consent, f"The matrix {benchmark_id}")
+    if consent is not None:
+        lock_spending(connection)  # of two that pass the guard at once, one begins
+        refusal = not_alone(environment_id, others_going_on(connection, environment_id, benchmark_id))
+        if refusal is not None:
+            raise refusal.error()
 
 
 def _move(connection: sa.Connection, ws: Workspace, benchmark_id: str, new: str, reason: str, **values: Any) -> bool:
@@ -268,15 +301,18 @@ def _read(connection: sa.Connection, benchmark_id: str) -> MatrixRun:
         drain_limit_s=row.plan["drain_limit_s"],
         results_path=row.results_path,
         planned=row.plan["cells"],
+        consent=Consent.read(row.plan.get("production")),
         counts={str(status): int(count) for status, count in counted},
     )
 
 
 def _identity(plan: Mapping[str, Any]) -> dict[str, Any]:
     """What must not change once a matrix exists. Where targets listen may: a restarted one moves. How the work is
-    shared out changes nothing about it."""
+    shared out changes nothing about it, nor by whose consent it is done."""
     targets = [{name: value for name, value in one.items() if name != "base_url"} for one in plan["targets"]]
-    return {name: value for name, value in plan.items() if name != "chunk_size"} | {"targets": targets}
+    return {name: value for name, value in plan.items() if name not in ("chunk_size", "production")} | {
+        "targets": targets
+    }
 
 
 def _differences(existing: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:

@@ -24,7 +24,7 @@ from pointsman.dispatch.history import History, read_history
 from pointsman.dispatch.journal import segment_path, write_segment
 from pointsman.dispatch.orders import Start
 from pointsman.dispatch.outputs import AT_ONCE, Elsewhere, Fetcher
-from pointsman.dispatch.pace import share_of
+from pointsman.dispatch.pace import lower_of, share_of
 from pointsman.dispatch.plan import cancelling_s, drain_s, read_header
 from pointsman.dispatch.planned import Planned
 from pointsman.dispatch.polling import UNDECLARED_PER_S, Poller
@@ -94,7 +94,7 @@ class Driver:
         polls_per_s = share_of(capabilities.polls_per_s, limits.rate_share)
         self._gate = Gate(
             self.now_ns,
-            submits_per_s=share_of(capabilities.submits_per_s, limits.rate_share),
+            submits_per_s=lower_of(share_of(capabilities.submits_per_s, limits.rate_share), limits.submits_per_s),
             polls_per_s=polls_per_s,
         )
         (drive_dir / "outputs").mkdir(exist_ok=True)

@@ -18,6 +18,11 @@ def share_of(per_s: float | None, share: float) -> float | None:
     return math.floor(part + 1e-9) if part >= 1 else part
 
 
+def lower_of(one: float | None, other: float | None) -> float | None:
+    """The rate limit that holds of two, either of which may be none."""
+    return min((limit for limit in (one, other) if limit is not None), default=None)
+
+
 class Pace:
     """A token bucket of one token over an injected clock. Without a limit every turn is free."""
 

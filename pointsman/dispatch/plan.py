@@ -83,6 +83,8 @@ class Limits(BaseModel):
     fetch_outputs: bool = False
     rate_share: float = Field(default=1.0, gt=0, le=1)
     """The part of the target's rate limits that is this drive's: the shards of a run share them."""
+    submits_per_s: float | None = Field(default=None, gt=0)
+    """At most so many are sent in any second, also where the target would take more."""
 
 
 class DriveHeader(BaseModel):

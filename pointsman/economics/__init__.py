@@ -4,7 +4,7 @@ from pointsman.economics.budget import ensure_month_not_spent, ensure_within_bud
 from pointsman.economics.cells import PricedCell, price_cells, price_missing
 from pointsman.economics.entries import PriceEntry
 from pointsman.economics.experiment import ExperimentCost, experiment_cost, price_load_run
-from pointsman.economics.forecast import forecast_load
+from pointsman.economics.forecast import forecast_load, forecast_together
 from pointsman.economics.load import load_cost
 from pointsman.economics.measurements import measurements
 from pointsman.economics.price_book import PriceBook, PriceBookSpec, list_prices, register
@@ -22,6 +22,7 @@ __all__ = [
     "ensure_within_budget",
     "experiment_cost",
     "forecast_load",
+    "forecast_together",
     "list_prices",
     "load_cost",
     "margin",

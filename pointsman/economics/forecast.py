@@ -70,6 +70,16 @@ def forecast_load(
     )
 
 
+def forecast_together(parts: Sequence[Forecast]) -> Forecast:
+    """What several loads cost together: their upper ends add up, as nobody knows whether they are dear together."""
+    dispatches = sum(one.dispatches for one in parts)
+    usd, low, high = (total(getattr(one, name) for one in parts) for name in ("usd", "low", "high"))
+    if isinstance(usd, Missing):
+        return Forecast.unknown(dispatches, usd.reason)
+    method = "; ".join(dict.fromkeys(one.method for one in parts))
+    return Forecast(dispatches, usd, low, high, _exact(usd / max(1, dispatches)), method)
+
+
 def _measured(ws: Workspace, variant: VariantId, inputs: int, book: PriceBook, at: datetime) -> _Unit | Missing:
     costs = [*_under_load(ws, variant, book, at), *_of_matrices(ws, variant, book, at)]
     known: dict[str, list[float]] = {}

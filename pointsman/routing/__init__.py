@@ -5,12 +5,13 @@ from pointsman.routing.bindings import BindingRecord, current, history, resolve,
 from pointsman.routing.capacity_gate import HEADROOM, capacity_gate, ensure_capacity
 from pointsman.routing.drift import Drift, drift
 from pointsman.routing.gateways import FlagdFileGateway, Gateway, GatewaySpec
-from pointsman.routing.probe import ProbeResult, judge_probe, probe_plan, run_probe
+from pointsman.routing.probe import PROBE_IN_FLIGHT, ProbeResult, judge_probe, probe_plan, run_probe
 from pointsman.routing.report import ProbeSeen, in_words, routing_report
 from pointsman.routing.verdicts import ProposedBinding, binding_for_verdict
 
 __all__ = [
     "HEADROOM",
+    "PROBE_IN_FLIGHT",
     "BindingRecord",
     "Drift",
     "FlagdFileGateway",

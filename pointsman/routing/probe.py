@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import comb
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from pointsman.dispatch import (
     Limits,
     TargetSpec,
     drive,
+    has_plan,
     planned_dispatches,
     read_dispatches,
     read_summary,
@@ -30,12 +31,17 @@ from pointsman.dispatch import (
 from pointsman.errors import Cancelled, InputRefused
 from pointsman.ids import derive
 from pointsman.model import Binding, InputMember
+from pointsman.safety.places import registered_place
+from pointsman.safety.production import Consent, require_consent
+from pointsman.scenario.production_watch import brakes_of
+from pointsman.scenario.readings import Brake
 from pointsman.settings import Secret
 from pointsman.storage import write_atomically
 from pointsman.workspace import Workspace
 
+PROBE_IN_FLIGHT = 4
 _MAX_JOBS = 1000
-_LIMITS = Limits(max_in_flight=4, drain_limit_s=120.0)
+_LIMITS = Limits(max_in_flight=PROBE_IN_FLIGHT, drain_limit_s=120.0)
 _IMPLAUSIBLE = 1e-4
 """A share that an honest gateway would miss this rarely counts as not kept."""
 
@@ -65,9 +71,17 @@ class ProbeResult:
 
 
 def probe_plan(
-    *, run_id: str, attempt: int, binding: Binding, inputs: Sequence[InputMember], target: TargetSpec
+    *,
+    run_id: str,
+    attempt: int,
+    binding: Binding,
+    inputs: Sequence[InputMember],
+    target: TargetSpec,
+    per_s: int | None = None,
 ) -> DrivePlan:
     """A routed dispatch per element of `inputs`, which may hold a member several times; at most four at once.
+
+    `per_s` is how many may be sent in a second.
 
     Raises `InputRefused` unless there are 1 to 1000 of them.
     """
@@ -86,7 +100,7 @@ def probe_plan(
         dispatches=planned_dispatches(
             route=str(binding.route_key), input_id=[member.input_id for member in inputs], repeat=repeats
         ),
-        limits=_LIMITS,
+        limits=_LIMITS.model_copy(update={"submits_per_s": per_s}),
     )
 
 
@@ -129,19 +143,35 @@ def run_probe(
     target: TargetSpec,
     secret: Secret | None,
     cancelled: Callable[[], bool],
+    consent: Consent | None = None,
 ) -> ProbeResult:
     """Send a routed job per element of `inputs` and judge where they went.
 
     Files stand under `routing/<run_id>/probe/g<generation>/<attempt>`. The same call continues what was interrupted. A
     probe that somebody stopped raises `Cancelled`, does not count as failed, and is sent anew by the next call. Raises
     as `drive` does: `DependencyDown` for a lost target, for one.
+
+    Into production nothing is sent without the `consent` that the change was given (`GuardRefused`), and a probe that
+    is stopped there by the safety lever or an alarm has failed, whatever it saw.
     """
+    key = binding.route_key
+    with ws.database.connect() as connection:
+        require_consent(registered_place(connection, key.environment), consent, f"The probe of {key}")
+    look = _Look(ws, cancelled, consent)
+    if look() and look.brake is not None:
+        return ProbeResult(0, {}, {}, (look.brake.message,))
     attempt = 1
     while (summary := read_summary(_folder(ws, run_id, binding, attempt))) and summary.outcome == "cancelled":
         attempt += 1
     folder = _folder(ws, run_id, binding, attempt)
-    write_drive(folder, probe_plan(run_id=run_id, attempt=attempt, binding=binding, inputs=inputs, target=target))
-    summary = drive(folder, secret=secret, cancelled=cancelled, clock=ws.clock)
+    if not has_plan(folder):
+        per_s = None if consent is None else consent.per_s
+        plan = probe_plan(run_id=run_id, attempt=attempt, binding=binding, inputs=inputs, target=target, per_s=per_s)
+        write_drive(folder, plan)
+    summary = drive(folder, secret=secret, cancelled=look, clock=ws.clock)
+    if look.brake is not None:
+        seen = judge_probe(read_dispatches(folder), binding)
+        return replace(seen, failures=(look.brake.message,))
     if summary.outcome == "cancelled":
         raise Cancelled(
             f"The probe of generation {binding.generation} of {binding.route_key} was stopped before it had ended.",
@@ -150,6 +180,22 @@ def run_probe(
     result = judge_probe(read_dispatches(folder), binding)
     write_atomically(folder / "probe.json", canonical_json(result.as_document()) + b"\n")
     return result
+
+
+class _Look:
+    """Whether to stop: the caller says so, or the brakes of production."""
+
+    def __init__(self, ws: Workspace, cancelled: Callable[[], bool], consent: Consent | None) -> None:
+        self._clock = ws.clock
+        self._cancelled = cancelled
+        self._brakes = None if consent is None else brakes_of(ws, consent)
+        self._zero_s = ws.clock.monotonic()
+        self.brake: Brake | None = None
+
+    def __call__(self) -> bool:
+        if self._brakes is not None and self.brake is None:
+            self.brake = self._brakes.look(self._clock.monotonic() - self._zero_s)
+        return self.brake is not None or self._cancelled()
 
 
 def _folder(ws: Workspace, run_id: str, binding: Binding, attempt: int) -> Path:

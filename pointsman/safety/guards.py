@@ -85,7 +85,7 @@ def _too_many(intent: Intent, what: str, asked: int, most: int) -> Refusal:
     return Refusal(
         f"too_many_{what}",
         f"{intent.what} may have {asked:,} {named}; at most {most:,} are allowed.",
-        f"Make the scenario smaller, or raise {ENVIRONMENT_NAMES[f'max_{what}']} where the run is executed.",
+        f"Make it smaller, or raise {ENVIRONMENT_NAMES[f'max_{what}']} where the run is executed.",
     )
 
 
@@ -101,7 +101,7 @@ class RunMoneyGuard:
         return Refusal(
             "over_run_budget",
             f"{intent.what} may cost {intent.usd:.2f} USD; at most {self.limits.run_usd} USD are allowed for one run.",
-            "Make the scenario smaller, or raise POINTSMAN_MAX_RUN_USD where the run is executed.",
+            "Make it smaller, or raise POINTSMAN_MAX_RUN_USD where the run is executed.",
         )
 
 

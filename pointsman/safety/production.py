@@ -8,9 +8,10 @@ could not be learnt is `Missing`, and breaks the rule that needs it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from pointsman.errors import GuardRefused
 from pointsman.model import Missing
@@ -23,6 +24,8 @@ SCOPE = "production run"
 """Of an approval: one run, in one environment."""
 UNDECIDED = frozenset({"approval_missing", "approval_undecided"})
 """What only waiting for somebody's consent mends."""
+UNREGISTERED = "unregistered"
+_NAMED_SO = frozenset({"prod", "production"})
 LARGEST_SHARE = Decimal("0.5")
 """Of a group's healthy machines: how many a run may take away at most."""
 
@@ -67,6 +70,11 @@ class Place:
     region: str | None
     cluster: str | None
     group: str | None
+
+
+def is_production(place: Place) -> bool:
+    """Also of one that nobody registered and that is called so: forgetting to register it opens no door."""
+    return place.kind == "production" or (place.kind == UNREGISTERED and place.id.lower() in _NAMED_SO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +123,28 @@ class ProductionPlan:
     going_on: tuple[str, ...]
     """Ids of other runs in the environment."""
     seen: Seen
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """By whose approval a matrix or a probe is in production, how fast and how dear it may be, and what ends it."""
+
+    approval_id: str
+    environment_id: str
+    per_s: int
+    limit_usd: Decimal
+    alarms: tuple[str, ...]
+
+    def document(self) -> dict[str, Any]:
+        return {**asdict(self), "limit_usd": format(self.limit_usd, "f"), "alarms": list(self.alarms)}
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any] | None) -> Consent | None:
+        """As `document` wrote it; None was not admitted to production."""
+        if document is None:
+            return None
+        limit, alarms = Decimal(document["limit_usd"]), tuple(document["alarms"])
+        return cls(**{**document, "limit_usd": limit, "alarms": alarms})
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,14 +330,24 @@ def _alone(plan: ProductionPlan, rules: ProductionRules) -> Iterator[Refusal]:
 
 
 def not_alone(environment_id: str, going_on: Sequence[str]) -> Refusal | None:
-    """Two load tests at once would each see the other's load; asked again when the run is admitted."""
+    """Two runs at once would each see the other's load; asked again when the run is admitted."""
     if not going_on:
         return None
-    return Refusal(
-        "another_run_goes_on",
-        f"In {environment_id} another load test goes on, or is about to: {', '.join(going_on)}.",
-        f"Wait for it, or end it: pointsman scenario cancel {going_on[0]}",
-    )
+    first = going_on[0]
+    end = f"pointsman benchmark cancel {first}" if first.startswith("bm_") else f"pointsman scenario cancel {first}"
+    said = f"In {environment_id} another run goes on, or is about to: {', '.join(going_on)}."
+    return Refusal("another_run_goes_on", said, f"Wait for it, or end it: {end}")
+
+
+def require_consent(place: Place, consent: Consent | None, what: str) -> None:
+    """Raise `GuardRefused` (`production_not_guarded`) for what would send to production and was not admitted there."""
+    needed = place.id if is_production(place) else None
+    if needed != (None if consent is None else consent.environment_id):
+        raise GuardRefused(
+            f"{what} in {place.id} did not pass the guard of production.",
+            instruction="Start it by a command that asks it: pointsman --help",
+            code="production_not_guarded",
+        )
 
 
 def _faults(plan: ProductionPlan, rules: ProductionRules) -> Iterator[Refusal]:

@@ -1,6 +1,6 @@
 """Offered load: scenarios as stages, their exact schedules, and runs of them against one variant."""
 
-from pointsman.scenario.admission import Admission, admit_run, awaits_admission, planned_dispatches
+from pointsman.scenario.admission import admit_run, awaits_admission, planned_dispatches
 from pointsman.scenario.arrivals import ShardSchedule, plan_arrivals, schedule, shard_of, shard_schedule
 from pointsman.scenario.capacity import (
     Capacity,
@@ -52,7 +52,6 @@ from pointsman.scenario.troubles import trouble_of
 
 __all__ = [
     "NOT_PRICED",
-    "Admission",
     "AskedRun",
     "Capacity",
     "CapacityRun",

@@ -10,11 +10,10 @@ asked once for all of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from decimal import ROUND_CEILING, Decimal
-from typing import Any, Literal
+from decimal import Decimal
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -22,43 +21,23 @@ from pointsman.actions import ActionLog
 from pointsman.errors import GuardRefused
 from pointsman.model import Missing
 from pointsman.safety import production
+from pointsman.safety.admission import Admission, in_words, others_going_on, set_aside, tell_refused, tell_requested
 from pointsman.safety.approvals import Approval, approval_of, consent_to_step, request_approval
 from pointsman.safety.forecast import Forecast
 from pointsman.safety.guards import Intent, Limits, Refusal, first_refusal, guards
 from pointsman.safety.identities import Identity, require
-from pointsman.safety.production import Permit
+from pointsman.safety.places import registered_place
+from pointsman.safety.production import Permit, is_production
 from pointsman.safety.spending import lock_spending, month_of, reserve, spent_by_steps, spent_in
 from pointsman.scenario.arrivals import plan_arrivals
 from pointsman.scenario.metrics import NOT_PRICED, with_missing
-from pointsman.scenario.places import is_production, registered_place
-from pointsman.scenario.record import ACTIVE, RunRecord, failure_of, overlay, read_in, read_run, run_scenario
+from pointsman.scenario.record import RunRecord, failure_of, overlay, read_in, read_run, run_scenario
 from pointsman.scenario.trace import kept_traces
 from pointsman.states import LOAD_TEST_RUN
 from pointsman.storage import move, tables
 from pointsman.workspace import Workspace
 
 SCOPE = "load-test run"
-_CENT = Decimal("0.01")
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """How a run stands: it may go on (`admitted`, also when it has long begun or ended), or it waits for `approval`."""
-
-    run_id: str
-    state: Literal["admitted", "waiting"]
-    approval: Approval | None
-
-    def waiting_error(self) -> GuardRefused:
-        """The refusal to go on before somebody decided; it leaves the run as it is."""
-        assert self.approval is not None
-        return GuardRefused(
-            f"{self.approval.what} waits for {self.approval.id}, which {self.approval.requester} asked for, to be "
-            f"approved by somebody else until {self.approval.expires_at:%F %T} UTC.",
-            instruction=f"pointsman approve {self.approval.id}",
-            code="awaiting_approval",
-            approval_id=self.approval.id,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +141,8 @@ def admit_run(
                 connection,
                 scope=scope,
                 subject_id=run_id,
-                what=f"{what}, {_said(forecast)}{', and all that its search does after it' if steps.of_search else ''}"
+                what=f"{what}, {in_words(forecast)}"
+                f"{', and all that its search does after it' if steps.of_search else ''}"
                 f"{'' if permit is None else f'; in production ({permit.environment_id}), {permit.per_s} in a second'}",
                 limit_usd=max(most, min(limits.run_usd, left)) if steps.of_search else most,
                 requester=requester,
@@ -170,7 +150,7 @@ def admit_run(
                 limit_per_s=None if permit is None else permit.per_s,
             )
         if permit is not None and approval is not None and asked is None:
-            _tell_requested(ws, connection, record, approval)
+            tell_requested(ws, connection, approval, context=record.context)
         if refusal is None:
             reserve(connection, run_id, most, at=now)
             free = min(limits.approval_usd - steps.usd, limits.run_usd, left)
@@ -204,17 +184,6 @@ def end_refused(ws: Workspace, connection: sa.Connection, record: RunRecord, err
     _lay(ws, connection, record, {"failure": failure_of(record.id, error)}, "failed", error.message)
 
 
-def others_going_on(connection: sa.Connection, environment_id: str, run_id: str) -> tuple[str, ...]:
-    """The ids of all other runs in the environment that have not ended and were admitted."""
-    runs = tables.load_test_runs
-    others = (runs.c.environment_id == environment_id) & (runs.c.id != run_id) & runs.c.status.in_(sorted(ACTIVE))
-    rows = connection.execute(
-        sa.select(runs.c.id, runs.c.status, runs.c.metrics_json).where(others).order_by(runs.c.id)
-    )
-    waiting = ("created", "awaiting_approval")
-    return tuple(row.id for row in rows if row.status not in waiting or row.metrics_json.get("admitted"))
-
-
 def _require_permit(connection: sa.Connection, record: RunRecord, permit: Permit | None) -> None:
     needed = record.environment_id if is_production(registered_place(connection, record.environment_id)) else None
     if needed != (None if permit is None else permit.environment_id):
@@ -232,46 +201,6 @@ def _of_production(permit: Permit | None, approval: Approval | None) -> dict[str
     return {"production": {"approval_id": approval.id, "alarms": list(permit.alarms)}}
 
 
-def tell_refused(
-    ws: Workspace,
-    connection: sa.Connection,
-    run_id: str,
-    environment_id: str,
-    requester: Identity,
-    broken: Sequence[Refusal],
-) -> None:
-    """Log every rule that a run against production breaks, with what to do about each."""
-    ActionLog(ws).record_in(
-        connection,
-        "production_run_refused",
-        run_id=run_id,
-        environment=environment_id,
-        requester=requester.name,
-        rules=[{"code": one.code, "message": one.message, "instruction": one.instruction} for one in broken],
-    )
-
-
-def _tell_requested(ws: Workspace, connection: sa.Connection, record: RunRecord, approval: Approval) -> None:
-    ActionLog(ws).record_in(
-        connection,
-        "production_run_requested",
-        run_id=record.id,
-        context=record.context,
-        environment=record.environment_id,
-        approval_id=approval.id,
-        requester=approval.requester,
-        limit_usd=approval.limit_usd,
-        limit_per_s=approval.limit_per_s,
-    )
-
-
-def set_aside(forecast: Forecast, unbilled: bool, limits: Limits, left: Decimal) -> Decimal:
-    """What to set aside, in whole cents: the upper end; of what is not known, as much as may be approved."""
-    if not isinstance(forecast.high, Missing):
-        return forecast.high.quantize(_CENT, ROUND_CEILING)
-    return Decimal(0) if unbilled else max(Decimal(0), min(limits.run_usd, left))
-
-
 def _refusal_of(approval: Approval, state: str, most: Decimal) -> Refusal | None:
     again = "Start the scenario as a new run, which asks again."
     if state == "rejected":
@@ -284,12 +213,6 @@ def _refusal_of(approval: Approval, state: str, most: Decimal) -> Refusal | None
         said = f"{approval.id} is for {approval.limit_usd} USD; the run may now cost {most} USD."
         return Refusal("approval_over_limit", said, again)
     return None
-
-
-def _said(forecast: Forecast) -> str:
-    if isinstance(forecast.usd, Missing):
-        return f"of unknown cost ({forecast.usd.reason})"
-    return f"about {forecast.usd:.2f} USD ({forecast.low:.2f} to {forecast.high:.2f}; {forecast.method})"
 
 
 def _lay(

@@ -6,25 +6,24 @@ AWS is only looked at. Nothing but the refusal is written, and the request for c
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
 
-from pointsman.errors import InputRefused, NotFound, PointsmanError
-from pointsman.model import Missing
+from pointsman.errors import NotFound
+from pointsman.safety.admission import others_going_on, set_aside, tell_refused
 from pointsman.safety.approvals import approval_of
+from pointsman.safety.entering import place_of
 from pointsman.safety.forecast import Forecast
 from pointsman.safety.guards import Intent, Limits
 from pointsman.safety.identities import Identity
 from pointsman.safety.production import (
     SCOPE,
     UNDECIDED,
-    GroupSeen,
     Permit,
     Place,
     ProductionPlan,
@@ -34,22 +33,18 @@ from pointsman.safety.production import (
     violations,
 )
 from pointsman.safety.spending import lock_spending, month_of, spent_in
-from pointsman.scenario.admission import Steps, awaits_admission, end_refused, others_going_on, set_aside, tell_refused
+from pointsman.safety.survey import OpenAws, survey
+from pointsman.scenario.admission import Steps, awaits_admission, end_refused
 from pointsman.scenario.arrivals import plan_arrivals
 from pointsman.scenario.faults.environment import faulty_stages
 from pointsman.scenario.model import Scenario
-from pointsman.scenario.places import is_production, registered_place
 from pointsman.scenario.record import RunRecord, read_in
 from pointsman.scenario.trace import known_traces
-from pointsman.settings import AwsPlace
 from pointsman.settings.read_only import ReadOnlyAws
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
 
-_ALARMS_A_CALL = 100
 _SECOND_NS = 1_000_000_000
-OpenAws = Callable[[AwsPlace], ReadOnlyAws]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +87,13 @@ def guard_production(
     `forecast` says what so many dispatches cost.
     """
     with ws.database.connect() as connection:
-        place = registered_place(connection, asked.environment_id)
+        place = place_of(connection, asked.environment_id, asked.production)
         record = _planned(connection, asked.run_id)
-    if not is_production(place):
-        if asked.production is not None:
-            allowed = f"nothing, as {place.id} is {place.kind}; or a variant of that environment"
-            raise InputRefused("production", asked.production, allowed)
-        return None
-    if record is not None and not awaits_admission(record):
+    if place is None or (record is not None and not awaits_admission(record)):
         return None
     size = planned_size(ws, asked)
     expected = forecast(size[0])
-    seen = _survey(place, rules.alarms, open_aws)
+    seen = survey(place, rules.alarms, open_aws)
     with ws.database.begin() as connection:
         lock_spending(connection)
         plan = _plan(connection, ws.clock.now(), asked, place, size, expected, limits, rules, seen)
@@ -170,60 +160,3 @@ def _search_per_s(connection: sa.Connection, parent_run_id: str | None) -> int:
     wanted = sa.select(searches.c.settings).where(searches.c.id == (parent_run_id or ""))
     found = connection.execute(wanted).scalar()
     return 0 if found is None else math.ceil(found["highest_per_s"])
-
-
-def _survey(place: Place, alarms: Sequence[str], open_aws: OpenAws) -> Seen:
-    """What AWS says of the place; of what it does not say, why."""
-    opened = _asked(lambda: open_aws(AwsPlace(place.kind, place.region)))
-    if isinstance(opened, Missing):
-        return Seen(opened, opened, opened, opened, opened)
-    aws = opened
-    return Seen(
-        account=_asked(lambda: str(aws.ask("sts", "get_caller_identity")["Account"])),
-        cluster=_asked(lambda: _active_cluster(aws, place)),
-        group=_asked(lambda: _group(aws, place)),
-        lever=_asked(lambda: str(aws.ask("fis", "get_safety_lever", id="default")["safetyLever"]["state"]["status"])),
-        alarms=_asked(lambda: _alarms(aws, alarms)),
-    )
-
-
-def _asked(ask: Callable[[], T]) -> T | Missing:
-    from botocore.exceptions import BotoCoreError, ClientError  # slow to import, and most runs ask nothing of AWS
-
-    try:
-        return ask()
-    except (BotoCoreError, ClientError, PointsmanError) as error:
-        return Missing(f"{type(error).__name__}: {error}"[:300])
-
-
-def _active_cluster(aws: ReadOnlyAws, place: Place) -> Any:
-    if place.cluster is None:
-        return Missing("none is registered")
-    for one in aws.ask("ecs", "describe_clusters", clusters=[place.cluster])["clusters"]:
-        return one["clusterArn"] if one["status"] == "ACTIVE" else Missing(f"it is {one['status']}")
-    return Missing("there is none of this name")
-
-
-def _group(aws: ReadOnlyAws, place: Place) -> Any:
-    if place.group is None:
-        return Missing("none is registered")
-    named = {"AutoScalingGroupNames": [place.group]}
-    for one in aws.ask("autoscaling", "describe_auto_scaling_groups", **named)["AutoScalingGroups"]:
-        well = [
-            member
-            for member in one["Instances"]
-            if member["LifecycleState"] == "InService" and member["HealthStatus"].lower() == "healthy"
-        ]
-        return GroupSeen(one["AutoScalingGroupARN"], one["DesiredCapacity"], len(well))
-    return Missing("there is none of this name")
-
-
-def _alarms(aws: ReadOnlyAws, names: Sequence[str]) -> dict[str, str | None]:
-    found: dict[str, str | None] = dict.fromkeys(names)
-    for begin in range(0, len(names), _ALARMS_A_CALL):
-        some = list(names[begin : begin + _ALARMS_A_CALL])
-        both = ["MetricAlarm", "CompositeAlarm"]
-        answer = aws.ask("cloudwatch", "describe_alarms", AlarmNames=some, AlarmTypes=both, MaxRecords=_ALARMS_A_CALL)
-        for alarm in [*answer.get("MetricAlarms", ()), *answer.get("CompositeAlarms", ())]:
-            found[alarm["AlarmName"]] = alarm["StateValue"]
-    return found

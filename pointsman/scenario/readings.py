@@ -97,7 +97,7 @@ def aws_sources(observe: Observe, place: AwsPlace, *, usd_per_dispatch: Number |
 
 @dataclass(frozen=True, slots=True)
 class Brake:
-    """Why a run against production must end."""
+    """Why what is sent to production must end."""
 
     code: str
     message: str

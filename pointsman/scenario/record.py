@@ -41,6 +41,11 @@ class RunRecord:
     ended_at: datetime | None
 
     @property
+    def refused(self) -> bool:
+        """It failed before anything of it was begun: a guard, or somebody who was asked, did not let it."""
+        return self.status == "failed" and self.started_at is None
+
+    @property
     def ended(self) -> bool:
         return self.status in LOAD_TEST_RUN.terminal
 

@@ -75,7 +75,10 @@ def build_report(
     controls: Mapping[str, Mapping[str, Any]],
 ) -> Report:
     """The same from what was read before."""
+    title = f"Load: {VariantId.parse(record.variant_id).label}"
     checks = assess(status, record.metrics_json)
+    if record.refused:
+        return Report(title=title, summary=_summary(record, status, checks), sections=[_about(record, scenario)])
     cost = Figures(cost_figures(status["cost"], status["counts"]["completed"]), title="Cost")
     sections: list[Section] = [_checks(checks), cost]
     if isinstance(series, Missing):
@@ -95,15 +98,16 @@ def build_report(
     sections += [*fault_sections(status["stages"], controls), *_interruptions(record)]
     counts = [(name.replace("_", " "), count) for name, count in status["counts"].items()]
     sections += [Figures(counts, title="Dispatches"), _about(record, scenario)]
-    title = f"Load: {VariantId.parse(record.variant_id).label}"
     return Report(title=title, summary=_summary(record, status, checks), sections=sections)
 
 
 def _summary(record: RunRecord, status: Mapping[str, Any], checks: Sequence[Check]) -> str:
     counts, p95 = status["counts"], status["p95"]["total_ms"]
+    failure = status["failure"]
+    if record.refused and failure:
+        return escape_markdown(f"Refused; nothing was sent. {failure['message']} {failure['instruction']}")
     said = f"Run {record.status}: {counts['completed']} of {counts['planned']} dispatches completed"
     said += f", p95 {p95:.0f} ms from the planned time." if p95 is not None else "."
-    failure = status["failure"]
     if failure:
         said += f" {failure['message']} {failure['instruction']}"
     stop = status["runner"].get("stop")

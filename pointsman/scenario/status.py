@@ -51,6 +51,7 @@ def run_status(ws: Workspace, run_id: str) -> dict[str, Any]:
         "runner": {"launch": None, "stop": None, **metrics["runner"], "shards": _shards(ws, run_id)},
         "cost": figures["cost"],
         "failure": metrics.get("failure"),
+        "refused": record.refused,
     }
 
 

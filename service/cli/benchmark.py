@@ -1,4 +1,4 @@
-"""`pointsman benchmark`: run a matrix, continue one, look at one."""
+"""`pointsman benchmark`: run a matrix, continue one, stop one, look at one."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ from typing import Annotated, Any
 
 import typer
 
-from pointsman.benchmark import MatrixRun, list_matrix_runs, list_variants, matrix_run
+from pointsman.benchmark import MatrixRun, cancel_matrix, list_matrix_runs, list_variants, matrix_run
 from pointsman.benchmark import input_set as known_inputs
 from pointsman.errors import InputRefused
 from pointsman.ids import RouteKey
 from pointsman.settings import load_settings
+from service.cli.approving import once_approved
 from service.cli.continuing import run_to_continue
 from service.cli.lab_setup import INPUT_SET
 from service.cli.naming import short_names
-from service.cli.output import JsonFlag, console, emit, open_workspace, table
+from service.cli.output import JsonFlag, ProductionOption, console, emit, open_workspace, table
 from service.cli.running import connect, request, run_flow
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Run a matrix of variants and inputs, continue one, look at one."
+    no_args_is_help=True,
+    add_completion=False,
+    help="Run a matrix of variants and inputs, continue, stop, look at one.",
 )
 
 _LISTED = 50
@@ -31,6 +34,7 @@ def run(
     route: Annotated[str | None, typer.Option(help="A new one: every enabled variant of this route ...")] = None,
     input_set: Annotated[str, typer.Option(help="... on this input set.")] = INPUT_SET,
     repeats: Annotated[int | None, typer.Option(min=1, max=100, help="Runs of each variant on each input.")] = None,
+    production: ProductionOption = None,
     fall_back_inline: Annotated[
         bool, typer.Option("--fall-back-inline", help="Run the cells here when ECS cannot be used.")
     ] = False,
@@ -44,6 +48,7 @@ def run(
     fields = _continued(benchmark_id, again) if benchmark_id or again else _new(str(route), input_set)
     if repeats is not None:
         fields["repeats"] = repeats
+    fields["production"] = production
     connect()
 
     def load() -> Any:
@@ -56,7 +61,7 @@ def run(
     given = fields.pop("run_id", None)
     with run_to_continue(load_settings().home, "benchmark", {**fields, "again": again}, given=given) as named:
         asked_for = request(BenchmarkMatrixRequest, run_id=named, fall_back_inline=fall_back_inline, **fields)
-        ended = run_flow(load, asked_for)
+        ended = once_approved(open_workspace(), lambda: run_flow(load, asked_for))
     _present(ended, as_json)
 
 
@@ -99,6 +104,17 @@ def show(
         _list(as_json)
     else:
         _present(benchmark_id, as_json)
+
+
+@app.command()
+def cancel(
+    benchmark_id: Annotated[str, typer.Argument(help="bm_..., as `benchmark show` lists it.")],
+    reason: Annotated[str, typer.Option(help="Kept with the matrix.")] = "asked by an operator",
+    as_json: JsonFlag = False,
+) -> None:
+    """Stop a matrix: whoever runs it ends its jobs within seconds. Continuing it runs the cells that were not run."""
+    cancel_matrix(open_workspace(), benchmark_id, reason=reason)
+    _present(benchmark_id, as_json)
 
 
 def _list(as_json: bool) -> None:

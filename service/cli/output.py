@@ -18,6 +18,10 @@ from pointsman.workspace import Workspace
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 YesFlag = Annotated[bool, typer.Option("--yes", help="Go ahead without asking.")]
+ProductionOption = Annotated[
+    str | None,
+    typer.Option(help="Only in production: the id of that environment, to say so. Somebody else must then agree."),
+]
 _NARROWEST = 120
 """A table of variants does not fit into the 80 columns that are assumed where there is no terminal."""
 console = Console(highlight=False, width=None if sys.stdout.isatty() else _NARROWEST)

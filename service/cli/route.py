@@ -10,11 +10,14 @@ from pointsman.benchmark import input_set as known_inputs
 from pointsman.errors import InputRefused, NotFound
 from pointsman.ids import RouteKey
 from pointsman.routing import HEADROOM, BindingRecord, binding_for_verdict, current, history, routes
+from pointsman.settings import load_settings
 from pointsman.workspace import Workspace
+from service.cli.approving import once_approved
+from service.cli.continuing import run_to_continue
 from service.cli.hud_view import show_move
 from service.cli.lab_setup import INPUT_SET
 from service.cli.naming import one_variant
-from service.cli.output import JsonFlag, YesFlag, agree, emit, open_workspace, table
+from service.cli.output import JsonFlag, ProductionOption, YesFlag, agree, emit, open_workspace, table
 from service.cli.running import connect, request, run_flow
 
 app = typer.Typer(
@@ -90,6 +93,7 @@ def apply_command(
         float | None, typer.Option(help="Most arrivals per second; refuse what was not shown to sustain them.")
     ] = None,
     headroom: Annotated[float, typer.Option(help="How many times the peak must be sustained.")] = float(HEADROOM),
+    production: ProductionOption = None,
     yes: YesFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -122,9 +126,12 @@ def apply_command(
         target=target,
         peak_per_s=peak,
         headroom=headroom,
+        production=production,
     )
     agree(yes, key, f"Move {key} to {verdict or variant} (now at generation {asked.expected_generation}).")
-    moved = run_flow(load, asked.model_copy(update={"dry_run": False})).model_dump(mode="json")
+    with run_to_continue(load_settings().home, "apply", asked.model_dump(mode="json")) as named:
+        change = asked.model_copy(update={"dry_run": False, "run_id": named})
+        moved = once_approved(ws, lambda: run_flow(load, change)).model_dump(mode="json")
     emit(as_json, moved, lambda: show_move(moved))
 
 

@@ -19,6 +19,11 @@ _ONLY_IN_REPORT = ("detected after, s", "recovered after, s")
 
 def show_run(document: Mapping[str, Any]) -> None:
     """The document of `run_status`."""
+    if document["refused"]:
+        console.print(f"{document['run_id']}: refused, and nothing was sent")
+        console.print(document["failure"]["message"], markup=False, soft_wrap=True)
+        console.print(f"  -> {document['failure']['instruction']}", markup=False, soft_wrap=True)
+        return
     counts = document["counts"]
     shown = [(term, count) for term, count in counts.items() if count or term in _ALWAYS]
     table(f"{document['run_id']}: {document['status']}", ("dispatches", "count"), shown)

@@ -40,7 +40,7 @@ from service.cli.continuing import run_to_continue
 from service.cli.lab_aws import provide_lab_aws
 from service.cli.lab_setup import INPUT_SET
 from service.cli.naming import one_variant
-from service.cli.output import JsonFlag, console, emit, open_workspace, table
+from service.cli.output import JsonFlag, ProductionOption, console, emit, open_workspace, table
 from service.cli.run_view import show_cost, show_run
 from service.cli.running import connect, request, run_flow
 from service.cli.world import World
@@ -51,10 +51,6 @@ _NOWHERE = AwsPlace("local")
 """Nobody is asked here; it is only said what will be."""
 _CANCEL_WAIT_S = 60.0
 """Longer than a dead coordinator's heartbeat takes to grow old, and shards to say good-bye."""
-ProductionOption = Annotated[
-    str | None,
-    typer.Option(help="Only for a variant of production: the id of that environment. Somebody else must then agree."),
-]
 FileArgument = Annotated[Path, typer.Argument(help="A scenario as YAML, TOML or JSON.")]
 
 

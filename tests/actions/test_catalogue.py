@@ -30,6 +30,7 @@ CONTRACT = {
     "benchmark_item_failed": "warn",
     "benchmark_chunk_lost": "warn",
     "benchmark_ecs_fallback": "warn",
+    "benchmark_stopped": "critical",
     "budget_exceeded": "critical",
     "quality_evaluation_fallback": "warn",
     "judge_untrusted": "warn",

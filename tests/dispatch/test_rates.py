@@ -107,6 +107,18 @@ def test_shards_share_a_limit(tmp_path: Path, world: World, service: Service) ->
     assert most_in_a_second(times) == 5
 
 
+@pytest.mark.parametrize(("own", "of_target", "most"), [(3.0, None, 3), (3.0, 5.0, 3), (9.0, 4.0, 4)])
+def test_a_drive_keeps_a_rate_of_its_own_also_where_the_target_would_take_more(
+    tmp_path: Path, world: World, service: Service, own: float, of_target: float | None, most: int
+) -> None:
+    times: list[float] = []
+    service.answer = lambda request: times.append(world.now_s) if request.purpose == "submit" else None
+    target = limited(tmp_path, **({} if of_target is None else {"submits_per_s": of_target}))
+    drive_dir = write(tmp_path, 12, target_preset=target, submits_per_s=own, max_in_flight=12)
+    assert carry_on(drive_dir, world, service) == "completed"
+    assert most_in_a_second(times) == most
+
+
 def test_what_waits_for_its_turn_when_the_drive_is_cancelled_was_never_sent(
     tmp_path: Path, world: World, service: Service
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +13,8 @@ import pytest
 from flows import benchmark_matrix, evaluate_quality, judge_chunk, run_matrix_chunk
 from pointsman.benchmark import Turn
 from pointsman.errors import InputRefused
+from pointsman.safety import Consent
+from tasks import chunks
 from tasks.chunks import chunk_runs, runs_elsewhere
 
 Called = list[tuple[str, tuple[Any, ...]]]
@@ -43,7 +47,7 @@ def test_a_matrix_is_run_by_rounds_here_or_by_chunks_elsewhere(
     monkeypatch: pytest.MonkeyPatch, elsewhere: bool, left: list[int], steps: Called
 ) -> None:
     names = ("check_month", "plan_matrix", "run_chunks", "run_round", "check_budget", "check_run_items")
-    others = ("collect_matrix", "record_spending", "report_matrix")
+    others = ("collect_matrix", "record_spending", "report_matrix", "once_agreed")
     answers = {**dict.fromkeys((*names, *others)), "runs_elsewhere": elsewhere, "unfinished_rounds": left}
     called = watch(monkeypatch, benchmark_matrix, {**answers, "benchmark_id": "bm"})
     request = benchmark_matrix.BenchmarkMatrixRequest(variants=("v",), input_set="some", run_id="run1", budget_usd=5)
@@ -109,8 +113,13 @@ def test_nothing_is_started_elsewhere_while_state_lies_on_this_machine(
     monkeypatch.setenv("STUDIO_LOAD_TEST_RUNNER_MODE", "ecs")
     assert runs_elsewhere()
     with pytest.raises(InputRefused) as refused:
-        chunk_runs()
+        chunk_runs("bm_1")
     assert refused.value.code == "not_shared"
     monkeypatch.setenv("POINTSMAN_DATABASE_URL", "postgresql+psycopg://nobody@127.0.0.1:9/none")
     monkeypatch.setenv("POINTSMAN_RESULTS_URI", "s3://results")
-    assert chunk_runs()
+    consent = Consent("ap_0123456789ab", "prod", 2, Decimal(10), ("effects-5xx",))
+    matrices = {"bm_1": SimpleNamespace(consent=None), "bm_2": SimpleNamespace(consent=consent)}
+    monkeypatch.setattr(chunks, "open_workspace", lambda: None)
+    monkeypatch.setattr(chunks.benchmark, "matrix_run", lambda _, bm_id: matrices[bm_id])
+    assert vars(chunk_runs("bm_1"))["_labels"] == {}
+    assert vars(chunk_runs("bm_2"))["_labels"] == {"Approval": "ap_0123456789ab"}, "AWS starts none without it"

@@ -27,7 +27,7 @@ def said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> p
     stand_ins: dict[str, Any] = {
         "open_workspace": lambda: None,
         "variant": lambda *_: chosen,
-        "_requester": lambda _: Identity("alice", "operator", "token"),
+        "requester_of": lambda _: Identity("alice", "operator", "token"),
         "read_run": lambda *_: record,
         "awaits_admission": lambda _: True,
         "planned_dispatches": lambda *_: 20,

@@ -101,17 +101,20 @@ class World:
         with self.ws.database.begin() as connection:
             connection.execute(sa.insert(tables.execution_environments).values(**row))
 
-    def approve(self, run_id: str = "run1", **changes: Any) -> None:
+    def approve(self, run_id: str | None = None, **changes: Any) -> None:
         """Alice asks for up to 20 USD at up to 2 per second, and Bob agrees."""
+        run_id = run_id or self.asked.run_id
         with self.ws.database.begin() as connection:
             about = {"scope": PRODUCTION, "what": "a run", "limit_usd": Decimal(20), "limit_per_s": 2}
             asked: dict[str, Any] = {**about, "environment_id": "prod", **changes}
             request_approval(self.ws, connection, subject_id=run_id, requester=ALICE, **asked)
         self.decide(run_id, asked["scope"])
 
-    def decide(self, run_id: str = "run1", scope: str = PRODUCTION) -> None:
+    def decide(self, run_id: str | None = None, scope: str = PRODUCTION) -> None:
         limits = Limits.of(load_settings({}))
-        decide_approval(self.ws, approval_id(scope, run_id), BOB, "approved", reason="", limits=limits)
+        decide_approval(
+            self.ws, approval_id(scope, run_id or self.asked.run_id), BOB, "approved", reason="", limits=limits
+        )
 
     def environment(self, **values: Any) -> None:
         with self.ws.database.begin() as connection:
@@ -139,6 +142,12 @@ class World:
         values = {"status": status, "metrics_json": {"admitted": admitted}}
         with self.ws.database.begin() as connection:
             connection.execute(sa.update(tables.load_test_runs).values(**values))
+
+    def another_matrix(self, status: str) -> None:
+        row = {"id": "bm_another", "status": status, "input_set_id": "golden", "environment_id": "prod", "seed": 1}
+        files = {"plan": {}, "plan_sha256": "0" * 64, "results_path": "none", "created_at": self.ws.clock.now()}
+        with self.ws.database.begin() as connection:
+            connection.execute(sa.insert(tables.benchmark_matrix_runs).values(**row, **files))
 
     def spend(self, usd: str) -> None:
         row = {"run_id": "spent", "month": f"{self.ws.clock.now():%Y-%m}", "at": self.ws.clock.now()}

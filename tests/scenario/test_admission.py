@@ -12,9 +12,8 @@ import pytest
 from pointsman.actions import ActionLog
 from pointsman.errors import GuardRefused
 from pointsman.model import Missing
-from pointsman.safety import Forecast, Identity, Limits, decide_approval, list_approvals, spent_in_month
+from pointsman.safety import Admission, Forecast, Identity, Limits, decide_approval, list_approvals, spent_in_month
 from pointsman.scenario import (
-    Admission,
     CapacitySearch,
     admit_run,
     cancel_run,

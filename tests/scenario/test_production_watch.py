@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import boto3
 import pytest
+import sqlalchemy as sa
 from moto import mock_aws
 
 from lab.aws import gaps
 from pointsman.errors import DependencyDown, NotFound
-from pointsman.scenario.production_watch import EVERY_S, PATIENCE_S, ProductionWatcher
+from pointsman.safety import Consent
+from pointsman.scenario.production_watch import EVERY_S, PATIENCE_S, ProductionWatcher, brakes_of
 from pointsman.scenario.readings import Brake, production_brake
 from pointsman.scenario.record import advance, read_run
 from pointsman.scenario.watchers import build_watchers
 from pointsman.settings import AwsPlace
+from pointsman.storage import tables
 from pointsman.workspace import Workspace
 from tests.scenario.fake_engine import SCENARIO, plan
 
@@ -87,7 +91,10 @@ def test_only_a_run_against_production_has_one(ws: Workspace) -> None:
     assert "production" in [one.name for one in build_watchers(ws, read_run(ws, "run1"), SCENARIO)]
 
 
-def test_lever_and_alarms_are_read_from_aws() -> None:
+def test_lever_and_alarms_are_read_from_aws(ws: Workspace) -> None:
+    place = {"id": "prod", "name": "Production", "kind": "production", "aliases": [], "region": "us-east-1"}
+    with ws.database.begin() as connection:
+        connection.execute(sa.insert(tables.execution_environments).values(**place))
     gaps.fill_gaps()
     gaps.LEVER.update(status="disengaged", reason="the test began")
     with mock_aws():
@@ -96,9 +103,10 @@ def test_lever_and_alarms_are_read_from_aws() -> None:
         comparison = {"Threshold": 1, "Statistic": "Sum", "ComparisonOperator": "GreaterThanThreshold"}
         cloudwatch.put_metric_alarm(AlarmName="effects-5xx", **about, **comparison)
         brake = production_brake(PLACE, ["effects-5xx"])
-        assert brake() is None
+        brakes = brakes_of(ws, Consent("ap_1", "prod", 1, Decimal(1), ("effects-5xx",)))
+        assert (brake(), brakes.look(0.0)) == (None, None)
         cloudwatch.set_alarm_state(AlarmName="effects-5xx", StateValue="ALARM", StateReason="a test")
-        assert brake() == RINGS
+        assert (brake(), brakes.look(1.0), brakes.look(EVERY_S)) == (RINGS, None, RINGS)
         gaps.LEVER.update(status="engaged", reason="a drill")
         assert brake() == Brake("safety_lever_engaged", "The FIS safety lever of the account is engaged.")
         gaps.LEVER.update(status="disengaged", reason="the test ended")

@@ -25,6 +25,7 @@ from pointsman.scenario import (
     run_status,
     scenario_report,
 )
+from pointsman.scenario.record import advance
 from pointsman.workspace import Workspace
 from tests.scenario.fake_engine import PLANNED, VARIANT, FakeEngine, plan
 from tests.scenario.ledgers import ended_run
@@ -122,6 +123,18 @@ def test_the_report_of_a_run_that_did_nothing_says_not_measured_and_why(ws: Work
     assert "its ledger is closed when it ends" in to_markdown(before)
     assert "Nothing was sent" in text
     assert "Nothing completed" in text
+
+
+def test_a_run_that_was_refused_before_it_began_is_called_so_and_has_no_figures(ws: Workspace) -> None:
+    plan(ws)
+    assert not run_status(ws, "run1")["refused"]
+    failure = {"code": "production_refused", "message": "It breaks a rule.", "instruction": "Look."}
+    advance(ws, "run1", "failed", reason="a test", metrics={"failure": failure})
+    assert run_status(ws, "run1")["refused"]
+    report = scenario_report(ws, "run1")
+    assert report.summary == "Refused; nothing was sent. It breaks a rule. Look."
+    assert len(report.sections) == 1
+    assert "dispatches completed" not in to_markdown(report)
 
 
 def test_the_report_of_a_failed_run_says_why_and_what_to_do(ws: Workspace, engine: FakeEngine) -> None:

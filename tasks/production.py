@@ -1,0 +1,122 @@
+"""Entering production with a matrix or a change of a route: the guard's task, and waiting for somebody's consent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+
+from prefect import get_run_logger, task
+
+from pointsman.benchmark import input_set, matrix_run, variant
+from pointsman.economics import forecast_load, forecast_together
+from pointsman.errors import GuardRefused, NotFound
+from pointsman.ids import RouteKey, VariantId
+from pointsman.routing import PROBE_IN_FLIGHT
+from pointsman.safety import Admission, Consent, Entrant, Forecast, Limits, ProductionRules, enter_production
+from pointsman.settings import load_settings
+from pointsman.workspace import Workspace
+from tasks.approving import await_decision
+from tasks.opening import open_price_book, open_workspace
+from tasks.policies import RECORD
+from tasks.routing import Moved
+from tasks.safety import requester_of
+
+
+def once_agreed(ask: Callable[[], Admission | None]) -> Consent | None:
+    """Ask until it is admitted, waiting as `await_decision` does; None for what is not in production."""
+    admission = ask()
+    while admission is not None and admission.state == "waiting":
+        await_decision(admission)
+        admission = ask()
+    return None if admission is None else admission.consent
+
+
+def lower_budget(budget_usd: float | None, consent: Consent | None) -> float | None:
+    """What may be spent, in USD: what was asked for, or what was agreed to where that is less."""
+    if consent is None or (budget_usd is not None and Decimal(str(budget_usd)) <= consent.limit_usd):
+        return budget_usd
+    return float(consent.limit_usd)
+
+
+@task(name="enter-with-matrix", **RECORD)
+def enter_with_matrix(
+    bm_id: str,
+    *,
+    variant_ids: Sequence[str],
+    input_set_id: str,
+    repeats: int,
+    in_flight_per_provider: int,
+    price_book: str,
+    production: str | None,
+) -> Admission | None:
+    """Hold a matrix against production to its guard, before anything is written; one that is done sends nothing."""
+    ws = open_workspace()
+    if _has_been_run(ws, bm_id):
+        return None
+    variants = [variant(ws, one) for one in variant_ids]
+    inputs = len(input_set(ws, input_set_id).members)
+    each = inputs * repeats
+    lanes = {(one.target, one.id.provider) for one in variants}
+    entrant = Entrant(
+        run_id=bm_id,
+        what=f"The matrix {bm_id} of {len(variants)} variants and {inputs} inputs",
+        environment_id=variants[0].id.environment,
+        production=production,
+        requester=requester_of(ws),
+        dispatches=len(variants) * each,
+        in_flight=min(len(lanes) * in_flight_per_provider, len(variants) * each),
+        drives=len({one.target for one in variants}),
+    )
+    return _enter(
+        ws, entrant, lambda: forecast_together(_forecasts(ws, [one.id for one in variants], each, inputs, price_book))
+    )
+
+
+@task(name="enter-with-change", **RECORD)
+def enter_with_change(
+    planned: Moved, run_id: str, *, input_set_id: str, jobs: int, price_book: str, production: str | None
+) -> Admission | None:
+    """Hold a change of a route in production, with the routed jobs that prove it, to the guard before it is made."""
+    ws = open_workspace()
+    key = RouteKey.parse(planned.route_key)
+    new = [VariantId.parse(one) for one, weight in planned.after.items() if weight]
+    entrant = Entrant(
+        run_id=f"change-{run_id}",
+        what=f"The change of {key} to {', '.join(one.label for one in new)}, proved by {jobs} routed jobs",
+        environment_id=key.environment,
+        production=production,
+        requester=requester_of(ws),
+        dispatches=jobs,
+        in_flight=min(PROBE_IN_FLIGHT, jobs),
+    )
+    inputs = len(input_set(ws, input_set_id).members)
+    # Which of several variants a job meets is not known before: each may get them all.
+    return _enter(ws, entrant, lambda: forecast_together(_forecasts(ws, new, jobs, inputs, price_book)))
+
+
+def _enter(ws: Workspace, entrant: Entrant, forecast: Callable[[], Forecast]) -> Admission | None:
+    settings = load_settings()
+    rules, limits = ProductionRules.of(settings), Limits.of(settings)
+    try:
+        admission = enter_production(ws, entrant, forecast=forecast, rules=rules, limits=limits)
+    except GuardRefused as error:
+        get_run_logger().critical("production_run_refused %s", error)
+        raise
+    if admission is not None and admission.state == "waiting":
+        # Alarms of CloudFormation count these lines, and those of refusals.
+        get_run_logger().warning("production_run_requested %s", admission.waiting_error())
+    return admission
+
+
+def _forecasts(
+    ws: Workspace, variants: Sequence[VariantId], dispatches: int, inputs: int, price_book: str
+) -> list[Forecast]:
+    book, now = open_price_book(price_book), ws.clock.now()
+    return [forecast_load(ws, one, dispatches=dispatches, inputs=inputs, book=book, at=now) for one in variants]
+
+
+def _has_been_run(ws: Workspace, bm_id: str) -> bool:
+    try:
+        return matrix_run(ws, bm_id).status in ("collected", "ready")
+    except NotFound:
+        return False
