@@ -19,6 +19,7 @@ from pointsman.scenario.record import RunOutcome, RunRecord, advance, failure_of
 from pointsman.scenario.watchers import Watch, end_watchers, halt_faults, laid_over
 from pointsman.scenario.words import forget
 from pointsman.settings import Secret
+from pointsman.storage import PATIENCE_S
 from pointsman.workspace import Workspace
 
 _OTHERS_WAIT_S = 10.0
@@ -120,7 +121,7 @@ def _carry_out(
     *,
     fall_back: bool = False,
 ) -> RunOutcome:
-    ws.results.pull(record.results_path)  # what another coordinator, or a shard of its, has left there
+    _bring(ws, record)
     coordinator = Coordinator(ws, hold, record, secret=secret, cancelled=cancelled, launcher=launcher)
     try:
         coordinator.run()
@@ -146,12 +147,27 @@ def _carry_out(
     return _conclude(ws, record.id, watch=coordinator.watch)
 
 
+def _bring(ws: Workspace, record: RunRecord) -> None:
+    """What another coordinator, or a shard of its, has left in the store. Waits for one that does not answer."""
+    try:
+        ws.results.pull(record.results_path, patience_s=PATIENCE_S)
+    except DependencyDown as error:
+        if error.code != "results_unreachable":
+            raise
+        raise DependencyDown(
+            error.message,
+            instruction="Wait until `pointsman doctor` says that the results store works, then run the same again: the "
+            f"run {record.id} goes on where it was.",
+            code=error.code,
+        ) from error
+
+
 def _conclude(
     ws: Workspace, run_id: str, *, failure: RunFailed | None = None, watch: Watch | None = None
 ) -> RunOutcome:
     """Close what is not closed, end what watched the run, write figures and results, move the run where it belongs."""
     record = read_run(ws, run_id)
-    ws.results.pull(record.results_path)
+    _bring(ws, record)
     try:
         summaries = [settle(drive_dir, clock=ws.clock) for drive_dir in run_drives(ws, record)]
         figures = conclude(ws, record, summaries)

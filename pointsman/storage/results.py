@@ -18,7 +18,8 @@ from pointsman.errors import InputRefused, NotFound
 from pointsman.storage.bucket import StoredFile
 
 PATIENCE_S = 75.0
-"""How long the end of a run waits for a store that does not answer: a task on ECS takes its disk with it."""
+"""How long the beginning and the end of a run wait for a store that does not answer: a task on ECS takes its disk with
+it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class LocalResults:
         """Bring all files below the folder to where others can read them, which here they are."""
         return Uploads(0, 0)
 
-    def pull(self, folder: str) -> int:
+    def pull(self, folder: str, *, patience_s: float = 0.0) -> int:
         """Bring files below the folder that others published here, where there is none of that name; how many."""
         return 0
 

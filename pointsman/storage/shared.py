@@ -132,11 +132,20 @@ class SharedResults(LocalResults):
             uploads = Uploads(uploads.uploaded + again.uploaded, again.left)
         return uploads
 
-    def pull(self, folder: str) -> int:
-        missing = [one for one in self._bucket.names(folder) if not self.path(one).is_file()]
-        for relative in missing:
-            self._here(relative)
-        return len(missing)
+    def pull(self, folder: str, *, patience_s: float = 0.0) -> int:
+        """Raises `DependencyDown` when S3 is still out after so long; what keeps it from being read is told at once."""
+        give_up, pulled = self._clock.monotonic() + patience_s, 0
+        while True:
+            try:
+                for relative in self._bucket.names(folder):
+                    if not self.path(relative).is_file():
+                        self._here(relative)
+                        pulled += 1
+                return pulled
+            except DependencyDown as error:
+                if error.code != "results_unreachable" or self._clock.monotonic() >= give_up:
+                    raise
+            self._clock.sleep(_LOOK_AGAIN_S)
 
     def drain(self) -> Uploads:
         """Upload what waits. Raises `DependencyDown` when S3 is still out; everything then waits as before."""

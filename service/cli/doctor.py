@@ -113,7 +113,10 @@ def _results(settings: Settings) -> str:
 
 
 def _task_events() -> str:
-    """The queue by which the worker of an `ecs` pool hears that a task has ended. Raises `DependencyDown`."""
+    """The queue by which the worker of an `ecs` pool hears that a task has ended. Raises `DependencyDown`.
+
+    A worker that was started before there was the queue does not read it, which only what waits there tells.
+    """
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
@@ -121,7 +124,9 @@ def _task_events() -> str:
     queue = os.environ.get("PREFECT_INTEGRATIONS_AWS_ECS_OBSERVER_SQS_QUEUE_NAME", "prefect-ecs-tasks-events")
     limits = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
     try:
-        return str(boto3.client("sqs", config=limits).get_queue_url(QueueName=queue)["QueueUrl"])
+        sqs = boto3.client("sqs", config=limits)
+        url = str(sqs.get_queue_url(QueueName=queue)["QueueUrl"])
+        told = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
     except (BotoCoreError, ClientError) as error:
         raise DependencyDown(
             f"Nobody hears of ECS tasks that die before their missed heartbeats tell: the queue {queue} cannot be had: "
@@ -129,6 +134,8 @@ def _task_events() -> str:
             instruction=f"Make it (aws sqs create-queue --queue-name {queue}), then start the ECS worker again",
             code="ecs_events_missing",
         ) from error
+    waiting = int(told["Attributes"]["ApproximateNumberOfMessages"])
+    return f"{url}; {waiting} events wait: where they become more, start the ECS worker again" if waiting else url
 
 
 def _ecs_lab(world: World) -> tuple[str, str]:

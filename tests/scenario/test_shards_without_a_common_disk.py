@@ -229,6 +229,37 @@ def test_a_bucket_that_is_away_ends_the_attempt_by_name_and_the_run_can_go_on(
     assert accepted_once(machine)
 
 
+@pytest.mark.prove
+def test_a_bucket_that_is_away_for_a_minute_is_waited_for_and_the_schedule_goes_on(
+    here: Workspace, machine: Machine, tasks: VirtualTasks, bucket: World
+) -> None:
+    def go_out() -> None:
+        bucket.client.trouble = lambda call, number: (_ for _ in ()).throw(buckets.out())
+
+    machine.clock.at(8, go_out)
+    machine.clock.at(68, bucket.come_back)
+    with pytest.raises(DependencyDown, match="does not answer"):
+        execute_run(here, "run1", secret=None, launcher=on_ecs(here, tasks))
+    assert read_run(here, "run1").metrics_json["interrupted"]["code"] == "results_unreachable"
+    assert execute_run(here, "run1", secret=None, launcher=on_ecs(here, tasks)).status == "completed"
+    assert conserved(here)["completed"] == 100
+    assert accepted_once(machine)
+
+
+@pytest.mark.prove
+def test_a_bucket_that_stays_away_ends_the_run_by_name_and_says_how_it_goes_on(
+    here: Workspace, tasks: VirtualTasks, bucket: World
+) -> None:
+    bucket.go_out()
+    with pytest.raises(DependencyDown, match="does not answer") as caught:
+        execute_run(here, "run1", secret=None, launcher=on_ecs(here, tasks))
+    assert caught.value.code == "results_unreachable"
+    assert "`pointsman doctor`" in caught.value.instruction
+    assert "run the same again" in caught.value.instruction
+    bucket.come_back()
+    assert execute_run(here, "run1", secret=None, launcher=on_ecs(here, tasks)).status == "completed"
+
+
 NO_CAPACITY = DependencyDown("No worker is online.", instruction="prefect worker start --pool ecs", code="no_worker")
 
 

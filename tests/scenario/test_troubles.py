@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+
+import botocore.session
 import pytest
+from botocore import xform_name
 
 from pointsman.scenario.troubles import TROUBLES, trouble_of
 
@@ -41,3 +46,38 @@ def test_every_trouble_has_been_met() -> None:
 def test_an_end_that_says_nothing_of_its_cause_is_no_trouble_of_ecs() -> None:
     assert trouble_of("Crashed (The following containers stopped with a non-zero exit code: ['prefect'])") is None
     assert trouble_of("Completed") is None
+
+
+AWS = re.compile(r"aws [a-z-]+ [a-z-]+(?: --[a-z-]+ [\w-]+)*")
+INSTRUCTIONS = {one.code: one.instruction for one in TROUBLES}
+
+
+@pytest.mark.parametrize(
+    ("code", "advice", "command"),
+    [
+        ("ecs_throttled", "use fewer shards", "aws service-quotas list-service-quotas --service-code fargate"),
+        ("ecs_no_capacity", "Wait for capacity", "prefect work-pool inspect ecs"),
+        (
+            "ecs_secret_unavailable",
+            "Allow the execution role secretsmanager:GetSecretValue",
+            "aws secretsmanager describe-secret --secret-id NAME",
+        ),
+    ],
+)
+def test_what_an_operator_is_told_to_do_and_that_the_same_is_then_run_again(
+    code: str, advice: str, command: str
+) -> None:
+    told = INSTRUCTIONS[code]
+    assert advice in told
+    assert command in told
+    assert "then run the same again" in told
+
+
+@pytest.mark.parametrize("command", sorted({found for told in INSTRUCTIONS.values() for found in AWS.findall(told)}))
+def test_a_command_of_aws_in_an_instruction_is_one_that_aws_has(command: str) -> None:
+    _, service, operation, *flags = shlex.split(command)
+    model = botocore.session.get_session().get_service_model(service)
+    (found,) = [name for name in model.operation_names if xform_name(name, "-") == operation]
+    shape = model.operation_model(found).input_shape
+    takes = {xform_name(name, "-") for name in shape.members} if shape else set()
+    assert {flag.removeprefix("--") for flag in flags[::2]} <= takes

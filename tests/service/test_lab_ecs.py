@@ -168,6 +168,12 @@ def test_the_queue_of_task_events_is_looked_for_and_where_it_is_missing_doctor_s
     (row,) = [one for one in answer.document if one["part"] == "ECS task events"]
     assert (answer.code, row["state"]) == (DependencyDown.exit_code, "broken")
     (name,) = re.findall(r"aws sqs create-queue --queue-name ([\w-]+)", row["detail"])
-    client("sqs").create_queue(QueueName=name)
-    (row,) = [one for one in pointsman("doctor", "--json").document if one["part"] == "ECS task events"]
-    assert row["state"] == "works"
+    url = client("sqs").create_queue(QueueName=name)["QueueUrl"]
+
+    def looked() -> tuple[str, str]:
+        (row,) = [one for one in pointsman("doctor", "--json").document if one["part"] == "ECS task events"]
+        return row["state"], row["detail"]
+
+    assert looked() == ("works", url)
+    client("sqs").send_message(QueueUrl=url, MessageBody="{}")
+    assert looked() == ("works", f"{url}; 1 events wait: where they become more, start the ECS worker again")

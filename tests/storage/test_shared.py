@@ -102,6 +102,23 @@ def test_a_folder_of_more_than_a_page_is_pulled_whole(world: World, monkeypatch:
     assert world.machine("two").pull("dev/run") == 5
 
 
+def test_pulling_waits_as_long_as_it_is_told_for_a_bucket_that_is_out_and_not_for_one_that_refuses(
+    world: World,
+) -> None:
+    world.machine("one").write("dev/run/a", b"a")
+    began_s = world.clock.monotonic()
+    world.go_out(until_s=began_s + 60)
+    with pytest.raises(DependencyDown):
+        world.machine("two").pull("dev/run")
+    assert world.machine("two").pull("dev/run", patience_s=75) == 1
+    assert world.clock.monotonic() - began_s < 75
+    world.client.trouble = lambda call, number: (_ for _ in ()).throw(buckets.refused("AccessDenied"))
+    at_s = world.clock.monotonic()
+    with pytest.raises(DependencyDown, match="read and write"):
+        world.machine("three").pull("dev/run", patience_s=75)
+    assert world.clock.monotonic() == at_s
+
+
 def test_while_s3_is_out_files_wait_and_one_word_is_said(world: World) -> None:
     one = world.machine()
     world.go_out(until_s=60)

@@ -42,6 +42,10 @@ come still of the one before, so `[]` ends that.
     {"kind": "exit-0", "times": 1}                              the command is not executed, the exit code is 0
     {"kind": "kill", "task": ID_OR_ARN}                         a running task, now: exit code 137
     {"kind": "spot", "task": ID_OR_ARN, "notice_s": 5}          SIGTERM now, SIGKILL after the notice; SpotInterruption
+    {"kind": "s3-out", "for_s": 60}                             from now on S3 answers 503 to everybody
+
+**Roles**: where somebody made the execution role of a task in the lab's IAM, its policies decide which secrets of
+Secrets Manager are read for the task; one that is no more than a name may read all.
 
 No task outlives the lab, however its process ends.
 """

@@ -21,7 +21,7 @@ from lab.aws.ecs import marked
 from lab.aws.ecs.container import Container
 from lab.aws.ecs.environment import MARKER, CannotStart, TaskWorld, environment_of
 from lab.aws.ecs.events import make_queue, send_state_change
-from lab.aws.ecs.faults import Coming, ComingFaults, Kill, Spot, Throttle
+from lab.aws.ecs.faults import AnyFault, BucketsOut, Coming, ComingFaults, Kill, Spot, Throttle
 from lab.aws.ecs.gaps import fill_ecs_gaps
 from lab.aws.ecs.logs import TaskLog
 from lab.aws.ecs.task import LabTask, LastStatus
@@ -49,6 +49,7 @@ class EcsAgent:
         self._watcher: subprocess.Popen[bytes] | None = None
         self._root = Path(tempfile.mkdtemp(prefix="pointsman-lab-ecs-"))
         self._lab_url = ""
+        self._s3_back_at = 0.0
         self.token = secrets.token_hex(8)
         fill_ecs_gaps(self._coming, clock)
 
@@ -72,6 +73,10 @@ class EcsAgent:
         shutil.rmtree(self._root, ignore_errors=True)
 
     @property
+    def s3_is_out(self) -> bool:
+        return self._clock.monotonic() < self._s3_back_at
+
+    @property
     def _metadata_url(self) -> str:
         return f"{self._lab_url}/v4/{self.token}/"
 
@@ -79,7 +84,7 @@ class EcsAgent:
         """The task with this id or ARN."""
         return next((task for task in self._tasks() if named in (task.id, task.task_arn)), None)
 
-    def strike(self, faults: list[Coming | Throttle | Kill | Spot]) -> str | None:
+    def strike(self, faults: list[AnyFault]) -> str | None:
         """Do at once what is asked of running tasks; the rest is to come, and nothing else any more.
 
         Returns what is wrong, and then nothing was done.
@@ -90,6 +95,8 @@ class EcsAgent:
             if task is None or task.last_status != "RUNNING":
                 return f"task: {one.task!r} is not running; {task.last_status if task else 'there is no such task'}"
         self._coming.replace([one for one in faults if isinstance(one, Coming | Throttle)])
+        out_s = max((one.for_s for one in faults if isinstance(one, BucketsOut)), default=0.0)
+        self._s3_back_at = self._clock.monotonic() + out_s
         for one, task in found:
             assert task is not None
             if isinstance(one, Spot):

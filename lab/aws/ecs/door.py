@@ -20,6 +20,9 @@ from lab.aws.ecs.task import LabTask
 
 FAULTS_PATH = "/lab/ecs/faults"
 _OF_THE_LAB = "of-the-lab"
+_OF_S3 = "/s3/aws4_request"
+"""In the signature of every call of S3."""
+_S3_IS_OUT = b"<Error><Code>ServiceUnavailable</Code><Message>Please reduce your request rate.</Message></Error>"
 
 
 class EcsDoor:
@@ -42,6 +45,9 @@ class EcsDoor:
             if task is not None and part in _PARTS:
                 return _answer(start_response, "200 OK", _PARTS[part](task))
             return _answer(start_response, "404 Not Found", {"error": path})
+        if self._agent.s3_is_out and _OF_S3 in environ.get("HTTP_AUTHORIZATION", ""):
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            return _send(start_response, "503 Service Unavailable", "application/xml", _S3_IS_OUT)
         return self._inner(environ, start_response)  # type: ignore[no-any-return]
 
     def _strike(self, body: bytes) -> str | None:
@@ -54,7 +60,11 @@ class EcsDoor:
 
 def _answer(start_response: Callable[..., Any], status: str, document: Any) -> list[bytes]:
     body = b"" if document is None else json.dumps(document).encode()
-    start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+    return _send(start_response, status, "application/json", body)
+
+
+def _send(start_response: Callable[..., Any], status: str, kind: str, body: bytes) -> list[bytes]:
+    start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
     return [body]
 
 

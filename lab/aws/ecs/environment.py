@@ -1,7 +1,8 @@
 """The environment of a task's process, and nothing else: what its image has, what the task says, what ECS adds.
 
 Secrets are resolved as ECS does when it starts a task: `valueFrom` is the ARN of a Secrets Manager secret, optionally
-followed by `:json-key:version-stage:version-id`, or the ARN or name of an SSM parameter.
+followed by `:json-key:version-stage:version-id`, or the ARN or name of an SSM parameter. The execution role reads those
+of Secrets Manager: where somebody made it in the lab's IAM, by what its policies allow.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from pathlib import Path
 
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.exceptions import JsonRESTError, ServiceException
+from moto.iam.access_control import IAMPolicy, PermissionResult
+from moto.iam.exceptions import NotFoundException
+from moto.iam.models import iam_backends
 from moto.secretsmanager.models import secretsmanager_backends
 from moto.ssm.models import ssm_backends
 
@@ -76,8 +80,10 @@ def environment_of(task: LabTask, world: TaskWorld, *, lab_url: str, metadata_ur
         for source in (task.container_definition, task.override)
         for one in source.get("environment") or ()
     }
+    role_arn = task.overrides.get("executionRoleArn") or getattr(task.definition, "execution_role_arn", None)
     secrets = {
-        one["name"]: _secret(one["valueFrom"], task.region_name) for one in task.container_definition.get("secrets", ())
+        one["name"]: _secret(one["valueFrom"], task.region_name, role_arn)
+        for one in task.container_definition.get("secrets", ())
     }
     added = {
         "AWS_EXECUTION_ENV": f"AWS_ECS_{task.launch_type}",
@@ -91,15 +97,37 @@ def environment_of(task: LabTask, world: TaskWorld, *, lab_url: str, metadata_ur
     return {**image, **said, **secrets, **added}
 
 
-def _secret(value_from: str, region: str) -> str:
+def _secret(value_from: str, region: str, role_arn: str | None) -> str:
     try:
         if not value_from.startswith("arn:"):
             return _parameter(value_from, region)
         service, at = value_from.split(":")[2:4]
-        return _of_secrets_manager(value_from, at) if service == "secretsmanager" else _parameter(value_from, at)
+        if service != "secretsmanager":
+            return _parameter(value_from, at)
+        _require(role_arn, "secretsmanager:GetSecretValue", ":".join(value_from.split(":")[:7]))
+        return _of_secrets_manager(value_from, at)
     except (ServiceException, JsonRESTError) as error:
         said = getattr(error, "message", None) or type(error).__name__
         raise CannotStart(_unable(value_from, said)) from error
+
+
+def _require(role_arn: str | None, action: str, resource: str) -> None:
+    """Raise `CannotStart` where the role's policies do not allow it; one that nobody made is a name and has none."""
+    iam = iam_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    try:
+        role = iam.get_role_by_arn(role_arn or "")
+    except NotFoundException:
+        return
+    documents = [iam.get_role_policy(role.name, name)[1] for name in iam.list_role_policies(role.name)]
+    policies = [IAMPolicy(one) for one in (*documents, *role.managed_policies.values())]
+    said = {one.is_action_permitted(action, resource) for one in policies}
+    if PermissionResult.PERMITTED not in said or PermissionResult.DENIED in said:
+        raise CannotStart(
+            "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval "
+            f"failed: unable to retrieve secret from asm: service call has been retried 1 time(s): failed to fetch "
+            f"secret {resource} from secrets manager: AccessDeniedException: User: {role.arn} is not authorized to "
+            f"perform: {action} on resource: {resource}"
+        )
 
 
 def _of_secrets_manager(value_from: str, region: str) -> str:

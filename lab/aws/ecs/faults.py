@@ -1,10 +1,11 @@
-"""What may be asked to go wrong with the lab's ECS: refusals of calls, tasks that do not start, tasks that end."""
+"""What may be asked to go wrong with the lab's ECS: refusals of calls, tasks that do not start, tasks that end; and an
+S3 that answers nobody."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -46,8 +47,15 @@ class Spot(_Fault):
     notice_s: float = Field(default=120.0, ge=0, le=120)
 
 
-Fault = Annotated[Coming | Throttle | Kill | Spot, Field(discriminator="kind")]
-FAULTS: TypeAdapter[list[Coming | Throttle | Kill | Spot]] = TypeAdapter(list[Fault])
+class BucketsOut(_Fault):
+    """From now on S3 refuses every call with 503, as long as this."""
+
+    kind: Literal["s3-out"]
+    for_s: float = Field(gt=0, le=600)
+
+
+AnyFault: TypeAlias = "Coming | Throttle | Kill | Spot | BucketsOut"
+FAULTS: TypeAdapter[list[AnyFault]] = TypeAdapter(list[Annotated[AnyFault, Field(discriminator="kind")]])
 
 
 class ComingFaults:

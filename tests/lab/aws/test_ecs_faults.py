@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from botocore.exceptions import ClientError
 
 from tests.lab.aws.ecs import GRACEFUL, LOGS, WAITING, LabEcs
+from tests.lab.running import eventually
 
 pytestmark = pytest.mark.xdist_group("lab-ecs")
 
@@ -86,12 +88,38 @@ def test_a_spot_interruption_gives_notice(ecs: LabEcs, code: str, notice_s: floa
     assert (last["stopCode"], last["containers"][0]["exitCode"]) == ("SpotInterruption", exit_code)
 
 
+def test_an_s3_that_is_out_for_a_while_or_until_it_is_told_otherwise(ecs: LabEcs) -> None:
+    s3, bucket = ecs.client("s3"), f"of-a-test-{uuid4()}"
+    s3.create_bucket(Bucket=bucket)
+    assert ecs.faults({"kind": "s3-out", "for_s": 600}).status_code == 204
+    for call in (
+        lambda: s3.put_object(Bucket=bucket, Key="k", Body=b"v" * 100_000),
+        lambda: s3.head_object(Bucket=bucket, Key="k"),
+    ):
+        with pytest.raises(ClientError) as raised:
+            call()
+        assert raised.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+    assert ecs.client("ecs").list_clusters()["clusterArns"], "the rest of it answers"
+    ecs.faults()
+    s3.put_object(Bucket=bucket, Key="k", Body=b"v")
+    ecs.faults({"kind": "s3-out", "for_s": 0.1})
+    eventually(lambda: _answers(s3, bucket), 5)
+
+
+def _answers(s3: Any, bucket: str) -> bool:
+    try:
+        return bool(s3.head_object(Bucket=bucket, Key="k")["ContentLength"])
+    except ClientError:
+        return False
+
+
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
         ({"kind": "melt"}, "kind"),
         ({"kind": "exit-0", "times": 0}, "times"),
         ({"kind": "throttle", "operation": "StopTask"}, "operation"),
+        ({"kind": "s3-out"}, "for_s"),
         ({"kind": "kill", "task": "nobody"}, "there is no such task"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -237,6 +238,27 @@ def test_a_secret_without_the_key_stops_the_start(ecs: LabEcs) -> None:
     reason = ecs.until(task, "STOPPED")["stoppedReason"]
     assert "did not contain json key b" in reason
     assert "hidden" not in reason
+
+
+def test_an_execution_role_that_somebody_made_reads_what_it_may(ecs: LabEcs) -> None:
+    iam, name = ecs.client("iam"), f"execution-{uuid4()}"
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    arn = ecs.client("secretsmanager").create_secret(Name=f"plain-{uuid4()}", SecretString="hidden")["ARN"]
+    definition = ecs.register("pass", secrets=[{"name": "S", "valueFrom": arn}])
+
+    def ended() -> dict[str, Any]:
+        request = ecs.request(definition, overrides={"executionRoleArn": role})
+        return ecs.until(ecs.client("ecs").run_task(**request)["tasks"][0]["taskArn"], "STOPPED")
+
+    told = ended()
+    assert (told["stopCode"], "startedAt" in told) == ("TaskFailedToStart", False)
+    assert told["stoppedReason"].startswith("ResourceInitializationError: unable to pull secrets")
+    assert f"AccessDeniedException: User: {role} is not authorized" in told["stoppedReason"]
+    assert arn in told["stoppedReason"]
+    allowed = {"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": arn}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+    iam.put_role_policy(RoleName=name, PolicyName="read", PolicyDocument=policy)
+    assert ended()["stopCode"] == "EssentialContainerExited"
 
 
 def test_an_override_of_another_container_is_refused(ecs: LabEcs) -> None:
