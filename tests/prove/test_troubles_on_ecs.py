@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pointsman.actions import ActionLog
+from pointsman.errors import DependencyDown
 from pointsman.scenario import cancel_run, read_run, trouble_of
 from pointsman.settings import load_settings
 from service.cli.lab_ecs import WORKER, start_ecs_worker
@@ -66,13 +67,17 @@ def test_s3_is_out_for_a_minute_and_the_run_goes_on(ecs: EcsLab) -> None:
         eventually(sending(ecs, run_id, jobs), STARTS_WITHIN_S)
         ecs.faults({"kind": "s3-out", "for_s": 60})
         ecs.ws.results.write(late, b"late")
-        eventually(lambda: bool(read_run(ecs.ws, run_id).metrics_json.get("interrupted")), 40)
+        with pytest.raises(DependencyDown, match="1 of 1 files still wait") as refused:
+            ecs.ws.results.drain()
+        eventually(lambda: bool(read_run(ecs.ws, run_id).metrics_json.get("interrupted")), 150)
         interrupted = read_run(ecs.ws, run_id).metrics_json["interrupted"]
-        refused = ecs.pointsman("doctor", "--drain")
         run = ecs.ended(flow_run, 400)
-    assert interrupted["code"] == refused["code"] == "results_unreachable"
+    assert refused.value.code == "results_unreachable"
+    assert (interrupted["code"], bool(interrupted["instruction"])) == ("results_unreachable", True)
     assert run.state_name == "Completed", f"{run.state}\n{ecs.logs()}"
-    assert balance(ecs, run_id, jobs)["completed"] == RATE * 60, "the schedule went on where it was"
+    counts = balance(ecs, run_id, jobs)
+    assert counts["planned"] == RATE * 60
+    assert counts["completed"] >= 0.9 * RATE * 60, f"the schedule went on where it was: {counts}"
     assert {"results.json", "report.html"} <= stored(ecs, run_id)
     spooled = next(event for event in ActionLog(ecs.ws).read() if event.event == "result_upload_spooled")
     assert (spooled.severity, spooled.data["code"]) == ("warn", "results_unreachable")
@@ -131,13 +136,13 @@ def test_without_the_queue_of_task_events_a_killed_task_is_replaced_and_doctor_s
     assert (row["state"], "then start the ECS worker again" in row["detail"]) == ("broken", True)
     try:
         with serving(ecs, lasting_s=0.3) as jobs:
-            run_id, flow_run = started(ecs, "unheard", 60)
+            run_id, flow_run = started(ecs, "unheard", 45)
             eventually(sending(ecs, run_id, jobs), STARTS_WITHIN_S)
             killed = ecs.named(f"{run_id}-1-1").id
             ecs.faults({"kind": "kill", "task": ecs.arn(killed)})
             run = ecs.ended(flow_run, 300)
         assert run.state_name == "Completed", f"{run.state}\n{ecs.logs()}"
-        assert balance(ecs, run_id, jobs)["planned"] == RATE * 60
+        assert balance(ecs, run_id, jobs)["planned"] == RATE * 45
         assert "load_test_shard_lost" in events(ecs, run_id)
     finally:
         (name,) = re.findall(r"aws sqs create-queue --queue-name ([\w-]+)", row["detail"])
