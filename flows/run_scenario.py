@@ -10,6 +10,7 @@ from pointsman.errors import PointsmanError
 from pointsman.safety import Permit
 from pointsman.scenario import Scenario
 from tasks.approving import await_decision
+from tasks.cancelling import cancel_load_test
 from tasks.checks import check_ledger
 from tasks.naming import named
 from tasks.safety import admit_scenario, may_start, price_scenario
@@ -74,7 +75,7 @@ def _may_start(run_id: str, request: RunScenarioRequest) -> Permit | None:
     )
 
 
-@flow(name="run-scenario", flow_run_name=named("{scenario[name]}-{id}"))
+@flow(name="run-scenario", flow_run_name=named("{scenario[name]}-{id}"), on_cancellation=[cancel_load_test])
 def run_scenario(request: RunScenarioRequest) -> str:
     """Returns the id of the load-test run."""
     run_id = request.run_id or flow_run.id

@@ -129,8 +129,11 @@ def test_a_cancel_in_the_prefect_ui_ends_every_job_and_every_task(ecs: EcsLab) -
         asked_at = time.monotonic()
         assert ecs.ended(flow_run, 60).state_name == "Cancelled"
         eventually(lambda: ecs.running() == [], 60)
+        eventually(lambda: read_run(ecs.ws, run_id).status == "cancelled", 60)
     assert max(jobs.made_at.values()) < asked_at + 10
-    assert any(name.endswith(".parquet") or "journal" in name for name in stored(ecs, run_id))
+    assert set(jobs.made) == jobs.cancelled
+    assert balance(ecs, run_id, jobs)["cancelled_sent"] == len(jobs.made)
+    assert "results.json" in stored(ecs, run_id)
 
 
 def test_a_task_that_ecs_stops_drains_and_is_replaced(ecs: EcsLab) -> None:

@@ -1,0 +1,37 @@
+"""What a cancel in Prefect means for a run of ours: whoever ends the flow run's process carries it out afterwards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import Flow
+from prefect.client.schemas.objects import FlowRun, State
+
+from pointsman.errors import NotFound
+from pointsman.scenario import cancel_run
+from pointsman.settings import load_settings
+from pointsman.workspace import Workspace
+
+_ENDS_WITHIN_S = 60.0
+
+
+def cancel_load_test(_flow: Flow[Any, Any], run: FlowRun, _state: State[Any]) -> None:
+    """Cancel the load test of the flow run, whose jobs are ended at their target and whose books are closed.
+
+    As a step of another run it is left to be continued: a cancelled load test would end the whole chain for good.
+    """
+    request = run.parameters["request"]
+    if request.get("parent_run_id"):
+        return
+    settings = load_settings()
+    ws = Workspace.open(settings, actor=f"flow-run:{run.id}")
+    try:
+        cancel_run(
+            ws,
+            request.get("run_id") or str(run.id),
+            reason="the flow run was cancelled in Prefect",
+            secret=settings.executor_secret,
+            wait_s=_ENDS_WITHIN_S,
+        )
+    except NotFound:
+        return  # it was cancelled before it had planned anything
