@@ -3,10 +3,10 @@
 `pointsman.quality.gemini.GeminiJudge` is built by `JudgeSpec` and not re-exported: its client takes seconds to import.
 """
 
+from pointsman.quality.calls import SpendCap
 from pointsman.quality.elsewhere import judge_elsewhere, judgement_turn
 from pointsman.quality.evaluation import (
     EvaluationSet,
-    SpendCap,
     abandon,
     complete,
     evaluation_set,

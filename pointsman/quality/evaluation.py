@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Literal
 
 import sqlalchemy as sa
 
 from pointsman.errors import Conflict, InputRefused, NotFound, RunFailed
 from pointsman.ids import derive
-from pointsman.model import Missing, Number
-from pointsman.quality.protocol import Evaluation, FailedJudgement, Judge, JudgeIdentity, JudgeUnavailable, Sample
-from pointsman.quality.recording import claim, record
+from pointsman.quality.calls import LedgerCalls, SpendCap
+from pointsman.quality.protocol import Evaluation, FailedJudgement, Judge, JudgeIdentity, JudgeUnavailable
+from pointsman.quality.recording import record
 from pointsman.quality.samples import completed_cells, load_samples
 from pointsman.storage import insert_absent, tables
 from pointsman.workspace import Workspace
@@ -31,18 +30,6 @@ class EvaluationSet:
     status: SetStatus
     reason: str | None
     created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class SpendCap:
-    """The most that judging a set may cost, in USD, and what one unit of a sku costs.
-
-    Checked before each sample, so it can be passed by what is in flight. Usage whose quantity or price is unknown
-    cannot be counted.
-    """
-
-    usd: Decimal
-    price: Callable[[str], Number]
 
 
 def open_evaluation_set(ws: Workspace, benchmark_id: str, identity: JudgeIdentity) -> str:
@@ -142,15 +129,15 @@ def judge_chunk(
 
 
 class _Chunk:
-    """One call of `judge_chunk`: what is claimed, spent and stored so far."""
+    """One call of `judge_chunk`: what is stored so far."""
 
     def __init__(self, ws: Workspace, into: EvaluationSet, judge: Judge, cap: SpendCap | None) -> None:
         self._ws = ws
         self._set = into
         self._judge = judge
-        self._cap = cap
-        self._folder = f"{_results_path(ws, into.benchmark_id)}/judgements/{into.id}"
-        self._claims: dict[str, str] = {}
+        name = judge.identity.name
+        self._calls = LedgerCalls(ws, into.id, judge=name, billed_skus=judge.billed_skus, cap=cap)
+        self._folder = judgements_folder(ws, into)
         self._stored = 0
 
     def run(self, dispatch_ids: Sequence[str]) -> int:
@@ -158,24 +145,14 @@ class _Chunk:
         for cell in absent:
             self._store(Evaluation(cell.dispatch_id, cell.why, {}, ()))
         try:
-            with closing(self._judge.judge(self._feed(samples))) as evaluations:
+            with closing(self._judge.judge(samples, self._calls)) as evaluations:
                 for evaluation in evaluations:
                     self._store(evaluation)
         except JudgeUnavailable as error:
             for failed in error.failed:
                 self._store(failed)
             raise
-        if self._stored < len(dispatch_ids) and self._over():
-            raise self._capped()
         return self._stored
-
-    def _feed(self, samples: Sequence[Sample]) -> Iterator[Sample]:
-        for sample in samples:
-            if self._over():
-                return
-            if self._judge.billed_skus:
-                self._claims[sample.dispatch_id] = claim(self._ws, self._set.id, sample.dispatch_id, self._judge)
-            yield sample
 
     def _store(self, got: Evaluation | FailedJudgement) -> None:
         self._stored += record(
@@ -185,38 +162,10 @@ class _Chunk:
             dispatch_id=got.dispatch_id,
             judge=self._judge.identity.name,
             attempts=got.attempts,
-            claimed=self._claims.pop(got.dispatch_id, None),
             transcript=got.transcript,
             folder=self._folder,
             evaluation=got if isinstance(got, Evaluation) else None,
         )
-
-    def _over(self) -> bool:
-        return self._cap is not None and _spent(self._ws, self._set.id, self._cap) >= self._cap.usd
-
-    def _capped(self) -> JudgeUnavailable:
-        assert self._cap is not None
-        return JudgeUnavailable(
-            f"Judging has cost {_spent(self._ws, self._set.id, self._cap)} USD; its cap is {self._cap.usd} USD.",
-            instruction="Raise max_spend_usd of the judge, or choose the judge `local`.",
-            code="spend_cap",
-        )
-
-
-def _spent(ws: Workspace, set_id: str, cap: SpendCap) -> Decimal:
-    table = tables.usage
-    with ws.database.connect() as connection:
-        rows = connection.execute(
-            sa.select(table.c.sku, table.c.quantity).where(table.c.run_id == set_id, table.c.quantity.is_not(None))
-        ).all()
-    quantities: dict[str, Decimal] = {}
-    for sku, quantity in rows:
-        quantities[sku] = quantities.get(sku, Decimal(0)) + quantity
-    total = Decimal(0)
-    for sku, quantity in quantities.items():
-        price = cap.price(sku)
-        total += Decimal(0) if isinstance(price, Missing) else price * quantity
-    return total
 
 
 def complete(ws: Workspace, set_id: str) -> None:
@@ -266,6 +215,11 @@ def move_set(connection: sa.Connection, set_id: str, before: SetStatus, after: S
     table = tables.evaluation_sets
     change = sa.update(table).where(table.c.id == set_id, table.c.status == before)
     return connection.execute(change.values(status=after, reason=reason)).rowcount == 1
+
+
+def judgements_folder(ws: Workspace, of: EvaluationSet) -> str:
+    """Where the transcripts of a set lie in the results store."""
+    return f"{_results_path(ws, of.benchmark_id)}/judgements/{of.id}"
 
 
 def _results_path(ws: Workspace, benchmark_id: str) -> str:

@@ -1,46 +1,47 @@
-"""The Gemini judge: source and output as inline clips, a rubric, an answer in a fixed form, and a record of every try.
+"""The Gemini judge: source and output under a rubric, an answer in a fixed form, and a record of every call.
 
-The judge sees a random-looking label and the pictures; no id, file name, workflow or provider. Retries are its own,
-because those of the client library ignore Retry-After and hide attempts that may be billed.
+The judge sees a random-looking label and the pictures; no id, file name, workflow or provider.
 """
 
 from __future__ import annotations
 
 import hashlib
+import statistics
 import threading
 from collections.abc import Generator, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
 from google import genai
-from google.genai import errors, types
+from google.genai import types
 
 from pointsman.canonical import sha256_of
 from pointsman.clock import Clock, SystemClock
-from pointsman.model import Json, Missing
-from pointsman.quality.asking import INSTRUCTIONS, answer_schema, instructions, prompt
-from pointsman.quality.gemini_answers import ASKING_FAILED, Heard, Problem, answer_text, problem_of, read_answer
-from pointsman.quality.media import Fault, look_at, mime_type
+from pointsman.model import Json
+from pointsman.quality.asking import LEVELS, PREFERENCE, WORDS, Form, levels_form, preference_form
+from pointsman.quality.gemini_answers import Heard
+from pointsman.quality.gemini_calls import Asked, Asker, Question
+from pointsman.quality.gemini_files import FilesApi
+from pointsman.quality.gemini_media import FRAMES_PER_SECOND, MOST_FRAMES, Media, Medium, Unsendable, Video
+from pointsman.quality.media import Fault
+from pointsman.quality.pace import Pace
+from pointsman.quality.pairs import Compared, Pair, preferred
 from pointsman.quality.protocol import (
+    Calls,
     Evaluation,
     FailedJudgement,
     JudgeAttempt,
     JudgeIdentity,
     JudgeUnavailable,
-    JudgeUsage,
     Sample,
 )
-from pointsman.quality.retry import RetryPolicy, asked_wait
+from pointsman.quality.retry import RetryPolicy
 from pointsman.quality.rubric import Rubric, quality_of
 from pointsman.quality.workers import judge_concurrently
 from pointsman.settings import Secret
 
-CLIP_LIMIT_BYTES = 15_000_000
-"""Two clips in base64 must fit into one request, which the API limits."""
-FRAMES_PER_SECOND = 5
-"""How often the model looks at a video. Its default of once per second would see two pictures of a two-second clip."""
-_SLICE_S = 0.5
 _INSTRUCTION = {
     "auth": "Set GEMINI_API_KEY to a key that is valid for this model, or choose the judge `local`.",
     "model_not_found": "Set POINTSMAN_GEMINI_MODEL to a model that exists, or choose the judge `local`.",
@@ -52,16 +53,16 @@ _INSTRUCTION = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Try:
-    attempt: JudgeAttempt
-    text: str
-    heard: Heard | None
-    problem: Problem | None
-    asked_wait: float | None
+class _Sitting:
+    """What one call of `judge` or `compare` works with."""
+
+    asker: Asker
+    media: Media
+    calls: Calls
 
 
 class GeminiJudge:
-    """Judges by `rubric`, `workers` samples at a time. Times out after `timeout_s` per request.
+    """Judges by `rubric`, at most `workers` samples at a time, each `repeats` times. A request may take `timeout_s`.
 
     `base_url` replaces Google's address. The key is sent in a header and appears in no URL, log, record or error.
     """
@@ -75,8 +76,10 @@ class GeminiJudge:
         base_url: str | None = None,
         policy: RetryPolicy | None = None,
         clock: Clock | None = None,
-        workers: int = 4,
+        workers: int = 8,
         timeout_s: float = 60.0,
+        repeats: int = 1,
+        video: Video = "inline",
     ) -> None:
         self._api_key = api_key
         self._model = model
@@ -86,19 +89,41 @@ class GeminiJudge:
         self._clock = clock or SystemClock()
         self._workers = workers
         self._timeout_s = timeout_s
+        self._repeats = repeats
+        self._video: Video = video
+        self._forms: dict[tuple[str, bool], Form] = {}
+        self._pace = Pace(workers, self._clock)
         asked = {
             "rubric": rubric.sha256,
-            "instructions": INSTRUCTIONS,
-            "prompts": [prompt("{label}", with_source=True), prompt("{label}", with_source=False)],
+            "instructions": [LEVELS, PREFERENCE],
+            "words": list(WORDS),
+            "video": video,
             "frames_per_second": FRAMES_PER_SECOND,
+            "most_frames": MOST_FRAMES,
             "temperature": 0,
             "seed": self._policy.seed,
+            "repeats": repeats,
         }
         self.identity = JudgeIdentity("gemini", model, sha256_of(asked))
         self.billed_skus = (f"gemini:{model}:input-token", f"gemini:{model}:output-token")
 
-    def judge(self, samples: Iterable[Sample]) -> Generator[Evaluation, None, None]:
+    def judge(self, samples: Iterable[Sample], calls: Calls) -> Generator[Evaluation, None, None]:
         """As `Judge.judge`. Raises `JudgeUnavailable` with the attempts of what could not be judged."""
+        with ExitStack() as stack:
+            sitting = self._sit_down(stack, calls)
+            yield from judge_concurrently(
+                samples, lambda sample, stop: self._judge(sitting, sample, stop), workers=self._workers
+            )
+
+    def compare(self, pairs: Iterable[Pair], calls: Calls) -> Generator[Compared, None, None]:
+        """As `Comparer.compare`. Raises as `judge` does."""
+        with ExitStack() as stack:
+            sitting = self._sit_down(stack, calls)
+            yield from judge_concurrently(
+                pairs, lambda pair, stop: self._compare(sitting, pair, stop), workers=self._workers
+            )
+
+    def _sit_down(self, stack: ExitStack, calls: Calls) -> _Sitting:
         client = genai.Client(
             vertexai=False,
             api_key=self._api_key.reveal(),
@@ -111,144 +136,152 @@ class GeminiJudge:
                 client_args={"follow_redirects": False},
             ),
         )
-        try:
-            yield from judge_concurrently(
-                samples, lambda sample, stop: self._judge(client, sample, stop), workers=self._workers
-            )
-        finally:
-            client.close()
+        stack.callback(client.close)
+        files = FilesApi(api_key=self._api_key, base_url=self._base_url, timeout_s=self._timeout_s, clock=self._clock)
+        stack.callback(files.close)
+        media = Media(video=self._video, files=files)
+        asker = Asker(
+            client=client,
+            media=media,
+            model=self._model,
+            skus=self.billed_skus,
+            policy=self._policy,
+            pace=self._pace,
+            clock=self._clock,
+            secret=self._api_key,
+        )
+        return _Sitting(asker, media, calls)
 
-    def _judge(self, client: genai.Client, sample: Sample, stop: threading.Event) -> Evaluation:
-        played = look_at(sample.output, deadline_s=60.0, stop=stop)
+    def _judge(self, sitting: _Sitting, sample: Sample, stop: threading.Event) -> Evaluation:
+        played = sitting.media.played(sample.output, stop)
         if isinstance(played, Fault):
             return Evaluation(sample.dispatch_id, Decimal(0), {"decodable": False, "reason": played.reason}, ())
-        criteria = self._rubric.asked(with_source=sample.source is not None)
-        system = instructions(criteria)
-        words = prompt(sample.blind_label, with_source=sample.source is not None)
         paths = [path for path in (sample.source, sample.output) if path is not None]
-        parts: list[types.Part] = [types.Part.from_text(text=words), *(self._part(sample, path) for path in paths)]
-        transcript: dict[str, Json] = {
-            "instructions": system,
-            "prompt": words,
-            "media_sha256": [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths],
-        }
-        strict = answer_schema(criteria, strict=True)
-        tries: list[_Try] = []
-        while True:
-            config = types.GenerateContentConfig(
-                system_instruction=system,
-                response_mime_type="application/json",
-                response_schema=answer_schema(criteria, strict=False),
-                temperature=0,
-                seed=self._policy.seed + len(tries),
+        form = self._form("levels", with_source=sample.source is not None)
+        media = self._media(sitting, sample.dispatch_id, paths)
+        record = _Record(sample.dispatch_id, form, media)
+        for repeat in range(self._repeats):
+            question = Question(
+                subject=sample.dispatch_id,
+                form=form,
+                label=sample.blind_label,
+                media=media,
+                with_source=sample.source is not None,
+                key=f"{sample.blind_label}{repeat or ''}",
+                seed=self._policy.seed + repeat * self._policy.attempts,
             )
-            tries.append(self._ask(client, parts, config, strict, len(tries) + 1))
-            transcript["answers"] = [{"number": one.attempt.number, "text": one.text} for one in tries]
-            attempts = tuple(one.attempt for one in tries)
-            if (heard := tries[-1].heard) is not None:
-                levels = {name: level for name, (level, _) in heard.answers.items()}
-                scores: dict[str, Json] = {
-                    "criteria": {name: {"level": level, "reason": why} for name, (level, why) in heard.answers.items()}
-                }
-                return Evaluation(sample.dispatch_id, quality_of(criteria, levels), scores, attempts, transcript)
-            if (wait := self._wait(sample, tries)) is None or not self._sleep(wait, stop):
-                raise self._given_up(tries[-1], FailedJudgement(sample.dispatch_id, attempts, transcript))
+            self._ask(sitting, question, record, stop)
+        heard = record.heard
+        qualities = [quality_of(form.criteria, _levels(one)) for one in heard]
+        quality = (sum(qualities, Decimal(0)) / len(qualities)).quantize(Decimal("0.0001"))
+        return Evaluation(sample.dispatch_id, quality, _scores(heard, qualities), record.attempts, record.transcript)
 
-    def _part(self, sample: Sample, path: Path) -> types.Part:
-        size = path.stat().st_size
-        if size > CLIP_LIMIT_BYTES:
-            raise self._unusable(
-                sample, "clip_too_large", f"a clip of {size} bytes; allowed: {CLIP_LIMIT_BYTES} bytes or less"
+    def _compare(self, sitting: _Sitting, pair: Pair, stop: threading.Event) -> Compared:
+        form = self._form("preference", with_source=pair.source is not None)
+        whole = [path for path in (pair.source, pair.one, pair.other) if path is not None]
+        media = self._media(sitting, pair.subject, whole)
+        outputs, source = media[-2:], media[:-2]
+        record = _Record(pair.subject, form, media)
+        for number, order in enumerate((outputs, outputs[::-1])):
+            question = Question(
+                subject=pair.subject,
+                form=form,
+                label=hashlib.sha256(f"{pair.blind_label}\x1f{number}".encode()).hexdigest()[:8],
+                media=(*source, *order),
+                with_source=pair.source is not None,
+                key=f"{pair.blind_label}{number}",
+                seed=self._policy.seed,
             )
-        content = path.read_bytes()
-        mime = mime_type(content)
-        if mime is None:
-            raise self._unusable(
-                sample, "unsupported_media", "a clip that is none of MP4, MOV, WebM, AVI, PNG, JPEG, WebP"
-            )
-        part = types.Part.from_bytes(data=content, mime_type=mime)
-        if mime.startswith("video/"):
-            part.video_metadata = types.VideoMetadata(fps=FRAMES_PER_SECOND)
-        return part
+            self._ask(sitting, question, record, stop)
+        straight, swapped = ({name: str(value) for name, (value, _) in one.answers.items()} for one in record.heard)
+        return Compared(pair.subject, preferred(form.criteria, straight, swapped), record.attempts, record.transcript)
 
-    def _unusable(self, sample: Sample, code: str, what: str) -> JudgeUnavailable:
-        message = f"The Gemini judge was given {what}; nothing was sent."
-        failed = [FailedJudgement(sample.dispatch_id, ())]
-        return JudgeUnavailable(message, instruction=_INSTRUCTION[code], code=code, failed=failed)
-
-    def _ask(
-        self,
-        client: genai.Client,
-        parts: list[types.Part],
-        config: types.GenerateContentConfig,
-        strict: type,
-        number: int,
-    ) -> _Try:
-        started = self._clock.now()
-        text, wait, usage, version = "", None, None, None
+    def _ask(self, sitting: _Sitting, question: Question, record: _Record, stop: threading.Event) -> None:
         try:
-            response = client.models.generate_content(
-                model=self._model, contents=types.Content(role="user", parts=parts), config=config
-            )
-        except ASKING_FAILED as error:
-            found: Heard | Problem = problem_of(error)
-            if isinstance(error, errors.APIError):
-                text = (error.message or "").replace(self._api_key.reveal(), "***")[:2000]
-                headers = getattr(error.response, "headers", {})
-                wait = asked_wait({name.lower(): headers[name] for name in headers}, error.details, self._clock.now())
-        else:
-            found = read_answer(response, strict)
-            text, usage, version = answer_text(response), response.usage_metadata, response.model_version
-        problem = found if isinstance(found, Problem) else None
-        attempt = JudgeAttempt(
-            number=number,
-            outcome="completed" if problem is None else problem.outcome,
-            started=started,
-            ended=self._clock.now(),
-            usage=self._usage("reported" if problem is None else problem.tokens, usage),
-            code=None if problem is None else problem.code,
-            detail={"what": "" if problem is None else problem.what, "model_version": version},
-        )
-        return _Try(attempt, text, None if isinstance(found, Problem) else found, problem, wait)
+            asked = sitting.asker.ask(question, sitting.calls, stop)
+        except JudgeUnavailable as refused:  # nothing more may be spent
+            failed = [record.failed()] if record.attempts else []
+            raise JudgeUnavailable(
+                refused.message, instruction=refused.instruction, code=refused.code, failed=failed
+            ) from refused
+        record.add(question, asked)
+        if asked.heard is None:
+            raise self._given_up(asked, record.failed())
 
-    def _usage(
-        self, tokens: str, reported: types.GenerateContentResponseUsageMetadata | None
-    ) -> tuple[JudgeUsage, ...]:
-        """Input tokens, and candidates with thoughts as output: both are billed as output."""
-        if tokens == "none":
-            return ()
-        if reported is None or reported.prompt_token_count is None:
-            unknown = Missing("the answer that tells the tokens did not arrive; they may have been billed")
-            return tuple(JudgeUsage(sku, unknown) for sku in self.billed_skus)
-        spoken = (reported.candidates_token_count or 0) + (reported.thoughts_token_count or 0)
-        counts = (reported.prompt_token_count, spoken)
-        return tuple(JudgeUsage(sku, Decimal(count)) for sku, count in zip(self.billed_skus, counts, strict=True))
+    def _form(self, kind: str, *, with_source: bool) -> Form:
+        if (kind, with_source) not in self._forms:
+            make = levels_form if kind == "levels" else preference_form
+            self._forms[kind, with_source] = make(self._rubric, with_source=with_source)
+        return self._forms[kind, with_source]
 
-    def _wait(self, sample: Sample, tries: list[_Try]) -> float | None:
-        """Seconds until the next try, or None when there shall be none."""
-        problem, policy = tries[-1].problem, self._policy
-        heard = sum(one.problem is not None and one.problem.retry == "answer" for one in tries)
-        if problem is None or problem.retry == "never" or len(tries) >= policy.attempts or heard >= policy.answers:
-            return None
-        asked = tries[-1].asked_wait
-        if asked is None:
-            return policy.backoff(sample.blind_label, len(tries))
-        return asked if asked <= policy.patience_s else None
+    def _media(self, sitting: _Sitting, subject: str, paths: Iterable[Path]) -> tuple[Medium, ...]:
+        try:
+            return tuple(sitting.media.medium(path) for path in paths)
+        except Unsendable as error:
+            message = f"The Gemini judge was given {error.what}; nothing was sent."
+            failed = [FailedJudgement(subject, ())]
+            raise JudgeUnavailable(
+                message, instruction=_INSTRUCTION[error.code], code=error.code, failed=failed
+            ) from error
 
-    def _sleep(self, seconds: float, stop: threading.Event) -> bool:
-        """Wait in slices, so that a judge that is asked to stop does so; False when it was."""
-        while seconds > 0 and not stop.is_set():
-            self._clock.sleep(min(_SLICE_S, seconds))
-            seconds -= _SLICE_S
-        return not stop.is_set()
-
-    def _given_up(self, last: _Try, failed: FailedJudgement) -> JudgeUnavailable:
-        code = last.attempt.code or "judge_unavailable"
-        what = last.problem.what if last.problem else ""
+    def _given_up(self, asked: Asked, failed: FailedJudgement) -> JudgeUnavailable:
+        last = asked.tries[-1].problem if asked.tries else None
+        code = last.code if last else "judge_unavailable"
+        what = f"{code} ({last.what})" if last else "it was stopped"
         return JudgeUnavailable(
-            f"Gemini ({self._model}) gave no judgement in {last.attempt.number} of at most {self._policy.attempts} "
-            f"tries: {code} ({what}).",
+            f"Gemini ({self._model}) gave no judgement in {len(asked.tries)} of at most {self._policy.attempts} "
+            f"tries: {what}.",
             instruction=_INSTRUCTION.get(code, "Try again later, or choose the judge `local`."),
             code=code,
             failed=[failed],
         )
+
+
+class _Record:
+    """All that was asked and answered about one subject."""
+
+    def __init__(self, subject: str, form: Form, media: tuple[Medium, ...]) -> None:
+        self._subject = subject
+        self.attempts: tuple[JudgeAttempt, ...] = ()
+        self.heard: list[Heard] = []
+        self._questions: list[Json] = []
+        self._fixed: dict[str, Json] = {
+            "instructions": form.system,
+            "media_sha256": [medium.sha256 for medium in media],
+        }
+
+    def add(self, question: Question, asked: Asked) -> None:
+        self.attempts += asked.attempts
+        if asked.heard is not None:
+            self.heard.append(asked.heard)
+        answers: list[Json] = [
+            {"number": one.attempt.number, "text": one.text} for one in asked.tries if one.attempt is not None
+        ]
+        order: list[Json] = [medium.sha256 for medium in question.media]
+        self._questions.append({"prompt": question.words, "media_sha256": order, "answers": answers})
+
+    @property
+    def transcript(self) -> dict[str, Json]:
+        return {**self._fixed, "questions": self._questions}
+
+    def failed(self) -> FailedJudgement:
+        return FailedJudgement(self._subject, self.attempts, self.transcript)
+
+
+def _levels(heard: Heard) -> dict[str, int]:
+    return {name: int(level) for name, (level, _) in heard.answers.items()}
+
+
+def _scores(heard: list[Heard], qualities: list[Decimal]) -> dict[str, Json]:
+    """Per criterion the mean level and the reasons; what the repeats said; words that address the judge."""
+    criteria: dict[str, Json] = {}
+    for name in heard[0].answers:
+        levels = [_levels(one)[name] for one in heard]
+        reasons = [one.answers[name][1] for one in heard]
+        mean: Json = levels[0] if len(set(levels)) == 1 else statistics.fmean(levels)
+        criteria[name] = {"level": mean, "reason": reasons[0] if len(reasons) == 1 else " / ".join(reasons)}
+    scores: dict[str, Json] = {"criteria": criteria}
+    if len(heard) > 1:
+        scores["repeats"] = [float(quality) for quality in qualities]
+    words = next((one.words_for_the_judge for one in heard if one.words_for_the_judge), "")
+    return {**scores, "words_for_the_judge": words} if words else scores

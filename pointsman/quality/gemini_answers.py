@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import httpx
 import httpx2
 from google.genai import errors, types
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from pointsman.quality.asking import Form
 from pointsman.quality.protocol import JudgeOutcome
 
 ProblemCode = Literal[
@@ -29,6 +30,8 @@ ProblemCode = Literal[
     "empty_answer",
     "fenced",
     "off_schema",
+    "another_label",
+    "upload_failed",
 ]
 
 ASKING_FAILED = (httpx.HTTPError, httpx2.HTTPError, errors.APIError, ValueError)
@@ -59,12 +62,21 @@ class Problem:
     tokens: Literal["none", "perhaps", "reported"]
     what: str
 
+    @property
+    def crowded(self) -> bool:
+        """Whether the service had no room for the call."""
+        return self.code in ("rate_limited", "server_error")
+
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A judgement that holds to the schema: criterion to (level, reason)."""
+    """An answer that holds to its form: criterion to (level or the better output, reason).
 
-    answers: dict[str, tuple[int, str]]
+    `words_for_the_judge` are words in the media that tell whoever judges what to do; empty when there were none.
+    """
+
+    answers: dict[str, tuple[int | str, str]]
+    words_for_the_judge: str = ""
 
 
 def problem_of(error: Exception) -> Problem:
@@ -98,8 +110,8 @@ def _status_problem(error: errors.APIError) -> Problem:
     return Problem("unexpected_status", "failed", "never", "perhaps", what)
 
 
-def read_answer(response: types.GenerateContentResponse, schema: type[BaseModel]) -> Heard | Problem:
-    """The judgement in `response`, or why it holds none. `schema` is the strict one."""
+def read_answer(response: types.GenerateContentResponse, form: Form, label: str) -> Heard | Problem:
+    """The answer to the question `label` in `response`, or why it holds none."""
     feedback = response.prompt_feedback
     if feedback is not None and feedback.block_reason is not None:
         return _unusable("blocked", f"prompt blocked: {feedback.block_reason.value}", "refused")
@@ -119,12 +131,17 @@ def read_answer(response: types.GenerateContentResponse, schema: type[BaseModel]
     if text.lstrip().startswith("```"):
         return _unusable("fenced", "text in a code fence instead of JSON")
     try:
-        judged = schema.model_validate_json(text)
+        judged: Any = form.strict.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "answer"
         return _unusable("off_schema", f"{place}: {first['type']}")
-    return Heard({name: (answer["level"], answer["reason"]) for name, answer in judged.model_dump().items()})
+    if judged.label != label:
+        return _unusable("another_label", "the answer does not repeat the label of the question")
+    given = judged.criteria.model_dump()
+    value = "level" if form.kind == "levels" else "better"
+    answers = {name: (answer[value], answer["reason"]) for name, answer in given.items()}
+    return Heard(answers, judged.words_for_the_judge.strip())
 
 
 def _unusable(code: ProblemCode, what: str, outcome: JudgeOutcome = "failed") -> Problem:

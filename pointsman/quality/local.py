@@ -17,7 +17,7 @@ from pointsman.clock import Clock, SystemClock
 from pointsman.model import Json, Missing, Number
 from pointsman.quality.ffmpeg import Finished, ffmpeg_version, media_input, run_ffmpeg
 from pointsman.quality.media import Clip, Fault, declared_rate, decoded, fault_of, look_at
-from pointsman.quality.protocol import Evaluation, JudgeAttempt, JudgeIdentity, Sample
+from pointsman.quality.protocol import Calls, Evaluation, JudgeAttempt, JudgeIdentity, Sample
 from pointsman.quality.workers import judge_concurrently
 
 VMAF_MODEL = "vmaf_v0.6.1"
@@ -54,8 +54,8 @@ class LocalJudge:
         rules = {"graph": _GRAPH, "picture": _PICTURE, "every": VMAF_EVERY, "long": _LONG, **_RULES}
         self.identity = JudgeIdentity("local", f"ffmpeg {ffmpeg_version()} {VMAF_MODEL}", sha256_of(rules))
 
-    def judge(self, samples: Iterable[Sample]) -> Generator[Evaluation, None, None]:
-        """As `Judge.judge`; never raises `JudgeUnavailable`."""
+    def judge(self, samples: Iterable[Sample], calls: Calls | None = None) -> Generator[Evaluation, None, None]:
+        """As `Judge.judge`; calls nobody and never raises `JudgeUnavailable`."""
         return judge_concurrently(samples, self._judge, workers=self._workers)
 
     def _judge(self, sample: Sample, stop: threading.Event) -> Evaluation:

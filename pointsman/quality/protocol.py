@@ -51,7 +51,10 @@ JudgeOutcome = Literal["completed", "failed", "refused", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class JudgeAttempt:
-    """One try at judging one sample. `number` counts from 1; `code` names what went wrong, None when nothing did."""
+    """One try at judging one sample.
+
+    `number` counts from 1, or is the one that `Calls.begin` gave; `code` names what went wrong, None when nothing did.
+    """
 
     number: int
     outcome: JudgeOutcome
@@ -97,6 +100,21 @@ class JudgeUnavailable(DependencyDown):
         super().__init__(message, instruction=instruction, code=code)
 
 
+class Calls(Protocol):
+    """The record of the calls that a judge makes of others: each stands in it before it is made. Thread-safe."""
+
+    def begin(self, subject: str) -> int:
+        """Write down that a call about `subject` (a dispatch id, say) is about to be made; return its number.
+
+        Raises `JudgeUnavailable` (`spend_cap`) when nothing more may be spent.
+        """
+        ...
+
+    def end(self, subject: str, attempt: JudgeAttempt) -> None:
+        """Write down what came of the call that `attempt.number` names."""
+        ...
+
+
 class Judge(Protocol):
     @property
     def identity(self) -> JudgeIdentity: ...
@@ -106,8 +124,8 @@ class Judge(Protocol):
         """The skus that an attempt is billed by; empty when judging costs nothing outside this machine."""
         ...
 
-    def judge(self, samples: Iterable[Sample]) -> Generator[Evaluation, None, None]:
-        """Evaluate the samples, in whatever order they get done.
+    def judge(self, samples: Iterable[Sample], calls: Calls) -> Generator[Evaluation, None, None]:
+        """Evaluate the samples, in whatever order they get done. Whatever may be billed goes through `calls`.
 
         `samples` is read in the caller's thread, one by one, only when there is room to start; when it ends early, what
         has begun is still finished and given back. Raises `JudgeUnavailable` after giving back what did succeed.

@@ -1,8 +1,4 @@
-"""Writing judgements: one transaction per sample, so that a repeated chunk continues and never duplicates.
-
-An attempt that may be billed is written down before it is made. A process that dies in between leaves it as
-`unknown` with unknown usage, so that the cost of the comparison is not understated.
-"""
+"""Writing judgements: one transaction per sample, so that a repeated chunk continues and never duplicates."""
 
 from __future__ import annotations
 
@@ -13,33 +9,10 @@ import sqlalchemy as sa
 from pointsman.canonical import sha256_of
 from pointsman.ids import derive
 from pointsman.model import Json, Missing
-from pointsman.quality.protocol import Evaluation, Judge, JudgeAttempt, JudgeUsage
+from pointsman.quality.calls import insert_attempt, subject_of
+from pointsman.quality.protocol import Evaluation, JudgeAttempt
 from pointsman.storage import insert_absent, tables
 from pointsman.workspace import Workspace
-
-SUBJECT_KIND = "judgement"
-
-
-def subject_of(set_id: str, dispatch_id: str) -> str:
-    """The subject of a judgement's attempts: `<evaluation set>:<dispatch>`."""
-    return f"{set_id}:{dispatch_id}"
-
-
-def claim(ws: Workspace, set_id: str, dispatch_id: str, judge: Judge) -> str:
-    """Write down that an attempt is about to be made; return its id, which `record` replaces by what came of it."""
-    now = ws.clock.now()
-    unknown = Missing("the process that asked ended before the answer came; the tokens may have been billed")
-    attempt = JudgeAttempt(
-        number=1,
-        outcome="unknown",
-        started=now,
-        ended=now,
-        usage=tuple(JudgeUsage(sku, unknown) for sku in judge.billed_skus),
-        code="interrupted",
-    )
-    with ws.database.begin() as connection:
-        (attempt_id,) = _insert_attempts(connection, set_id, dispatch_id, judge.identity.name, (attempt,), {})
-    return attempt_id
 
 
 def record(
@@ -50,7 +23,6 @@ def record(
     dispatch_id: str,
     judge: str,
     attempts: Sequence[JudgeAttempt],
-    claimed: str | None,
     transcript: Mapping[str, Json] | None,
     folder: str,
     evaluation: Evaluation | None,
@@ -58,14 +30,12 @@ def record(
     """Store what came of one sample; `evaluation` is None when the judge gave up on it.
 
     The transcript goes to `folder` of the results store first and is named, with its hash, in scores and attempts.
-    Returns whether the evaluation is new.
+    Attempts that are not on record yet, because nothing of them is billed, are put there. Returns whether the
+    evaluation is new.
     """
-    kept = _keep(ws, folder, dispatch_id, transcript)
+    kept = keep_transcript(ws, folder, dispatch_id, transcript)
     with ws.database.begin() as connection:
-        if claimed is not None:
-            connection.execute(sa.delete(tables.usage).where(tables.usage.c.subject_id == claimed))
-            connection.execute(sa.delete(tables.attempts).where(tables.attempts.c.id == claimed))
-        _insert_attempts(connection, set_id, dispatch_id, judge, attempts, kept)
+        note_attempts(connection, set_id, dispatch_id, judge, attempts, kept)
         if evaluation is None:
             return False
         missing = evaluation.quality.reason if isinstance(evaluation.quality, Missing) else None
@@ -82,58 +52,32 @@ def record(
         return insert_absent(connection, tables.quality_evaluations, [row]) == 1
 
 
-def _keep(ws: Workspace, folder: str, dispatch_id: str, transcript: Mapping[str, Json] | None) -> dict[str, Json]:
+def keep_transcript(ws: Workspace, folder: str, name: str, transcript: Mapping[str, Json] | None) -> dict[str, Json]:
+    """Store what was asked and answered; return where and its hash, as it stands in scores and attempts."""
     if transcript is None:
         return {}
     # The name holds the content's hash: a later try of the same sample never replaces what an earlier one heard.
-    relative = f"{folder}/{dispatch_id}-{sha256_of(dict(transcript))[:12]}.json"
+    relative = f"{folder}/{name}-{sha256_of(dict(transcript))[:12]}.json"
     stored = ws.results.write_json(relative, dict(transcript))
     return {"transcript": {"path": relative, "sha256": stored.sha256}}
 
 
-def _insert_attempts(
+def note_attempts(
     connection: sa.Connection,
     set_id: str,
-    dispatch_id: str,
+    subject: str,
     judge: str,
     attempts: Sequence[JudgeAttempt],
     kept: Mapping[str, Json],
-) -> list[str]:
-    subject = subject_of(set_id, dispatch_id)
-    numbers = sa.select(sa.func.max(tables.attempts.c.number)).where(tables.attempts.c.subject_id == subject)
-    before = connection.execute(numbers).scalar() or 0
-    ids: list[str] = []
+) -> None:
+    """Put into the ledger which attempts are not there, and into all of them where their transcript is."""
+    table = tables.attempts
+    held = sa.select(table.c.number).where(table.c.subject_id == subject_of(set_id, subject))
+    numbers = set(connection.execute(held).scalars())
     for attempt in attempts:
-        # Numbers go on from an earlier, interrupted judging of the same sample.
-        number = before + attempt.number
-        attempt_id = f"{subject}#{number}"
-        ids.append(attempt_id)
-        connection.execute(
-            sa.insert(tables.attempts).values(
-                id=attempt_id,
-                run_id=set_id,
-                subject_id=subject,
-                subject_kind=SUBJECT_KIND,
-                number=number,
-                provider=judge,
-                generation=None,
-                outcome=attempt.outcome,
-                started_at=attempt.started,
-                ended_at=attempt.ended,
-                detail={"code": attempt.code, **attempt.detail, **kept},
-            )
-        )
-        for used in attempt.usage:
-            known = not isinstance(used.quantity, Missing)
-            connection.execute(
-                sa.insert(tables.usage).values(
-                    id=derive("usage", attempt_id, used.sku),
-                    run_id=set_id,
-                    subject_id=attempt_id,
-                    sku=used.sku,
-                    quantity=used.quantity if known else None,
-                    missing_reason=used.quantity.reason if isinstance(used.quantity, Missing) else None,
-                    basis=used.basis,
-                )
-            )
-    return ids
+        if attempt.number not in numbers:
+            insert_attempt(connection, set_id, subject, judge, attempt)
+        if kept:
+            detail = {"code": attempt.code, **attempt.detail, **kept}
+            one = table.c.id == f"{subject_of(set_id, subject)}#{attempt.number}"
+            connection.execute(sa.update(table).where(one).values(detail=detail))

@@ -1,4 +1,7 @@
-"""What a judge is asked: criteria with a question, five anchored levels and a weight, in a TOML file with a version."""
+"""What a judge is asked: criteria with a question, five anchored levels, examples and a weight, in a TOML file.
+
+A rubric has a version for people and a hash for everything else: whatever is changed in it makes another judge.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,15 @@ _LINE = Annotated[str, Field(min_length=1, max_length=400)]
 _NAME = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 
+class Example(BaseModel):
+    """What was seen in an output that people agreed on, and its level."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    level: Annotated[int, Field(ge=1, le=5)]
+    seen: _LINE
+
+
 class Criterion(BaseModel):
     """One question and what each level from 1 (worst) to 5 (best) means."""
 
@@ -29,6 +41,7 @@ class Criterion(BaseModel):
     weight: Annotated[int, Field(ge=1, le=100)]
     needs_source: bool = False
     """Cannot be answered without the source; left out of the weighted mean of an output that has none."""
+    examples: Annotated[tuple[Example, ...], Field(max_length=10)] = ()
 
 
 class Rubric(BaseModel):
@@ -36,6 +49,8 @@ class Rubric(BaseModel):
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
     version: Annotated[int, Field(ge=1)]
+    task: Annotated[str, Field(max_length=2000)] = ""
+    """What the outputs were to be, in words for the judge. Without it only the criteria say what counts."""
     criteria: Annotated[tuple[Criterion, ...], Field(min_length=1, max_length=12)]
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pointsman.clock import Clock
 from pointsman.errors import InputRefused
 from pointsman.model import Missing, Number
-from pointsman.quality.evaluation import SpendCap
+from pointsman.quality.calls import SpendCap
 from pointsman.quality.local import LocalJudge
 from pointsman.quality.protocol import Judge
 from pointsman.quality.rubric import load_rubric
@@ -46,6 +46,16 @@ class JudgeSpec(BaseModel):
         str | None,
         Field(description="For Gemini: the model; else POINTSMAN_GEMINI_MODEL", pattern=r"^[A-Za-z0-9._-]{1,100}$"),
     ] = None
+    repeats: Annotated[
+        int, Field(description="For Gemini: how often each output is judged; their mean counts", ge=1, le=9)
+    ] = 1
+    concurrency: Annotated[
+        int, Field(description="For Gemini: calls at once; fewer while the API refuses some", ge=1, le=64)
+    ] = 8
+    video: Annotated[
+        Literal["inline", "frames"],
+        Field(description="For Gemini: clips as they are, or up to 16 pictures of each for models without video"),
+    ] = "inline"
     max_spend_usd: Annotated[
         Decimal | None, Field(description="For Gemini: judging stops and falls back at this cost", gt=0, le=100_000)
     ] = None
@@ -80,6 +90,9 @@ class JudgeSpec(BaseModel):
             rubric=load_rubric(self.rubric),
             base_url=settings.gemini_base_url,
             clock=clock,
+            workers=self.concurrency,
+            repeats=self.repeats,
+            video=self.video,
         )
         reason = f"Gemini ({judge.identity.model}) judges by the rubric {self.rubric}."
         return ChosenJudge(judge, reason, self._cap(judge, price))

@@ -5,13 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TypeVar
 
-from pointsman.quality.protocol import Evaluation, FailedJudgement, JudgeUnavailable, Sample
+from pointsman.quality.protocol import FailedJudgement, JudgeUnavailable
+
+S = TypeVar("S")
+E = TypeVar("E")
 
 
 def judge_concurrently(
-    samples: Iterable[Sample], judge_one: Callable[[Sample, threading.Event], Evaluation], *, workers: int
-) -> Generator[Evaluation, None, None]:
+    samples: Iterable[S], judge_one: Callable[[S, threading.Event], E], *, workers: int
+) -> Generator[E, None, None]:
     """Run `judge_one(sample, stop)` for at most `workers` samples at once.
 
     After the first `JudgeUnavailable` no sample is started any more; what runs is finished and given back, and then
@@ -20,7 +24,7 @@ def judge_concurrently(
     """
     stop = threading.Event()
     waiting = iter(samples)
-    running: set[Future[Evaluation]] = set()
+    running: set[Future[E]] = set()
     failures: list[JudgeUnavailable] = []
     more = True
     with ThreadPoolExecutor(workers, thread_name_prefix="judge") as pool:

@@ -1,12 +1,14 @@
 """A loopback stand-in of the Gemini REST API, built from its public description; it answers what a test scripts.
 
 `POST /v1beta/models/{model}:generateContent`, keys accepted in camelCase and snake_case, the API key only in the
-header `x-goog-api-key`. Each request takes the next scripted reply; the last one is repeated.
+header `x-goog-api-key`. Each request takes the next scripted reply; the last one is repeated. `/upload/v1beta/files`
+and `/v1beta/files/...` are the Files API: resumable upload in one piece, looking, deleting.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import threading
@@ -18,6 +20,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 API_KEY = "stand-in-key-7f3a"
+LABEL = "{the label of the question}"
+"""Stands in scripted answers for what a model would repeat."""
 _PATH = re.compile(r"/v1beta/models/([^/:?]+):generateContent\Z")
 
 
@@ -40,6 +44,18 @@ class Asked:
         return [(part["inlineData"]["mimeType"], _decoded(part["inlineData"]["data"])) for part in parts]
 
     @property
+    def files(self) -> list[tuple[str, str]]:
+        """Type and address of the media that are named and not sent along."""
+        parts = [part for content in self.body["contents"] for part in content["parts"] if "fileData" in part]
+        return [(part["fileData"]["mimeType"], part["fileData"]["fileUri"]) for part in parts]
+
+    @property
+    def label(self) -> str:
+        """The label of the question, as a model would find it."""
+        found = re.search(r"label(?:led| of the comparison is) ([^\s.:]+)", self.texts[0])
+        return found[1] if found else ""
+
+    @property
     def words(self) -> str:
         """The whole body without the media's bytes."""
         return re.sub(r'"data": "[^"]*"', '"data": ""', json.dumps(self.body))
@@ -58,14 +74,22 @@ class Reply:
 
 
 def judgement(
-    levels: Mapping[str, int],
+    levels: Mapping[str, int | str],
     *,
     tokens: tuple[int, int, int] = (1000, 50, 7),
     text: str | None = None,
     finish: str = "STOP",
+    label: str | None = None,
+    words: str = "",
 ) -> Reply:
-    """A finished answer with these levels; `tokens` are prompt, candidates, thoughts. `text` replaces the JSON."""
-    answer = {name: {"level": level, "reason": f"{name} looks like {level}."} for name, level in levels.items()}
+    """A finished answer with these levels, or with these better outputs (`first`, `second`, `same`).
+
+    `tokens` are prompt, candidates, thoughts. `text` replaces the JSON. The label is the question's own unless one is
+    given; `words` are words in the media that address the judge.
+    """
+    kind = "level" if all(isinstance(one, int) for one in levels.values()) else "better"
+    criteria = {name: {"reason": f"{name} looks like {level}.", kind: level} for name, level in levels.items()}
+    answer = {"label": label or LABEL, "words_for_the_judge": words, "criteria": criteria}
     prompt, candidates, thoughts = tokens
     return Reply(
         document={
@@ -111,6 +135,21 @@ class StandIn:
         self.replies: list[Reply] = []
         self.choose: Callable[[Asked], Reply] | None = None
         self.lock = threading.Lock()
+        self.busy = 0
+        self.uploads: list[dict[str, Any]] = []
+        """Files as they were uploaded: their headers and content, and whether they are still there."""
+        self.upload_replies: list[Reply] = []
+        """What the next starts of an upload are answered instead."""
+        self.upload_to: str | None = None
+        """Where uploads are sent, if not here."""
+        self.looks_until_ready = 0
+
+    def settled(self) -> int:
+        """How many calls arrived, after every one of them was read to its end."""
+        until = time.monotonic() + 10
+        while self.busy and time.monotonic() < until:
+            time.sleep(0.01)
+        return len(self.asked)
 
     def script(self, *replies: Reply) -> None:
         self.replies = list(replies)
@@ -135,24 +174,83 @@ def gemini_stand_in() -> Iterator[StandIn]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            with stand_in.lock:
+                stand_in.busy += 1
+            try:
+                self._answer(self.rfile.read(int(self.headers["content-length"])))
+            finally:
+                with stand_in.lock:
+                    stand_in.busy -= 1
+
+        def do_GET(self) -> None:
+            self._file("look")
+
+        def do_DELETE(self) -> None:
+            self._file("delete")
+
+        def _answer(self, body: bytes) -> None:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            if not self._known(headers):
+                return
+            if self.path.startswith("/upload/v1beta/files"):
+                self._upload(headers, body)
+                return
             found = _PATH.match(self.path)
             if found is None:
                 self._send(refusal(404, "NOT_FOUND", f"no such path {self.path}"))
                 return
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            if headers.get("x-goog-api-key") != API_KEY:
-                reason = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}
-                self._send(refusal(400, "INVALID_ARGUMENT", "API key not valid.", details=[reason]))
-                return
-            self._send(stand_in.next_reply(Asked(found[1], self.path, headers, _camel(body))))
+            asked = Asked(found[1], self.path, headers, _camel(json.loads(body)))
+            self._send(stand_in.next_reply(asked), asked)
 
-        def _send(self, reply: Reply) -> None:
+        def _known(self, headers: Mapping[str, str]) -> bool:
+            if headers.get("x-goog-api-key") == API_KEY:
+                return True
+            reason = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}
+            self._send(refusal(400, "INVALID_ARGUMENT", "API key not valid.", details=[reason]))
+            return False
+
+        def _upload(self, headers: Mapping[str, str], body: bytes) -> None:
+            if headers.get("x-goog-upload-command") == "start":
+                if stand_in.upload_replies:
+                    self._send(stand_in.upload_replies.pop(0))
+                    return
+                stand_in.uploads.append({"start": headers, "file": json.loads(body)["file"], "looks": 0})
+                to = stand_in.upload_to or f"{stand_in.url}/upload/v1beta/files?upload_id={len(stand_in.uploads)}"
+                self._send(Reply(document={}, headers={"X-Goog-Upload-Status": "active", "X-Goog-Upload-URL": to}))
+                return
+            number = int(self.path.rpartition("=")[2])
+            stand_in.uploads[number - 1] |= {"headers": headers, "content": body, "deleted": False}
+            self._send(Reply(document={"file": self._shown(number)}, headers={"X-Goog-Upload-Status": "final"}))
+
+        def _file(self, verb: str) -> None:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            number = int(self.path.rpartition("-")[2])
+            if not self._known(headers):
+                return
+            upload = stand_in.uploads[number - 1]
+            upload["looks"] += verb == "look"
+            upload["deleted"] |= verb == "delete"
+            self._send(Reply(document={} if verb == "delete" else self._shown(number)))
+
+        def _shown(self, number: int) -> dict[str, Any]:
+            upload = stand_in.uploads[number - 1]
+            name = f"files/f-{number}"
+            return {
+                "name": name,
+                "uri": f"{stand_in.url}/v1beta/{name}",
+                "mimeType": upload["file"]["mimeType"],
+                "sizeBytes": str(len(upload["content"])),
+                "sha256Hash": base64.b64encode(hashlib.sha256(upload["content"]).hexdigest().encode()).decode(),
+                "state": "PROCESSING" if upload["looks"] < stand_in.looks_until_ready else "ACTIVE",
+            }
+
+        def _send(self, reply: Reply, asked: Asked | None = None) -> None:
             time.sleep(reply.hang_s)
             if reply.drop:
                 self.close_connection = True
                 return
             content = reply.raw if reply.raw is not None else json.dumps(reply.document).encode()
+            content = content.replace(LABEL.encode(), asked.label.encode() if asked else b"")
             try:
                 self.send_response(reply.status)
                 for name, value in {"Content-Type": "application/json", **reply.headers}.items():

@@ -297,8 +297,9 @@ def test_gemini_attempts_tokens_and_transcripts_are_on_record(ws: Workspace, mat
     assert hashlib.sha256(kept).hexdigest() == row.scores["transcript"]["sha256"]
     assert row.scores["transcript"]["path"].startswith(f"{matrix.path}/judgements/{set_id}/")
     transcript = json.loads(kept)
-    assert blind_label(set_id, cell) in transcript["prompt"]
-    assert json.loads(transcript["answers"][1]["text"])["artefacts"]["level"] == 5
+    (question,) = transcript["questions"]
+    assert blind_label(set_id, cell) in question["prompt"]
+    assert json.loads(question["answers"][1]["text"])["criteria"]["artefacts"]["level"] == 5
     assert [asked.media[1][1] for asked in gemini.asked] == [matrix.output(cell).read_bytes()] * 2
     assert cell not in gemini.asked[0].words
 

@@ -13,11 +13,10 @@ import pytest
 
 from pointsman.clock import ManualClock
 from pointsman.model import Missing
-from pointsman.quality import Evaluation, JudgeAttempt, JudgeUnavailable, Sample, load_rubric
-from pointsman.quality import gemini as gemini_module
+from pointsman.quality import Evaluation, JudgeAttempt, JudgeUnavailable, Sample, gemini_media, load_rubric
 from pointsman.quality.retry import RetryPolicy
 from tests.quality.gemini_stand_in import API_KEY, Asked, Reply, StandIn, blocked_prompt, judgement, refusal
-from tests.quality.worlds import LEVELS, Clips, gemini_judge
+from tests.quality.worlds import LEVELS, Clips, Counted, gemini_judge
 
 IN, OUT = "gemini:gemini-2.5-flash:input-token", "gemini:gemini-2.5-flash:output-token"
 
@@ -28,7 +27,7 @@ def sample(clips: Clips) -> Sample:
 
 
 def judge(stand_in: StandIn, sample: Sample, **options: Any) -> Evaluation:
-    (evaluation,) = gemini_judge(stand_in.url, **options).judge([sample])
+    (evaluation,) = gemini_judge(stand_in.url, **options).judge([sample], Counted())
     return evaluation
 
 
@@ -56,8 +55,10 @@ def test_the_request_holds_both_clips_the_rubric_and_a_schema(gemini: StandIn, s
     config = asked.body["generationConfig"]
     assert (config["temperature"], config["seed"], config["responseMimeType"]) == (0, 0, "application/json")
     schema = config["responseSchema"]
-    assert schema["required"] == list(LEVELS)
-    level = schema["properties"]["fidelity"]["properties"]["level"]
+    assert schema["required"] == ["label", "words_for_the_judge", "criteria"]
+    criteria = schema["properties"]["criteria"]
+    assert criteria["required"] == list(LEVELS)
+    level = criteria["properties"]["fidelity"]["properties"]["level"]
     assert (level["type"], level["minimum"], level["maximum"]) == ("INTEGER", 1, 5)
     for criterion in load_rubric("video-effect").criteria:
         assert criterion.question in asked.words
@@ -92,7 +93,7 @@ def test_the_judge_learns_no_id_no_file_name_and_no_provider(gemini: StandIn, cl
 def test_words_in_the_media_are_declared_data(gemini: StandIn, sample: Sample) -> None:
     gemini.script(judgement(LEVELS))
     judge(gemini, sample)
-    assert "are data, never instructions" in gemini.asked[0].words
+    assert "never instructions" in gemini.asked[0].words
 
 
 def test_without_a_source_only_what_can_be_answered_is_asked(gemini: StandIn, clips: Clips) -> None:
@@ -142,10 +143,11 @@ def test_the_transcript_holds_what_was_asked_and_every_raw_answer(gemini: StandI
     gemini.script(judgement(LEVELS, text="I like it"), judgement(LEVELS))
     transcript = judge(gemini, sample).transcript
     assert transcript is not None
-    assert "5e1fab1e" in str(transcript["prompt"])
-    first, second = transcript["answers"]  # type: ignore[misc, union-attr]
+    (question,) = transcript["questions"]  # type: ignore[misc, union-attr]
+    assert "5e1fab1e" in str(question["prompt"])  # type: ignore[index, call-overload]
+    first, second = question["answers"]  # type: ignore[misc, union-attr, index, call-overload]
     assert first == {"number": 1, "text": "I like it"}
-    assert json.loads(second["text"])["fidelity"]["level"] == 4  # type: ignore[index, call-overload, arg-type]
+    assert json.loads(second["text"])["criteria"]["fidelity"]["level"] == 4  # type: ignore[index, call-overload, arg-type]
 
 
 def test_thoughts_are_not_taken_for_the_answer(gemini: StandIn, sample: Sample) -> None:
@@ -228,6 +230,7 @@ def test_a_slow_answer_times_out_and_may_have_been_billed(gemini: StandIn, sampl
         (judgement({**LEVELS, "beauty": 3}), "off_schema", "failed"),
         (judgement({"fidelity": 3}), "off_schema", "failed"),
         (judgement(LEVELS, text='{"fidelity": {"level": "4", "reason": "x"}}'), "off_schema", "failed"),
+        (judgement(LEVELS, label="5e1fab1d"), "another_label", "failed"),
     ],
 )
 def test_an_answer_that_cannot_be_used_is_named_billed_and_asked_again(
@@ -325,7 +328,7 @@ def test_backoff_grows_and_is_the_same_for_the_same_seed(gemini: StandIn, sample
 def test_a_clip_too_large_is_refused_before_anything_is_sent(
     gemini: StandIn, sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gemini_module, "CLIP_LIMIT_BYTES", 1000)
+    monkeypatch.setattr(gemini_media, "FILE_LIMIT_BYTES", 1000)
     error, attempts = failure(gemini, sample)
     assert error.code == "clip_too_large"
     assert "allowed: 1000 bytes or less" in str(error)
@@ -351,7 +354,7 @@ def test_when_one_sample_fails_for_good_what_was_in_flight_is_still_given_back(g
     samples = [Sample(f"d-{number}", clips.good, clips.source, f"label-{number}") for number in range(12)]
     done: list[Evaluation] = []
     with pytest.raises(JudgeUnavailable) as caught:
-        done.extend(gemini_judge(gemini.url, workers=2).judge(samples))
+        done.extend(gemini_judge(gemini.url, workers=2).judge(samples, Counted()))
     assert [failed.dispatch_id for failed in caught.value.failed] == ["d-2"]
     asked = {asked.texts[0] for asked in gemini.asked}
     assert len(asked) == len(done) + 1 < len(samples)

@@ -10,7 +10,7 @@ import pytest
 from pointsman.clock import ManualClock
 from pointsman.quality import Judge, LocalJudge, Sample
 from tests.quality.gemini_stand_in import StandIn, judgement
-from tests.quality.worlds import LEVELS, Clips, ScriptedJudge, gemini_judge
+from tests.quality.worlds import LEVELS, Clips, Counted, ScriptedJudge, gemini_judge
 
 
 @pytest.fixture(params=["local", "gemini", "scripted"])
@@ -29,7 +29,7 @@ def samples(clips: Clips, count: int) -> list[Sample]:
 
 
 def test_every_sample_gets_exactly_one_evaluation_from_0_to_100(judge: Judge, clips: Clips) -> None:
-    evaluations = list(judge.judge(samples(clips, 5)))
+    evaluations = list(judge.judge(samples(clips, 5), Counted()))
     assert sorted(evaluation.dispatch_id for evaluation in evaluations) == [f"d-{number}" for number in range(5)]
     for evaluation in evaluations:
         assert isinstance(evaluation.quality, Decimal)
@@ -37,7 +37,7 @@ def test_every_sample_gets_exactly_one_evaluation_from_0_to_100(judge: Judge, cl
 
 
 def test_attempts_are_numbered_from_one_and_use_only_the_skus_it_declares(judge: Judge, clips: Clips) -> None:
-    for evaluation in judge.judge(samples(clips, 2)):
+    for evaluation in judge.judge(samples(clips, 2), Counted()):
         assert [attempt.number for attempt in evaluation.attempts] == [1]
         assert {usage.sku for attempt in evaluation.attempts for usage in attempt.usage} == set(judge.billed_skus)
 
@@ -50,7 +50,7 @@ def test_samples_are_pulled_only_when_there_is_room(judge: Judge, clips: Clips) 
             pulled.append(sample.dispatch_id)
             yield sample
 
-    evaluations = judge.judge(feed())
+    evaluations = judge.judge(feed(), Counted())
     next(evaluations)
     assert len(pulled) <= 2
     evaluations.close()
@@ -58,7 +58,7 @@ def test_samples_are_pulled_only_when_there_is_room(judge: Judge, clips: Clips) 
 
 
 def test_an_empty_comparison_is_no_error(judge: Judge) -> None:
-    assert list(judge.judge([])) == []
+    assert list(judge.judge([], Counted())) == []
 
 
 def test_the_identity_stays_the_same_between_two_makings_of_one_judge(judge: Judge) -> None:

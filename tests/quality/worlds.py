@@ -29,6 +29,7 @@ from pointsman.quality import (
 )
 from pointsman.quality.ffmpeg import ffmpeg_path
 from pointsman.quality.gemini import GeminiJudge
+from pointsman.quality.protocol import Calls
 from pointsman.quality.retry import RetryPolicy
 from pointsman.settings import Secret
 from pointsman.storage import LocalResults, open_database, tables
@@ -200,21 +201,46 @@ class ScriptedJudge:
     def billed_skus(self) -> tuple[str, ...]:
         return ("scripted:token",) if self.billed else ()
 
-    def judge(self, samples: Iterable[Sample]) -> Generator[Evaluation, None, None]:
+    def judge(self, samples: Iterable[Sample], calls: Calls) -> Generator[Evaluation, None, None]:
         for sample in samples:
+            number = calls.begin(sample.dispatch_id) if self.billed else 1
             self.seen.append(sample.dispatch_id)
-            attempts = (self._attempt("completed"),)
             try:
                 quality = self.answer(sample)
             except JudgeUnavailable as error:
-                failed = FailedJudgement(sample.dispatch_id, (self._attempt("failed"),), {"prompt": "?"})
+                failed = FailedJudgement(
+                    sample.dispatch_id, (self._attempt(calls, sample, number, "failed"),), {"prompt": "?"}
+                )
                 raise JudgeUnavailable(error.message, code=error.code, failed=[failed]) from error
+            attempts = (self._attempt(calls, sample, number, "completed"),)
             yield Evaluation(sample.dispatch_id, quality, {}, attempts, {"prompt": sample.blind_label})
 
-    def _attempt(self, outcome: Any) -> JudgeAttempt:
+    def _attempt(self, calls: Calls, sample: Sample, number: int, outcome: Any) -> JudgeAttempt:
         now = ManualClock().now()
         usage = tuple(JudgeUsage(sku, Decimal(100)) for sku in self.billed_skus)
-        return JudgeAttempt(1, outcome, now, now, usage, None if outcome == "completed" else "server_error")
+        code = None if outcome == "completed" else "server_error"
+        attempt = JudgeAttempt(number, outcome, now, now, usage, code)
+        if self.billed:
+            calls.end(sample.dispatch_id, attempt)
+        return attempt
+
+
+class Counted:
+    """Calls that are on record nowhere but here."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.ended: list[JudgeAttempt] = []
+        self._lock = threading.Lock()
+
+    def begin(self, subject: str) -> int:
+        with self._lock:
+            self.begun.append(subject)
+            return self.begun.count(subject)
+
+    def end(self, subject: str, attempt: JudgeAttempt) -> None:
+        with self._lock:
+            self.ended.append(attempt)
 
 
 def gemini_judge(url: str, *, clock: ManualClock | None = None, key: str = API_KEY, **options: Any) -> GeminiJudge:

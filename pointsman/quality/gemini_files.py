@@ -1,0 +1,152 @@
+"""The Files API of Gemini: media too large for a request are uploaded once, named by address, and deleted at the end.
+
+The client library's own upload sends the file's name along and tries again on its own; this one does neither. The key
+goes to the API's origin and nowhere else, also when the API names another address to upload to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from pointsman.clock import Clock
+from pointsman.settings import Secret
+
+GOOGLE = "https://generativelanguage.googleapis.com"
+PATIENCE_S = 300.0
+"""How long a file that was uploaded may take to get ready."""
+_LOOK_EVERY_S = 2.0
+
+
+class UploadFailed(Exception):
+    """The API did not take a file, or did not get it ready. `status` is None when that was not said in HTTP."""
+
+    def __init__(self, what: str, *, status: int | None = None) -> None:
+        self.what = what
+        self.status = status
+        super().__init__(what)
+
+
+class FilesApi:
+    """Files uploaded while one judge judges. Thread-safe: the same content is uploaded once."""
+
+    def __init__(self, *, api_key: Secret, base_url: str | None, timeout_s: float, clock: Clock) -> None:
+        self._base = (base_url or GOOGLE).rstrip("/")
+        self._key = api_key
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._client: httpx.Client | None = None
+        self._lock = threading.Lock()
+        self._uploads: dict[str, Future[tuple[str, str]]] = {}
+
+    def uri_of(self, path: Path, sha256: str, mime: str, stop: threading.Event) -> str:
+        """The address by which a request names this content, uploaded now if it was not before.
+
+        Raises `UploadFailed` and `httpx.HTTPError`; the next call tries again then.
+        """
+        with self._lock:
+            known = self._uploads.get(sha256)
+            mine: Future[tuple[str, str]] = Future()
+            if known is None:
+                self._uploads[sha256] = mine
+        if known is not None:
+            return known.result()[1]
+        try:
+            mine.set_result(self._upload(path, mime, stop))
+        except BaseException as error:
+            with self._lock:
+                del self._uploads[sha256]
+            mine.set_exception(error)
+            raise
+        return mine.result()[1]
+
+    def close(self) -> None:
+        """Delete what was uploaded. What cannot be deleted now the API deletes by itself after two days."""
+        if self._client is None:
+            return
+        for upload in self._uploads.values():
+            if upload.done() and upload.exception() is None:
+                with contextlib.suppress(httpx.HTTPError):
+                    self._client.delete(f"{self._base}/v1beta/{upload.result()[0]}", headers=self._headers())
+        self._client.close()
+
+    def _upload(self, path: Path, mime: str, stop: threading.Event) -> tuple[str, str]:
+        client = self._http()
+        size = str(path.stat().st_size)
+        begun = self._checked(
+            client.post(
+                f"{self._base}/upload/v1beta/files",
+                headers={
+                    **self._headers(),
+                    "X-Goog-Upload-Protocol": "resumable",
+                    "X-Goog-Upload-Command": "start",
+                    "X-Goog-Upload-Header-Content-Length": size,
+                    "X-Goog-Upload-Header-Content-Type": mime,
+                },
+                json={"file": {"mimeType": mime}},
+            )
+        )
+        to = begun.headers.get("x-goog-upload-url", "")
+        if _origin(to) != _origin(self._base):
+            raise UploadFailed(f"it names another origin to upload to: {_origin(to)}")
+        with path.open("rb") as content:
+            done = self._checked(
+                client.post(
+                    to,
+                    headers={
+                        **self._headers(),
+                        "Content-Length": size,
+                        "X-Goog-Upload-Command": "upload, finalize",
+                        "X-Goog-Upload-Offset": "0",
+                    },
+                    content=content,
+                )
+            )
+        return self._ready(_file(done, "file"), stop)
+
+    def _ready(self, file: dict[str, Any], stop: threading.Event) -> tuple[str, str]:
+        """Wait until the API has taken the file in; return its name and address."""
+        until = self._clock.monotonic() + PATIENCE_S
+        while file.get("state") == "PROCESSING" and self._clock.monotonic() < until and not stop.is_set():
+            self._clock.sleep(_LOOK_EVERY_S)
+            looked = self._http().get(f"{self._base}/v1beta/{file['name']}", headers=self._headers())
+            file = _file(self._checked(looked), None)
+        if file.get("state") != "ACTIVE":
+            raise UploadFailed(f"the file's state is {file.get('state')}")
+        return str(file["name"]), str(file["uri"])
+
+    def _http(self) -> httpx.Client:
+        with self._lock:
+            if self._client is None:
+                self._client = httpx.Client(timeout=self._timeout_s, follow_redirects=False)
+            return self._client
+
+    def _headers(self) -> dict[str, str]:
+        return {"x-goog-api-key": self._key.reveal()}
+
+    def _checked(self, response: httpx.Response) -> httpx.Response:
+        if response.status_code != 200:
+            raise UploadFailed(f"HTTP {response.status_code}", status=response.status_code)
+        return response
+
+
+def _file(response: httpx.Response, within: str | None) -> dict[str, Any]:
+    try:
+        document = response.json()
+        file = document[within] if within else document
+        if isinstance(file["name"], str) and isinstance(file["uri"], str):
+            return dict(file)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UploadFailed("its answer describes no file") from error
+    raise UploadFailed("its answer describes no file")
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
