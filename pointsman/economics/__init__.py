@@ -2,7 +2,7 @@
 
 from pointsman.economics.budget import ensure_month_not_spent, ensure_within_budget, record_matrix_spending
 from pointsman.economics.cells import PricedCell, price_cells, price_missing
-from pointsman.economics.entries import PriceEntry
+from pointsman.economics.entries import USD, PriceEntry
 from pointsman.economics.experiment import ExperimentCost, experiment_cost, price_load_run
 from pointsman.economics.forecast import forecast_load, forecast_together
 from pointsman.economics.load import load_cost
@@ -12,6 +12,7 @@ from pointsman.economics.pricing import margin, per_delivered_view, per_success,
 from pointsman.economics.waterfall import Waterfall, waterfalls
 
 __all__ = [
+    "USD",
     "ExperimentCost",
     "PriceBook",
     "PriceBookSpec",

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from pointsman.economics.attempts import Basis, PricedAttempt, priced_attempt
 from pointsman.economics.price_book import PriceBook
-from pointsman.economics.pricing import attempt_cost, egress_cost, storage_cost, total
+from pointsman.economics.pricing import egress_cost, storage_cost, total
 from pointsman.errors import InputRefused, NotFound
 from pointsman.ids import VariantId
 from pointsman.model import Missing, Number
@@ -29,7 +30,9 @@ NEVER_SENT = ("pending", "skipped")
 class PricedCell:
     """One planned cell with its money in USD, split so that the parts add up to `cost` exactly.
 
-    `output_compute` is the attempt that made the output, `other_compute` every other one: retries, lost, failed.
+    `output_compute` is the attempt that made the output, `lost_compute` the attempts whose machine went away,
+    `other_compute` every other one that was retried or failed. Where the provider's capacity is self-hosted, `idle`,
+    `cold_start` and `minimum_billing` are what all these attempts are paid for beside their work.
     """
 
     dispatch_id: str
@@ -46,21 +49,26 @@ class PricedCell:
     other_compute: Number
     egress: Number
     storage: Number
+    lost_compute: Number = Decimal(0)
+    idle: Number = Decimal(0)
+    cold_start: Number = Decimal(0)
+    minimum_billing: Number = Decimal(0)
+    output_bytes: int | None = None
+    basis: Basis = "measured"
+    """Of the quantities that its attempts were priced by: `estimated` as soon as one of them is."""
+    tried: tuple[PricedAttempt, ...] = ()
 
     @property
     def compute(self) -> Number:
-        return total((self.output_compute, self.other_compute))
+        return total((self.output_compute, self.other_compute, self.lost_compute))
+
+    @property
+    def hosting(self) -> Number:
+        return total((self.idle, self.cold_start, self.minimum_billing))
 
     @property
     def cost(self) -> Number:
-        return total((self.output_compute, self.other_compute, self.egress, self.storage))
-
-
-@dataclass(frozen=True, slots=True)
-class _PricedAttempt:
-    number: int
-    outcome: str
-    cost: Number
+        return total((self.compute, self.hosting, self.egress, self.storage))
 
 
 def outcome_of(status: str, reason: str | None) -> Outcome:
@@ -94,40 +102,65 @@ def price_cells(
         attempts = _attempts(connection, benchmark_id, book)
         sizes = _output_sizes(connection, benchmark_id)
     variants = {text: VariantId.parse(text) for text in {item.variant_id for item in items}}
-    cells = []
-    for item in items:
-        at = item.ended_at or item.started_at or created
-        outcome = outcome_of(item.status, item.reason)
-        of_cell = attempts.get(item.dispatch_id, ())
-        output_compute, other_compute = _compute(outcome, item.status, of_cell)
-        egress: Number = Decimal(0)
-        storage: Number = Decimal(0)
-        if outcome == "success":
-            size = sizes.get(item.dispatch_id)
-            if size is None:
-                egress = storage = Missing("the output's size was not recorded")
-            else:
-                egress = egress_cost(book, size, deliveries_per_output, at)
-                storage = storage_cost(book, size, storage_months, at)
-        cells.append(
-            PricedCell(
-                dispatch_id=item.dispatch_id,
-                variant=variants[item.variant_id],
-                input_id=item.input_id,
-                cluster=item.cluster,
-                repeat=item.repeat,
-                status=item.status,
-                outcome=outcome,
-                reason=item.reason,
-                total_ms=Missing("no time was recorded") if item.total_ms is None else Decimal(repr(item.total_ms)),
-                attempts=len(of_cell),
-                output_compute=output_compute,
-                other_compute=other_compute,
-                egress=egress,
-                storage=storage,
-            )
+    return [
+        priced_cell(
+            book,
+            item,
+            variants[item.variant_id],
+            attempts.get(item.dispatch_id, ()),
+            sizes.get(item.dispatch_id),
+            at=item.ended_at or item.started_at or created,
+            deliveries_per_output=deliveries_per_output,
+            storage_months=storage_months,
         )
-    return cells
+        for item in items
+    ]
+
+
+def priced_cell(
+    book: PriceBook,
+    item: sa.Row[Any],
+    variant: VariantId,
+    attempts: Sequence[PricedAttempt],
+    output_bytes: int | None,
+    *,
+    at: datetime,
+    deliveries_per_output: int,
+    storage_months: Decimal,
+) -> PricedCell:
+    """One cell from its row, its attempts in their order, and the size of its output."""
+    outcome = outcome_of(item.status, item.reason)
+    output_compute, other_compute, lost_compute = _compute(outcome, item.status, attempts)
+    egress: Number = Decimal(0)
+    storage: Number = Decimal(0)
+    if outcome == "success" and output_bytes is None:
+        egress = storage = Missing("the output's size was not recorded")
+    elif outcome == "success" and output_bytes is not None:
+        egress = egress_cost(book, output_bytes, deliveries_per_output, at)
+        storage = storage_cost(book, output_bytes, storage_months, at)
+    return PricedCell(
+        dispatch_id=item.dispatch_id,
+        variant=variant,
+        input_id=item.input_id,
+        cluster=item.cluster,
+        repeat=item.repeat,
+        status=item.status,
+        outcome=outcome,
+        reason=item.reason,
+        total_ms=Missing("no time was recorded") if item.total_ms is None else Decimal(repr(item.total_ms)),
+        attempts=len(attempts),
+        output_compute=output_compute,
+        other_compute=other_compute,
+        lost_compute=lost_compute,
+        idle=_paid_beside(attempts, "idle_usd"),
+        cold_start=_paid_beside(attempts, "cold_start_usd"),
+        minimum_billing=_paid_beside(attempts, "minimum_billing_usd"),
+        egress=egress,
+        storage=storage,
+        output_bytes=output_bytes if outcome == "success" else None,
+        basis="estimated" if any(attempt.basis == "estimated" for attempt in attempts) else "measured",
+        tried=tuple(attempts),
+    )
 
 
 def price_missing(cells: Iterable[PricedCell]) -> list[dict[str, object]]:
@@ -140,18 +173,28 @@ def price_missing(cells: Iterable[PricedCell]) -> list[dict[str, object]]:
     return [{"variant": str(variant), "reason": reason, "cells": n} for (variant, reason), n in sorted(found.items())]
 
 
-def _compute(outcome: Outcome, status: str, attempts: Sequence[_PricedAttempt]) -> tuple[Number, Number]:
+def _compute(outcome: Outcome, status: str, attempts: Sequence[PricedAttempt]) -> tuple[Number, Number, Number]:
+    """Of the attempt that made the output, of the others, and of those that were lost."""
+    nothing = Decimal(0)
     if not attempts:
         if outcome == "refused":
-            return Decimal(0), Decimal(0)  # turned away at the door: there was no attempt to bill
+            return nothing, nothing, nothing  # turned away at the door: there was no attempt to bill
         if status in NEVER_SENT:
-            return Missing("the cell was not run"), Decimal(0)
-        return Missing("no attempt was reported"), Decimal(0)
+            return Missing("the cell was not run"), nothing, nothing
+        return Missing("no attempt was reported"), nothing, nothing
     made = None
     if outcome == "success":
         made = next((attempt for attempt in reversed(attempts) if attempt.outcome == "completed"), None)
-    others = total(attempt.cost for attempt in attempts if attempt is not made)
-    return (Decimal(0) if made is None else made.cost), others
+    lost = total(attempt.cost for attempt in attempts if attempt.outcome == "lost")
+    others = total(attempt.cost for attempt in attempts if attempt is not made and attempt.outcome != "lost")
+    return (nothing if made is None else made.cost), others, lost
+
+
+def _paid_beside(attempts: Sequence[PricedAttempt], part: str) -> Number:
+    return total(
+        attempt.overhead if isinstance(attempt.overhead, Missing) else getattr(attempt.overhead, part)
+        for attempt in attempts
+    )
 
 
 def _items(connection: sa.Connection, benchmark_id: str) -> tuple[Sequence[sa.Row[Any]], datetime]:
@@ -163,7 +206,7 @@ def _items(connection: sa.Connection, benchmark_id: str) -> tuple[Sequence[sa.Ro
     return connection.execute(query).all(), created
 
 
-def _attempts(connection: sa.Connection, benchmark_id: str, book: PriceBook) -> dict[str, list[_PricedAttempt]]:
+def _attempts(connection: sa.Connection, benchmark_id: str, book: PriceBook) -> dict[str, list[PricedAttempt]]:
     items, attempts, usage = tables.benchmark_matrix_run_items, tables.attempts, tables.usage
     query = (
         sa.select(
@@ -175,6 +218,7 @@ def _attempts(connection: sa.Connection, benchmark_id: str, book: PriceBook) -> 
             attempts.c.started_at,
             usage.c.sku,
             usage.c.quantity,
+            usage.c.basis,
             sa.func.coalesce(usage.c.missing_reason, attempts.c.detail["no_usage"].as_string()).label("missing_reason"),
         )
         .join(items, items.c.dispatch_id == attempts.c.subject_id)
@@ -182,11 +226,9 @@ def _attempts(connection: sa.Connection, benchmark_id: str, book: PriceBook) -> 
         .where(items.c.benchmark_id == benchmark_id, attempts.c.subject_kind == "cell")
         .order_by(attempts.c.subject_id, attempts.c.number, usage.c.sku)
     )
-    found: dict[str, list[_PricedAttempt]] = {}
+    found: dict[str, list[PricedAttempt]] = {}
     for rows in _grouped(connection.execute(query)):
-        first = rows[0]
-        cost = total(attempt_cost(book, row._asdict(), row.started_at) for row in rows)
-        found.setdefault(first.subject_id, []).append(_PricedAttempt(first.number, first.outcome, cost))
+        found.setdefault(rows[0].subject_id, []).append(priced_attempt(book, rows))
     return found
 
 

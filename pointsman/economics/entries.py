@@ -1,22 +1,35 @@
-"""Reading price files: dated entries, refused when a sku has a gap, an overlap, or a figure that is no price."""
+"""One dated price: what it buys, in which currency, until when, and where its figure is from; no gap, no overlap."""
 
 from __future__ import annotations
 
-import re
-import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
-from decimal import Decimal, InvalidOperation
+from datetime import date, datetime
+from decimal import Decimal
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, StrictStr, ValidationError
+from pointsman.errors import InputRefused
 
-from pointsman.errors import InputRefused, NotFound
+USD = "USD"
 
-_SKU = re.compile(r"[A-Za-z0-9._/-]{1,100}(:[A-Za-z0-9._/-]{1,100}){1,3}\Z")
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """What is really charged, in another currency: `amount` of it, one of which was `rate` USD on `rate_date`."""
+
+    currency: str
+    amount: Decimal
+    rate: Decimal
+    rate_date: date
+
+
+@dataclass(frozen=True, slots=True)
+class AwsProduct:
+    """Where AWS's Pricing API has this price: the service code, and the attributes that single out one product."""
+
+    service: str
+    filters: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +37,8 @@ class PriceEntry:
     """`usd` buys one `unit` of `sku` from `valid_from` until just before `valid_to` (None: until replaced).
 
     A sku ends in the unit its usage is counted in, such as `lab-cpu:vcpu-second`. `unit` is that one, or the hour of a
-    unit that ends in `-second`, or a `million-` of it.
+    unit that ends in `-second`, or a `million-` of it. `modality`, `resolution` and `tier` say what the sku is, and all
+    its entries say the same. `usd` of a `foreign` price is its amount at the rate of its date.
     """
 
     sku: str
@@ -33,14 +47,58 @@ class PriceEntry:
     valid_from: datetime
     valid_to: datetime | None
     source: str
+    modality: str | None = None
+    resolution: str | None = None
+    tier: str | None = None
+    foreign: Foreign | None = None
+    aws: AwsProduct | None = None
 
     @property
     def factor(self) -> Decimal:
         """How many of the sku's own unit one `unit` is."""
         return units_of(self.sku)[self.unit]
 
+    @property
+    def currency(self) -> str:
+        return USD if self.foreign is None else self.foreign.currency
+
     def covers(self, at: datetime) -> bool:
         return self.valid_from <= at and (self.valid_to is None or at < self.valid_to)
+
+    def as_row(self) -> dict[str, Any]:
+        """The entry as the table `price_book` holds it."""
+        foreign = self.foreign
+        return {
+            **{name: getattr(self, name) for name in ("sku", "unit", "usd", "valid_from", "valid_to", "source")},
+            **{name: getattr(self, name) for name in _DESCRIBING},
+            "currency": self.currency,
+            "amount": self.usd if foreign is None else foreign.amount,
+            "fx_rate": None if foreign is None else foreign.rate,
+            "fx_date": None if foreign is None else foreign.rate_date.isoformat(),
+        }
+
+    def as_document(self) -> dict[str, Any]:
+        """What the hash of a book covers: all that bears on a cost, and where it is from."""
+        plain: dict[str, Any] = {
+            "sku": self.sku,
+            "unit": self.unit,
+            "usd": format(self.usd, "f"),
+            "valid_from": self.valid_from.isoformat(),
+            "valid_to": None if self.valid_to is None else self.valid_to.isoformat(),
+            "source": self.source,
+        }
+        plain |= {name: getattr(self, name) for name in _DESCRIBING if getattr(self, name) is not None}
+        if self.foreign is not None:
+            plain["foreign"] = {
+                "currency": self.foreign.currency,
+                "amount": format(self.foreign.amount, "f"),
+                "rate": format(self.foreign.rate, "f"),
+                "rate_date": self.foreign.rate_date.isoformat(),
+            }
+        return plain
+
+
+_DESCRIBING = ("modality", "resolution", "tier")
 
 
 def units_of(sku: str) -> dict[str, Decimal]:
@@ -52,90 +110,28 @@ def units_of(sku: str) -> dict[str, Decimal]:
     return units
 
 
-class _Row(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    sku: StrictStr
-    unit: StrictStr
-    usd: StrictStr
-    valid_from: datetime | date
-    valid_to: datetime | date | None = None
-    source: StrictStr
-
-
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    price: list[_Row]
-
-
-def read_entries(path: Path) -> tuple[PriceEntry, ...]:
-    """The entries of one price file, ordered by sku and time.
-
-    Raises `NotFound` for a missing file and `InputRefused` (naming file, sku and dates) for everything else that keeps
-    it from being a price book.
-    """
-    if not path.is_file():
-        raise NotFound("price book", str(path), "a TOML file with [[price]] entries")
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputRefused(f"price book {path}", str(error), "TOML in UTF-8") from error
-    try:
-        rows = _File.model_validate(document).price
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        raise InputRefused(
-            f"price book {path}, {_place(problem['loc'], document)}",
-            problem.get("input"),
-            f"sku, unit, usd (a decimal string), valid_from, valid_to, source ({problem['msg']})",
-        ) from error
-    return check_validity((_entry(row) for row in rows), where=str(path))
-
-
-def _place(location: Sequence[Any], document: dict[str, Any]) -> str:
-    field = ".".join(str(part) for part in location)
-    if len(location) > 1 and isinstance(location[1], int):
-        row = document["price"][location[1]]
-        if isinstance(row, dict) and "sku" in row:
-            return f"{field} of {row['sku']}"
-    return field
-
-
-def _entry(row: _Row) -> PriceEntry:
-    where = f"price of {row.sku} from {row.valid_from.isoformat()}"
-    if not _SKU.match(row.sku):
-        raise InputRefused(f"{where}, sku", row.sku, "<provider>:<unit>, such as lab-cpu:vcpu-second")
-    if row.unit not in units_of(row.sku):
-        raise InputRefused(f"{where}, unit", row.unit, ", ".join(units_of(row.sku)))
-    try:
-        usd = Decimal(row.usd)
-    except InvalidOperation as error:
-        raise InputRefused(f"{where}, usd", row.usd, "a decimal number as a string, such as '0.04048'") from error
-    if not usd.is_finite() or usd < 0 or len(format(usd, "f")) > 40:
-        raise InputRefused(f"{where}, usd", row.usd, "0 or more, with at most 40 digits")
-    if not row.source.strip():
-        raise InputRefused(f"{where}, source", row.source, "where the figure comes from and when it was recorded")
-    valid_from = _instant(f"{where}, valid_from", row.valid_from)
-    valid_to = None if row.valid_to is None else _instant(f"{where}, valid_to", row.valid_to)
-    if valid_to is not None and valid_to <= valid_from:
-        raise InputRefused(f"{where}, valid_to", row.valid_to, "a later time than valid_from")
-    return PriceEntry(row.sku, row.unit, usd, valid_from, valid_to, row.source.strip())
-
-
-def _instant(field: str, value: datetime | date) -> datetime:
-    if not isinstance(value, datetime):
-        return datetime.combine(value, time(), UTC)
-    if value.tzinfo is None:
-        raise InputRefused(field, value.isoformat(), "a date, or a time with its zone (2026-11-01T00:00:00Z)")
-    return value.astimezone(UTC)
+def counted_in_time(sku: str) -> bool:
+    """Whether what the sku counts is time on a machine, so that somebody may be paying for it while it is idle."""
+    return sku.endswith("-second")
 
 
 def check_validity(entries: Iterable[PriceEntry], *, where: str) -> tuple[PriceEntry, ...]:
-    """Sort `entries`; refuse a sku with two prices at one time or with a time in between that has none."""
+    """Sort `entries`; refuse a sku with two prices at one time, with a time in between that has none, or that changes.
+
+    What changes when its modality, resolution or tier does is another sku: usage names nothing but the sku.
+    """
     ordered = tuple(sorted(entries, key=lambda entry: (entry.sku, entry.valid_from)))
     for one, following in pairwise(ordered):
-        if one.sku != following.sku or one.valid_to == following.valid_from:
+        if one.sku != following.sku:
+            continue
+        for name in _DESCRIBING:
+            if getattr(one, name) != getattr(following, name):
+                raise InputRefused(
+                    f"price book {where}, sku {one.sku}, {name}",
+                    getattr(following, name),
+                    f"{getattr(one, name)!r} as in its entry from {one.valid_from:%Y-%m-%d}, or a sku of its own",
+                )
+        if one.valid_to == following.valid_from:
             continue
         if one.valid_from == following.valid_from:
             problem = f"twice from {one.valid_from:%Y-%m-%d}"

@@ -18,6 +18,7 @@ from typing import Any
 import polars as pl
 import sqlalchemy as sa
 
+from pointsman.economics.exact import PICO_DOLLAR
 from pointsman.economics.price_book import PriceBook
 from pointsman.economics.pricing import attempt_cost, not_taken, total
 from pointsman.errors import NotFound
@@ -33,7 +34,6 @@ JOB_UNIT = "job"
 """`<provider>:job` is the price of one job at a provider that reports no usage."""
 _NEWEST_RUNS = 5
 _OF_ONE_RUN = 2_000
-_PICO_DOLLAR = Decimal("1e-12")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,4 +197,4 @@ def _unit(usd: float, low: float, high: float, method: str) -> _Unit:
 
 
 def _exact(amount: Decimal) -> Decimal:
-    return amount.quantize(_PICO_DOLLAR)
+    return amount.quantize(PICO_DOLLAR)

@@ -7,7 +7,8 @@ from decimal import Decimal
 
 import polars as pl
 
-from pointsman.economics.price_book import EXACT, PriceBook
+from pointsman.economics.exact import EXACT
+from pointsman.economics.price_book import PriceBook
 from pointsman.economics.pricing import attempt_cost, total
 from pointsman.model import Number
 

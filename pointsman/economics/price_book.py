@@ -1,19 +1,21 @@
-"""The price book: dated prices by sku, from the built-in file and a user's own, and token prices by model."""
+"""The price book: dated prices by sku, how self-hosted capacity is paid, and token prices by model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pointsman.canonical import sha256_of
-from pointsman.economics.entries import PriceEntry, check_validity, read_entries
+from pointsman.economics.entries import PriceEntry, check_validity
+from pointsman.economics.exact import EXACT, PICO_DOLLAR
+from pointsman.economics.hosting import Hosting
+from pointsman.economics.price_file import check_instances, read_price_file
 from pointsman.economics.token_prices import token_price, token_price_source
 from pointsman.ids import derive
 from pointsman.model import Missing, Number
@@ -21,33 +23,45 @@ from pointsman.storage import insert_absent, tables
 from pointsman.workspace import Workspace
 
 BUILT_IN = Path(__file__).with_name("prices") / "2026-11.toml"
-_PICO_DOLLAR = Decimal("1e-12")
-EXACT = Context(prec=120, rounding=ROUND_HALF_EVEN)
-"""Wide enough for every product of a quantity and a price; only `_PICO_DOLLAR` rounds."""
 
 
 @dataclass(frozen=True)
 class PriceBook:
-    """Prices that cannot change while it is used. `sha256` names its whole content, token prices included."""
+    """Prices that cannot change while it is used. `sha256` names its whole content, token prices included.
+
+    `hosting` says of providers how their capacity is paid; one that is not named there is billed for what is used.
+    """
 
     entries: tuple[PriceEntry, ...]
+    hosting: tuple[Hosting, ...] = ()
 
     @classmethod
     def load(cls, path: Path = BUILT_IN, overrides: Path | None = None) -> PriceBook:
-        """Read a price file; every sku that `overrides` names takes all its entries from there.
+        """Read a price file; every sku, and hosting of a provider, that `overrides` names is taken from there alone.
 
         Raises `InputRefused` (or `NotFound`) naming the file, the sku and the dates.
         """
-        entries = read_entries(path)
+        file = read_price_file(path)
+        entries, hosting = file.entries, file.hosting
         if overrides is not None:
-            own = read_entries(overrides)
-            replaced = {entry.sku for entry in own}
-            entries = (*(entry for entry in entries if entry.sku not in replaced), *own)
-        return cls(check_validity(entries, where=str(path)))
+            own = read_price_file(overrides)
+            replaced = {entry.sku for entry in own.entries}
+            entries = (*(entry for entry in entries if entry.sku not in replaced), *own.entries)
+            named = {one.provider for one in own.hosting}
+            hosting = (*(one for one in hosting if one.provider not in named), *own.hosting)
+        check_instances(entries, hosting)
+        return cls(check_validity(entries, where=str(path)), tuple(sorted(hosting, key=lambda one: one.provider)))
 
     @cached_property
     def sha256(self) -> str:
-        return sha256_of({"entries": [_document(entry) for entry in self.entries], "tokens": token_price_source()})
+        document = {"entries": [entry.as_document() for entry in self.entries], "tokens": token_price_source()}
+        if self.hosting:
+            document["hosting"] = [one.as_document() for one in self.hosting]
+        return sha256_of(document)
+
+    def hosting_of(self, provider: str) -> Hosting | None:
+        """How the provider's capacity is paid, where that is declared."""
+        return next((one for one in self.hosting if one.provider == provider), None)
 
     @cached_property
     def _by_sku(self) -> Mapping[str, tuple[PriceEntry, ...]]:
@@ -79,7 +93,7 @@ class PriceBook:
 
 
 def _cost(quantity: Decimal, usd: Decimal, factor: Decimal) -> Decimal:
-    return EXACT.quantize(EXACT.divide(EXACT.multiply(quantity, usd), factor), _PICO_DOLLAR)
+    return EXACT.quantize(EXACT.divide(EXACT.multiply(quantity, usd), factor), PICO_DOLLAR)
 
 
 class PriceBookSpec(BaseModel):
@@ -106,19 +120,8 @@ def register(ws: Workspace, book: PriceBook) -> int:
     """Write the book's entries to the table `price_book`; return how many were new. Again = nothing."""
     rows = [
         {"id": derive("price", book.sha256, entry.sku, entry.valid_from.isoformat()), "book_sha256": book.sha256}
-        | {name: getattr(entry, name) for name in ("sku", "unit", "usd", "valid_from", "valid_to", "source")}
+        | entry.as_row()
         for entry in book.entries
     ]
     with ws.database.begin() as connection:
         return insert_absent(connection, tables.price_book, rows)
-
-
-def _document(entry: PriceEntry) -> dict[str, Any]:
-    return {
-        "sku": entry.sku,
-        "unit": entry.unit,
-        "usd": format(entry.usd, "f"),
-        "valid_from": entry.valid_from.isoformat(),
-        "valid_to": None if entry.valid_to is None else entry.valid_to.isoformat(),
-        "source": entry.source,
-    }

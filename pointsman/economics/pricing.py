@@ -7,7 +7,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from pointsman.economics.price_book import EXACT, PriceBook
+from pointsman.economics.exact import EXACT
+from pointsman.economics.price_book import PriceBook
 from pointsman.errors import InputRefused
 from pointsman.model import Missing, Number
 

@@ -25,12 +25,17 @@ class Waterfall:
     """Compute of every other attempt: retried, lost, failed."""
     egress: Number
     storage: Number
+    hosting: Number | None = None
+    """What self-hosted capacity is paid for beside its work; None where none of the compared variants is declared to
+    run on such."""
 
     @property
     def steps(self) -> tuple[tuple[str, Number], ...]:
+        beside = () if self.hosting is None else (("idle time, cold starts and minimum billing", self.hosting),)
         return (
             ("compute of the outputs", self.output_compute),
             ("retries, lost and failed attempts", self.retries),
+            *beside,
             ("egress", self.egress),
             ("storage", self.storage),
         )
@@ -53,6 +58,7 @@ def waterfalls(cells: Iterable[PricedCell]) -> list[Waterfall]:
     by_variant: dict[VariantId, list[PricedCell]] = {}
     for cell in cells:
         by_variant.setdefault(cell.variant, []).append(cell)
+    hosted = any(cell.hosting != 0 for own in by_variant.values() for cell in own)
     return [
         Waterfall(
             variant=variant,
@@ -60,7 +66,8 @@ def waterfalls(cells: Iterable[PricedCell]) -> list[Waterfall]:
             successes=sum(cell.outcome == "success" for cell in own),
             attempts=sum(cell.attempts for cell in own),
             output_compute=total(cell.output_compute for cell in own),
-            retries=total(cell.other_compute for cell in own),
+            retries=total(amount for cell in own for amount in (cell.other_compute, cell.lost_compute)),
+            hosting=total(cell.hosting for cell in own) if hosted else None,
             egress=total(cell.egress for cell in own),
             storage=total(cell.storage for cell in own),
         )

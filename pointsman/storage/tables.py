@@ -283,6 +283,14 @@ price_book = _table(
     sa.Column("valid_from", UtcDateTime, nullable=False),
     sa.Column("valid_to", UtcDateTime),
     sa.Column("source", sa.Text, nullable=False),
+    sa.Column("modality", _WORD),
+    sa.Column("resolution", _WORD),
+    sa.Column("tier", _WORD),
+    sa.Column("currency", sa.String(3)),
+    sa.Column("amount", ExactDecimal),
+    sa.Column("fx_rate", ExactDecimal),
+    sa.Column("fx_date", sa.String(10)),
+    sa.CheckConstraint("(fx_rate is null) = (fx_date is null)", name="dated_rate"),
 )
 verdicts = _table(
     "verdicts",

@@ -36,7 +36,7 @@ def test_a_cell_costs_every_attempt_its_deliveries_and_its_storage(world: World,
     world.cell(A, LOST, Tried("completed", [("cpu:vcpu-second", "2")]), output_bytes=5_000_000)
     (cell,) = cells(world, book, deliveries=100, months="3")
     assert cell.output_compute == Decimal("0.002")
-    assert cell.other_compute == Decimal("0.003")
+    assert (cell.other_compute, cell.lost_compute) == (0, Decimal("0.003"))
     assert cell.egress == Decimal("0.045")  # 0.005 GB x 100 x 0.09 USD
     assert cell.storage == Decimal("0.0003")  # 0.005 GB x 3 months x 0.02 USD
     assert cell.cost == Decimal("0.0503")
@@ -63,7 +63,7 @@ def test_only_the_last_completed_attempt_made_the_output(world: World, book: Pri
 def test_a_failed_cell_costs_its_attempts_but_nothing_is_delivered(world: World, book: PriceBook):
     world.cell(A, LOST, LOST, status="failed", reason="encoder exited with 1")
     (cell,) = cells(world, book)
-    assert (cell.output_compute, cell.other_compute) == (0, Decimal("0.006"))
+    assert (cell.output_compute, cell.other_compute, cell.lost_compute) == (0, 0, Decimal("0.006"))
     assert (cell.egress, cell.storage) == (0, 0)
     assert cell.outcome == "failure"
 
@@ -76,7 +76,7 @@ def test_each_attempt_is_priced_as_of_its_start(world: World, tmp_path: Path):
     dearer += f"valid_from = {change:%Y-%m-%d}\n"
     world.cell(A, Tried("lost", started=change - timedelta(seconds=1)), Tried(started=change), output_bytes=0)
     (cell,) = cells(world, book_of(tmp_path, dearer))
-    assert (cell.other_compute, cell.output_compute) == (Decimal("0.002"), Decimal("0.02"))
+    assert (cell.lost_compute, cell.output_compute) == (Decimal("0.002"), Decimal("0.02"))
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_the_built_in_book_holds_the_public_fargate_rate_by_the_second():
 
 def test_every_built_in_entry_says_where_its_figure_is_from_and_when_it_was_recorded():
     entries = list_prices(PriceBook.load())
-    assert len(entries) == 6
+    assert len(entries) == 7
     for one in entries:
         assert "AWS" in one.source
         assert "recorded 2026-" in one.source
@@ -167,3 +167,63 @@ def test_a_cost_is_the_product_rounded_to_a_millionth_of_a_millionth(quantity: D
     assert isinstance(priced, Decimal)
     assert abs(priced * 3600 - quantity * usd) <= Decimal("1.8e-9")
     assert priced.as_tuple().exponent == -12
+
+
+EURO = """
+[[price]]
+sku = "fal:video"
+unit = "video"
+amount = "0.10"
+currency = "EUR"
+fx_rate = "1.08"
+fx_date = 2026-11-20
+modality = "video"
+resolution = "1080p"
+tier = "standard"
+valid_from = 2026-01-01
+source = "s"
+"""
+
+
+def test_a_price_in_another_currency_keeps_its_amount_its_rate_and_the_rates_date(world: World, tmp_path: Path):
+    book = book_of(tmp_path, EURO)
+    (one,) = book.entries
+    assert (one.usd, one.currency) == (Decimal("0.108"), "EUR")
+    assert book.cost("fal:video", Decimal(10), NOW) == Decimal("1.08")
+    register(world.ws, book)
+    with world.ws.database.connect() as connection:
+        row = connection.execute(sa.select(tables.price_book)).one()
+    assert (row.modality, row.resolution, row.tier) == ("video", "1080p", "standard")
+    assert (row.currency, row.amount, row.fx_rate, row.fx_date) == (
+        "EUR",
+        Decimal("0.10"),
+        Decimal("1.08"),
+        "2026-11-20",
+    )
+    assert book_of(tmp_path, EURO.replace("2026-11-20", "2026-11-19")).sha256 != book.sha256
+    assert book_of(tmp_path, EURO.replace("1080p", "720p")).sha256 != book.sha256
+
+
+BROKEN = {
+    "no rate": (EURO.replace('fx_rate = "1.08"\n', ""), ["fal:video", "fx_rate", "all four"]),
+    "both": (EURO + 'usd = "1"\n', ["fal:video", "amount", "either usd"]),
+    "no currency": (EURO.replace('"EUR"', '"euro"'), ["fal:video", "currency", "'euro'", "ISO 4217"]),
+    "dollars": (EURO.replace('"EUR"', '"USD"'), ["fal:video", "currency", "by usd"]),
+    "free money": (EURO.replace('"1.08"', '"0"'), ["fal:video", "fx_rate", "more than 0"]),
+    "empty tier": (EURO.replace('"standard"', '" "'), ["fal:video", "tier"]),
+    "another resolution": (
+        EURO.replace("2026-01-01\n", "2026-01-01\nvalid_to = 2026-06-01\n")
+        + EURO.replace("1080p", "720p").replace("2026-01-01", "2026-06-01"),
+        ["fal:video", "resolution", "'720p'", "'1080p'", "a sku of its own"],
+    ),
+    "half an address at AWS": (EURO + 'aws = {service = "AmazonECS"}\n', ["fal:video", "aws", "usagetype"]),
+}
+
+
+@pytest.mark.parametrize("why", BROKEN)
+def test_a_half_told_price_is_refused_by_name(why: str, tmp_path: Path):
+    text, named = BROKEN[why]
+    with pytest.raises(InputRefused) as refused:
+        book_of(tmp_path, text)
+    for word in named:
+        assert word in refused.value.message

@@ -1,0 +1,89 @@
+"""What one attempt costs: its usage at list price, and what its hold on self-hosted capacity is paid for beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from pointsman.economics.entries import counted_in_time
+from pointsman.economics.exact import EXACT
+from pointsman.economics.hosting import NOTHING_BESIDE, Busy, Hosting, Overhead, overhead
+from pointsman.economics.price_book import PriceBook
+from pointsman.economics.pricing import attempt_cost, total
+from pointsman.model import Missing, Number
+
+Basis = Literal["measured", "estimated"]
+
+
+@dataclass(frozen=True, slots=True)
+class PricedAttempt:
+    """What one attempt costs at list price, and how long it held an instance where what it used is time.
+
+    `foreign_usd` is what of that is charged in other currencies, by currency.
+    """
+
+    number: int
+    outcome: str
+    cost: Number
+    busy: Busy | Missing | None = None
+    overhead: Overhead | Missing = NOTHING_BESIDE
+    basis: Basis = "measured"
+    foreign_usd: tuple[tuple[str, Decimal], ...] = ()
+
+
+def priced_attempt(book: PriceBook, rows: Sequence[sa.Row[Any]]) -> PricedAttempt:
+    """One attempt from its rows, a row per sku."""
+    first = rows[0]
+    costs = [attempt_cost(book, row._asdict(), row.started_at) for row in rows]
+    hosting = book.hosting_of(first.provider)
+    busy = _busy(book, rows, costs, hosting)
+    beside: Overhead | Missing = NOTHING_BESIDE
+    if hosting is not None and busy is not None:
+        beside = busy if isinstance(busy, Missing) else overhead(hosting, busy)
+    foreign: dict[str, Decimal] = {}
+    for row, cost in zip(rows, costs, strict=True):
+        entry = None if row.sku is None else book.entry(row.sku, row.started_at)
+        if entry is not None and entry.foreign is not None and not isinstance(cost, Missing):
+            foreign[entry.currency] = foreign.get(entry.currency, Decimal(0)) + cost
+    return PricedAttempt(
+        number=first.number,
+        outcome=first.outcome,
+        cost=total(costs),
+        busy=busy,
+        overhead=beside,
+        basis="estimated" if any(row.basis == "estimated" for row in rows) else "measured",
+        foreign_usd=tuple(sorted(foreign.items())),
+    )
+
+
+def _busy(
+    book: PriceBook, rows: Sequence[sa.Row[Any]], costs: Sequence[Number], hosting: Hosting | None
+) -> Busy | Missing | None:
+    """The hold of one attempt on an instance; None where none of its usage is time.
+
+    An instance is held for as long as the unit of which the attempt took the largest share. Where it is not said what
+    an instance holds, one that holds just what the attempt used in a second is meant.
+    """
+    timed = [(row, cost) for row, cost in zip(rows, costs, strict=True) if row.sku and counted_in_time(row.sku)]
+    if not timed:
+        return None
+    list_usd = total(cost for _, cost in timed)
+    if isinstance(list_usd, Missing):
+        return list_usd
+    holds = hosting.instance if hosting is not None else {}
+    if not holds:
+        seconds = Decimal(timed[0][0].quantity)
+        rate = EXACT.divide(list_usd, seconds) if seconds else Decimal(0)
+        return Busy(seconds, rate, list_usd)
+    seconds = max(row.quantity / holds.get(row.sku.rsplit(":", 1)[-1], Decimal(1)) for row, _ in timed)
+    at = timed[0][0].started_at
+    rates = [book.price(f"{timed[0][0].provider}:{unit}", at) for unit in holds]
+    per_second = total(
+        rate if isinstance(rate, Missing) else EXACT.multiply(rate, held)
+        for rate, held in zip(rates, holds.values(), strict=True)
+    )
+    return per_second if isinstance(per_second, Missing) else Busy(seconds, per_second, list_usd)

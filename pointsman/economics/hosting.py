@@ -1,0 +1,144 @@
+"""What self-hosted capacity costs beside the work that it does: idle time, cold starts, the least that is billed.
+
+One instance is started, is ready after `cold_start_s`, runs `jobs_per_start` jobs one after another while it is busy
+for the share `utilisation` of its ready time, and is billed for `minimum_billing_s` at least. So of one job that keeps
+it busy for `s` seconds, with  ready = s / utilisation  and  life = cold_start_s + jobs_per_start * ready:
+
+    paid = max(life, minimum_billing_s) / jobs_per_start
+
+of which `s` is work, `ready - s` idle, `cold_start_s / jobs_per_start` cold start, and the rest minimum billing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+
+from pointsman.economics.exact import EXACT, PICO_DOLLAR
+
+HOURS_PER_MONTH = Decimal(730)
+
+
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """`usd_per_hour` is paid whether it is used or not, and buys what costs 1 / (1 - discount) as much on demand."""
+
+    usd_per_hour: Decimal
+    discount: Decimal
+
+    @property
+    def usd_per_month(self) -> Decimal:
+        return self.usd_per_hour * HOURS_PER_MONTH
+
+    def adjustment(self, on_demand_usd: Decimal) -> Decimal:
+        """By how much a month is dearer (or cheaper: below 0) than on demand when it needs `on_demand_usd`."""
+        covered = self.usd_per_month / (1 - self.discount)
+        return self.usd_per_month + max(Decimal(0), on_demand_usd - covered) - on_demand_usd
+
+
+@dataclass(frozen=True, slots=True)
+class Hosting:
+    """How the capacity of one provider is paid. `instance` is what one instance holds of each unit it is priced in.
+
+    `utilisation` is a share of 1. `interruptions_per_hour` are Spot losses per hour of work. `fixed` capacity is paid
+    on after its jobs went elsewhere: owned or reserved machines.
+    """
+
+    provider: str
+    utilisation: Decimal
+    source: str
+    instance: Mapping[str, Decimal] = field(default_factory=dict)
+    cold_start_s: Decimal = Decimal(0)
+    jobs_per_start: Decimal = Decimal(1)
+    minimum_billing_s: Decimal = Decimal(0)
+    interruptions_per_hour: Decimal = Decimal(0)
+    fixed: bool = False
+    commitment: Commitment | None = None
+
+    def at(self, utilisation: Decimal) -> Hosting:
+        return replace(self, utilisation=utilisation)
+
+    def as_document(self) -> dict[str, Any]:
+        plain: dict[str, Any] = {
+            name: format(getattr(self, name), "f")
+            for name in (
+                "utilisation",
+                "cold_start_s",
+                "jobs_per_start",
+                "minimum_billing_s",
+                "interruptions_per_hour",
+            )
+        }
+        plain |= {"provider": self.provider, "source": self.source, "fixed": self.fixed}
+        plain["instance"] = {unit: format(held, "f") for unit, held in sorted(self.instance.items())}
+        if self.commitment is not None:
+            plain["commitment"] = {
+                "usd_per_hour": format(self.commitment.usd_per_hour, "f"),
+                "discount": format(self.commitment.discount, "f"),
+            }
+        return plain
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """One attempt's hold on an instance: for so many seconds, at the instance's price of a second.
+
+    `list_usd` is what the same usage costs at list price; an instance that is not filled by its jobs costs more.
+    """
+
+    seconds: Decimal
+    usd_per_second: Decimal
+    list_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Overhead:
+    """USD beside the list price of the work."""
+
+    idle_usd: Decimal = Decimal(0)
+    cold_start_usd: Decimal = Decimal(0)
+    minimum_billing_usd: Decimal = Decimal(0)
+
+    @property
+    def usd(self) -> Decimal:
+        return self.idle_usd + self.cold_start_usd + self.minimum_billing_usd
+
+
+NOTHING_BESIDE = Overhead()
+
+
+def overhead(hosting: Hosting, busy: Busy) -> Overhead:
+    """What one attempt costs beside its list price, each part 0 or more, rounded as every cost is."""
+    ready = EXACT.divide(busy.seconds, hosting.utilisation)
+    life = hosting.cold_start_s + hosting.jobs_per_start * ready
+    unused = max(Decimal(0), hosting.minimum_billing_s - life)
+    return Overhead(
+        idle_usd=_usd(ready * busy.usd_per_second - busy.list_usd),
+        cold_start_usd=_usd(EXACT.divide(hosting.cold_start_s, hosting.jobs_per_start) * busy.usd_per_second),
+        minimum_billing_usd=_usd(EXACT.divide(unused, hosting.jobs_per_start) * busy.usd_per_second),
+    )
+
+
+def interruption_loss(hosting: Hosting, busy: Busy) -> Decimal:
+    """USD of work that interruptions are expected to throw away, per job: each loses half of a job on average."""
+    lost_s = hosting.interruptions_per_hour / 3600 * busy.seconds * busy.seconds / 2
+    return _usd(lost_s * busy.usd_per_second)
+
+
+def break_even_utilisation(hosting: Hosting, busy: Busy, usd_per_job: Decimal) -> Decimal | None:
+    """The utilisation from which on a job that keeps an instance busy so long costs at most `usd_per_job`.
+
+    None when not even capacity that is always busy is as cheap. Solves the paid seconds above for the utilisation:
+    what may be paid a job leaves so many seconds, and those less the cold start are what its ready time may last.
+    """
+    payable = usd_per_job / busy.usd_per_second
+    if payable * hosting.jobs_per_start < hosting.minimum_billing_s:
+        return None
+    ready = payable - hosting.cold_start_s / hosting.jobs_per_start
+    return None if ready < busy.seconds else busy.seconds / ready
+
+
+def _usd(amount: Decimal) -> Decimal:
+    return EXACT.quantize(max(Decimal(0), amount), PICO_DOLLAR)

@@ -1,0 +1,33 @@
+"""what a price is of, and the currency, rate and date it was converted with"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0011"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+_COLUMNS = {
+    "modality": sa.String(64),
+    "resolution": sa.String(64),
+    "tier": sa.String(64),
+    "currency": sa.String(3),
+    "amount": sa.String(64),
+    "fx_rate": sa.String(64),
+    "fx_date": sa.String(10),
+}
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("price_book", schema=None) as batch_op:
+        for name, kind in _COLUMNS.items():
+            batch_op.add_column(sa.Column(name, kind, nullable=True))
+        batch_op.create_check_constraint(op.f("ck_price_book_dated_rate"), "(fx_rate is null) = (fx_date is null)")
+
+
+def downgrade() -> None:
+    with op.batch_alter_table("price_book", schema=None) as batch_op:
+        batch_op.drop_constraint(op.f("ck_price_book_dated_rate"), type_="check")
+        for name in reversed(_COLUMNS):
+            batch_op.drop_column(name)
