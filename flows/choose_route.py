@@ -11,6 +11,7 @@ from flows.benchmark_matrix import BenchmarkMatrixRequest, benchmark_matrix
 from flows.evaluate_quality import EvaluateQualityRequest, evaluate_quality
 from flows.money_hud import ComparisonRules, MoneyHudRequest, money_hud
 from flows.run_scenario import RunScenarioRequest, run_scenario
+from pointsman.economics import Production
 from pointsman.preparation import Preparation
 from pointsman.scenario import Scenario
 from tasks.economics import Decided
@@ -65,6 +66,11 @@ class ChooseRouteRequest(BaseModel):
         description="What a delivered view is sold for; shows margins.",
         gt=0,
         le=1e6,
+    )
+    production: Production = Field(
+        Production(),
+        title="Production",
+        description="What is planned; shown beside the verdict, which rests on none of it.",
     )
     budget_usd: float | None = Field(
         None, title="Budget (USD)", description="Stop when the attempts have cost more.", gt=0, le=1e6
@@ -153,6 +159,7 @@ def choose_route(request: ChooseRouteRequest) -> RouteChoice:
             judge=request.judge,
             price_book=request.price_book,
             price_per_view_usd=request.price_per_view_usd,
+            production=request.production,
         )
     )
     if request.dry_run or decided.outcome != "WINNER":

@@ -5,8 +5,9 @@ from __future__ import annotations
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
+from pointsman.economics import Production
 from tasks.checks import check_price_book
-from tasks.economics import Decided, decide, declare_plans, register_prices, report_hud
+from tasks.economics import Decided, decide, declare_plans, register_prices, report_hud, weigh_money
 
 
 class ComparisonRules(BaseModel):
@@ -60,6 +61,11 @@ class MoneyHudRequest(BaseModel):
         gt=0,
         le=1e6,
     )
+    production: Production = Field(
+        Production(),
+        title="Production",
+        description="What is planned; shown beside the verdict, which rests on none of it.",
+    )
 
 
 @flow(name="money-hud", flow_run_name="hud-of-{request.benchmark_id}")
@@ -75,5 +81,6 @@ def money_hud(request: MoneyHudRequest) -> Decided:
         price_book=request.price_book,
     )
     decided = decide(request.benchmark_id, request.evaluation_set_id, request.price_book, request.price_per_view_usd)
+    weigh_money(decided.verdict_id, request.price_book, request.production)
     report_hud(decided.verdict_id)
     return decided

@@ -11,7 +11,15 @@ from pydantic import BaseModel, ConfigDict
 
 from pointsman import economics
 from pointsman.decision import conclude, hud_report, plans_for_benchmark, read_hud
-from pointsman.economics import ensure_month_not_spent, ensure_within_budget, record_matrix_spending
+from pointsman.economics import (
+    Production,
+    ensure_month_not_spent,
+    ensure_within_budget,
+    read_money,
+    record_matrix_spending,
+    record_money,
+    with_money,
+)
 from pointsman.safety import Limits
 from pointsman.settings import load_settings
 from tasks.opening import open_price_book, open_workspace
@@ -68,9 +76,17 @@ def decide(bm_id: str, evaluation_set_id: str, price_book: str, price_per_view_u
     )
 
 
+@task(name="weigh-money", **RECORD)
+def weigh_money(verdict_id: str, price_book: str, production: Production) -> None:
+    """Put the waterfall, the saving and the levers of a verdict together for the production that is planned."""
+    ws = open_workspace()
+    record_money(ws, read_hud(ws, verdict_id), open_price_book(price_book), production)
+
+
 @task(name="report-hud", **RECORD)
 def report_hud(verdict_id: str) -> None:
-    record_report("money-hud", hud_report(read_hud(open_workspace(), verdict_id)))
+    ws = open_workspace()
+    record_report("money-hud", with_money(hud_report(read_hud(ws, verdict_id)), read_money(ws, verdict_id)))
 
 
 @task(name="check-budget", **ONCE)

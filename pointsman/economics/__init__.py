@@ -7,8 +7,11 @@ from pointsman.economics.experiment import ExperimentCost, experiment_cost, pric
 from pointsman.economics.forecast import forecast_load, forecast_together
 from pointsman.economics.load import load_cost
 from pointsman.economics.measurements import measurements
-from pointsman.economics.price_book import PriceBook, PriceBookSpec, list_prices, register
+from pointsman.economics.money import money_document, read_money, record_money, weigh
+from pointsman.economics.money_report import money_sections, with_money
+from pointsman.economics.price_book import PriceBook, PriceBookSpec, list_prices, register, registered
 from pointsman.economics.pricing import margin, per_delivered_view, per_success, total
+from pointsman.economics.production import Production
 from pointsman.economics.waterfall import Waterfall, waterfalls
 
 __all__ = [
@@ -18,6 +21,7 @@ __all__ = [
     "PriceBookSpec",
     "PriceEntry",
     "PricedCell",
+    "Production",
     "Waterfall",
     "ensure_month_not_spent",
     "ensure_within_budget",
@@ -28,13 +32,20 @@ __all__ = [
     "load_cost",
     "margin",
     "measurements",
+    "money_document",
+    "money_sections",
     "per_delivered_view",
     "per_success",
     "price_cells",
     "price_load_run",
     "price_missing",
+    "read_money",
     "record_matrix_spending",
+    "record_money",
     "register",
+    "registered",
     "total",
     "waterfalls",
+    "weigh",
+    "with_money",
 ]

@@ -20,10 +20,19 @@ Basis = Literal["measured", "estimated"]
 
 
 @dataclass(frozen=True, slots=True)
+class Charged:
+    """`amount` of a currency, which were `usd` at the price book's rate."""
+
+    currency: str
+    usd: Decimal
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class PricedAttempt:
     """What one attempt costs at list price, and how long it held an instance where what it used is time.
 
-    `foreign_usd` is what of that is charged in other currencies, by currency.
+    `foreign` is what of that is charged in other currencies.
     """
 
     number: int
@@ -32,7 +41,7 @@ class PricedAttempt:
     busy: Busy | Missing | None = None
     overhead: Overhead | Missing = NOTHING_BESIDE
     basis: Basis = "measured"
-    foreign_usd: tuple[tuple[str, Decimal], ...] = ()
+    foreign: tuple[Charged, ...] = ()
 
 
 def priced_attempt(book: PriceBook, rows: Sequence[sa.Row[Any]]) -> PricedAttempt:
@@ -44,11 +53,11 @@ def priced_attempt(book: PriceBook, rows: Sequence[sa.Row[Any]]) -> PricedAttemp
     beside: Overhead | Missing = NOTHING_BESIDE
     if hosting is not None and busy is not None:
         beside = busy if isinstance(busy, Missing) else overhead(hosting, busy)
-    foreign: dict[str, Decimal] = {}
+    foreign = []
     for row, cost in zip(rows, costs, strict=True):
         entry = None if row.sku is None else book.entry(row.sku, row.started_at)
         if entry is not None and entry.foreign is not None and not isinstance(cost, Missing):
-            foreign[entry.currency] = foreign.get(entry.currency, Decimal(0)) + cost
+            foreign.append(Charged(entry.currency, cost, EXACT.divide(cost, entry.foreign.rate)))
     return PricedAttempt(
         number=first.number,
         outcome=first.outcome,
@@ -56,7 +65,7 @@ def priced_attempt(book: PriceBook, rows: Sequence[sa.Row[Any]]) -> PricedAttemp
         busy=busy,
         overhead=beside,
         basis="estimated" if any(row.basis == "estimated" for row in rows) else "measured",
-        foreign_usd=tuple(sorted(foreign.items())),
+        foreign=tuple(foreign),
     )
 
 

@@ -77,6 +77,15 @@ class PriceEntry:
             "fx_date": None if foreign is None else foreign.rate_date.isoformat(),
         }
 
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> PriceEntry:
+        """The inverse of `as_row`. Where AWS has a price is not kept: it was needed to find it, not to use it."""
+        plain = {name: row[name] for name in ("sku", "unit", "usd", "valid_from", "valid_to", "source", *_DESCRIBING)}
+        if row["fx_rate"] is None:
+            return cls(**plain)
+        rate_date = date.fromisoformat(row["fx_date"])
+        return cls(**plain, foreign=Foreign(row["currency"], row["amount"], row["fx_rate"], rate_date))
+
     def as_document(self) -> dict[str, Any]:
         """What the hash of a book covers: all that bears on a cost, and where it is from."""
         plain: dict[str, Any] = {

@@ -61,16 +61,7 @@ class Hosting:
         return replace(self, utilisation=utilisation)
 
     def as_document(self) -> dict[str, Any]:
-        plain: dict[str, Any] = {
-            name: format(getattr(self, name), "f")
-            for name in (
-                "utilisation",
-                "cold_start_s",
-                "jobs_per_start",
-                "minimum_billing_s",
-                "interruptions_per_hour",
-            )
-        }
+        plain: dict[str, Any] = {name: format(getattr(self, name), "f") for name in _FIGURES}
         plain |= {"provider": self.provider, "source": self.source, "fixed": self.fixed}
         plain["instance"] = {unit: format(held, "f") for unit, held in sorted(self.instance.items())}
         if self.commitment is not None:
@@ -79,6 +70,24 @@ class Hosting:
                 "discount": format(self.commitment.discount, "f"),
             }
         return plain
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Hosting:
+        """The inverse of `as_document`."""
+        committed = document.get("commitment")
+        return cls(
+            provider=document["provider"],
+            source=document["source"],
+            fixed=document["fixed"],
+            instance={unit: Decimal(held) for unit, held in document["instance"].items()},
+            commitment=None
+            if committed is None
+            else Commitment(Decimal(committed["usd_per_hour"]), Decimal(committed["discount"])),
+            **{name: Decimal(document[name]) for name in _FIGURES},
+        )
+
+
+_FIGURES = ("utilisation", "cold_start_s", "jobs_per_start", "minimum_billing_s", "interruptions_per_hour")
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ def measurements(
     cells = price_cells(
         ws, benchmark_id, book, deliveries_per_output=deliveries_per_output, storage_months=storage_months
     )
-    qualities = _qualities(ws, benchmark_id, evaluation_set_id)
+    qualities = qualities_of(ws, benchmark_id, evaluation_set_id)
     return [
         Measurement(
             dispatch_id=cell.dispatch_id,
@@ -49,7 +49,8 @@ def measurements(
     ]
 
 
-def _qualities(ws: Workspace, benchmark_id: str, evaluation_set_id: str) -> dict[str, Number]:
+def qualities_of(ws: Workspace, benchmark_id: str, evaluation_set_id: str) -> dict[str, Number]:
+    """By dispatch id, of the cells that this set judged. Raises `NotFound` for a set of another benchmark."""
     sets, evaluations = tables.evaluation_sets, tables.quality_evaluations
     with ws.database.connect() as connection:
         of_benchmark = set(

@@ -9,6 +9,7 @@ from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 
+import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
 from pointsman.canonical import sha256_of
@@ -17,6 +18,7 @@ from pointsman.economics.exact import EXACT, PICO_DOLLAR
 from pointsman.economics.hosting import Hosting
 from pointsman.economics.price_file import check_instances, read_price_file
 from pointsman.economics.token_prices import token_price, token_price_source
+from pointsman.errors import NotFound
 from pointsman.ids import derive
 from pointsman.model import Missing, Number
 from pointsman.storage import insert_absent, tables
@@ -117,11 +119,35 @@ def list_prices(book: PriceBook, at: datetime | None = None) -> list[PriceEntry]
 
 
 def register(ws: Workspace, book: PriceBook) -> int:
-    """Write the book's entries to the table `price_book`; return how many were new. Again = nothing."""
+    """Write the book to the state of record; return how many of its entries were new. Again = nothing."""
     rows = [
         {"id": derive("price", book.sha256, entry.sku, entry.valid_from.isoformat()), "book_sha256": book.sha256}
         | entry.as_row()
         for entry in book.entries
     ]
+    hosting = [
+        {"book_sha256": book.sha256, "provider": one.provider, "hosting": one.as_document()} for one in book.hosting
+    ]
     with ws.database.begin() as connection:
+        insert_absent(connection, tables.price_book_hosting, hosting)
         return insert_absent(connection, tables.price_book, rows)
+
+
+def registered(ws: Workspace, sha256: str) -> PriceBook:
+    """The book that was registered with this hash. Raises `NotFound`.
+
+    Its own hash can be another one: where tokens are priced by another release of their list, or a row was changed.
+    """
+    prices, hosting = tables.price_book, tables.price_book_hosting
+    with ws.database.connect() as connection:
+        rows = connection.execute(
+            sa.select(prices).where(prices.c.book_sha256 == sha256).order_by(prices.c.sku, prices.c.valid_from)
+        ).mappings()
+        entries = tuple(PriceEntry.from_row(dict(row)) for row in rows)
+        paid = connection.execute(
+            sa.select(hosting.c.hosting).where(hosting.c.book_sha256 == sha256).order_by(hosting.c.provider)
+        ).scalars()
+        declared = tuple(Hosting.from_document(document) for document in paid)
+    if not entries:
+        raise NotFound("price book", sha256, "the hash of a book that was registered")
+    return PriceBook(entries, declared)

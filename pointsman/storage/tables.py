@@ -292,6 +292,12 @@ price_book = _table(
     sa.Column("fx_date", sa.String(10)),
     sa.CheckConstraint("(fx_rate is null) = (fx_date is null)", name="dated_rate"),
 )
+price_book_hosting = _table(
+    "price_book_hosting",
+    sa.Column("book_sha256", sa.String(64), primary_key=True),
+    sa.Column("provider", sa.String(200), primary_key=True),
+    sa.Column("hosting", sa.JSON, nullable=False),
+)
 verdicts = _table(
     "verdicts",
     sa.Column("id", _ID, primary_key=True),

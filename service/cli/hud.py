@@ -10,6 +10,7 @@ from pointsman.benchmark import list_matrix_runs
 from pointsman.decision import document_path, load_verdict, read_hud, verdicts_of, verify
 from pointsman.errors import NotFound
 from pointsman.workspace import Workspace
+from service.cli.hud_money import challenger_of, money_of, rates, show_money
 from service.cli.hud_view import show_hud
 from service.cli.output import JsonFlag, console, emit, open_workspace
 
@@ -66,3 +67,50 @@ def verify_command(subject: Subject = None, as_json: JsonFlag = False) -> None:
             f"{verdict_id}: recomputed from its document, the same {verdict.outcome}.", soft_wrap=True
         ),
     )
+
+
+@app.command("money")
+def money_command(
+    subject: Subject = None,
+    challenger: Annotated[
+        str | None, typer.Option(help="WORKFLOW@PROVIDER to show; default: the winner, else the cheapest as good.")
+    ] = None,
+    outputs_per_month: Annotated[
+        int | None, typer.Option(min=1, help="Accepted outputs that production makes in a month.")
+    ] = None,
+    months: Annotated[int | None, typer.Option(min=1, help="Spread the cost of switching over so many months.")] = None,
+    migration_usd: Annotated[float | None, typer.Option(min=0, help="What switching costs once.")] = None,
+    dual_run_days: Annotated[
+        float | None, typer.Option(min=0, help="How long the incumbent's capacity is held after the switch.")
+    ] = None,
+    judged_share: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of production's outputs that is judged.")
+    ] = None,
+    through_nat: Annotated[
+        list[str] | None, typer.Option(help="Provider whose outputs come in through NAT; repeat, or `none`.")
+    ] = None,
+    fx_fee: Annotated[float | None, typer.Option(min=0, max=0.5, help="Share that changing money costs.")] = None,
+    fx_rate: Annotated[
+        list[str] | None, typer.Option(help="USD for one of a currency now, as EUR=1.09; repeat for more.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """What an accepted output costs in production, line by line, and where the answer would change.
+
+    Options tell what production will be like, instead of what was told when the verdict was reached.
+    """
+    ws = open_workspace()
+    verdict_id = _verdict_id(ws, subject)
+    told = {
+        "outputs_per_month": outputs_per_month,
+        "months": months,
+        "migration_usd": migration_usd,
+        "dual_run_days": dual_run_days,
+        "judged_share": judged_share,
+        "through_nat": None if through_nat is None else [one for one in through_nat if one != "none"],
+        "fx_fee": fx_fee,
+        "fx_rates": None if fx_rate is None else rates(fx_rate),
+    }
+    money = money_of(ws, verdict_id, {name: value for name, value in told.items() if value is not None})
+    chosen = challenger_of(money, challenger)
+    emit(as_json, money, lambda: show_money(money, chosen))

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from pointsman.benchmark import matrix_report
 from pointsman.decision import hud_report, load_verdict
+from pointsman.economics import read_money, with_money
 from pointsman.ids import RouteKey
 from pointsman.quality import trust_card
 from pointsman.reporting import to_html
@@ -33,7 +34,7 @@ def write_report(world: World, outcome: dict[str, Any]) -> Path:
         )
     key = RouteKey.parse(outcome["hud"]["route_key"])
     reports = [
-        hud_report(outcome["hud"]),
+        with_money(hud_report(outcome["hud"]), read_money(ws, outcome["verdict_id"])),
         routing_report(ws, key, None),
         matrix_report(ws, verdict.benchmark_id),
         trust_card(ws, verdict.evaluation_set_id),

@@ -1,5 +1,6 @@
 """Self-hosted capacity is paid for by the hour: idle, cold, at least a minimum, committed, and thrown away by Spot."""
 
+import re
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -193,3 +194,15 @@ def test_own_hosting_replaces_that_of_the_same_provider(tmp_path: Path):
     assert hosting.commitment == Commitment(Decimal(2), Decimal(0))
     assert book.hosting_of("cpu") is hosting
     assert book.hosting_of("spot") is None
+
+
+def test_the_fleet_of_the_readme_costs_what_the_readme_says(tmp_path: Path):
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    text = next(text for text in re.findall(r"```toml\n(.*?)```", readme, re.DOTALL) if "[[hosting]]" in text)
+    book = book_of(tmp_path, text)
+    (hosting,) = book.hosting
+    always_ready = replace(hosting, cold_start_s=Decimal(0))
+    hourly = book.entries[0].usd
+    job = Busy(Decimal(20), hourly / 3600, 20 * hourly / 3600)
+    assert f"{job.list_usd:.4f} USD" in text
+    assert f"{job.list_usd + overhead(always_ready, job).usd:.4f} USD" in text

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman.economics import PriceBook, PriceBookSpec, list_prices, register
+from pointsman.economics import PriceBook, PriceBookSpec, list_prices, register, registered
 from pointsman.errors import InputRefused, NotFound
 from pointsman.model import Missing
 from pointsman.storage import tables
@@ -227,3 +227,15 @@ def test_a_half_told_price_is_refused_by_name(why: str, tmp_path: Path):
         book_of(tmp_path, text)
     for word in named:
         assert word in refused.value.message
+
+
+def test_a_registered_book_is_read_back_with_its_hash(world: World, tmp_path: Path):
+    hosting = '[[hosting]]\nprovider = "cpu"\nutilisation = "0.4"\nsource = "s"\nfixed = true\n'
+    hosting += 'instance = {vcpu-second = "4"}\ncommitment_usd_per_hour = "2"\ncommitment_discount = "0.3"\n'
+    book = book_of(tmp_path, EASY_PRICES + EURO + hosting)
+    register(world.ws, book)
+    again = registered(world.ws, book.sha256)
+    assert again == book
+    assert again.sha256 == book.sha256
+    with pytest.raises(NotFound, match="no such hash"):
+        registered(world.ws, "no such hash")

@@ -1,4 +1,4 @@
-"""what a price is of, and the currency, rate and date it was converted with"""
+"""what a price is of, the rate it was converted at, and how self-hosted capacity is paid"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -24,9 +24,17 @@ def upgrade() -> None:
         for name, kind in _COLUMNS.items():
             batch_op.add_column(sa.Column(name, kind, nullable=True))
         batch_op.create_check_constraint(op.f("ck_price_book_dated_rate"), "(fx_rate is null) = (fx_date is null)")
+    op.create_table(
+        "price_book_hosting",
+        sa.Column("book_sha256", sa.String(length=64), nullable=False),
+        sa.Column("provider", sa.String(length=200), nullable=False),
+        sa.Column("hosting", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("book_sha256", "provider", name=op.f("pk_price_book_hosting")),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("price_book_hosting")
     with op.batch_alter_table("price_book", schema=None) as batch_op:
         batch_op.drop_constraint(op.f("ck_price_book_dated_rate"), type_="check")
         for name in reversed(_COLUMNS):

@@ -1,0 +1,181 @@
+"""The money behind a verdict as a document: waterfall per accepted output, saving, payback, sensitivity, utilisation.
+
+It is put together after the verdict, from the same cells and the HUD, and nothing is decided by it. What production
+will be like can be told again and again: the document is for the `Production` that stands in it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from decimal import Decimal
+from typing import Any
+
+from pointsman.economics.cells import PricedCell, price_cells
+from pointsman.economics.comparison import Comparison, compare
+from pointsman.economics.lines import NAT_SKU, OutputCost, Setting, output_cost
+from pointsman.economics.measurements import qualities_of
+from pointsman.economics.membership import frontier_membership
+from pointsman.economics.parts import Parts, parts_of
+from pointsman.economics.plain import number_of, plain
+from pointsman.economics.price_book import PriceBook
+from pointsman.economics.pricing import total
+from pointsman.economics.production import Production
+from pointsman.economics.sensitivity import Duel, turns
+from pointsman.economics.utilisation import break_evens, curves, per_output
+from pointsman.errors import NotFound
+from pointsman.ids import VariantId
+from pointsman.model import Json, Missing, Number
+from pointsman.workspace import Workspace
+
+EXAMINED = 8
+"""So many challengers, the cheapest ones, are put through every lever and every utilisation."""
+
+
+def weigh(ws: Workspace, hud: Mapping[str, Any], book: PriceBook, production: Production) -> dict[str, Json]:
+    """The document for one verdict, given its HUD document. Raises `NotFound` for a benchmark that is gone."""
+    cells = price_cells(ws, hud["benchmark_id"], book, deliveries_per_output=hud["deliveries_per_output"])
+    qualities = qualities_of(ws, hud["benchmark_id"], hud["evaluation_set_id"])
+    return money_document(hud, cells, qualities, book, production)
+
+
+def record_money(ws: Workspace, hud: Mapping[str, Any], book: PriceBook, production: Production) -> dict[str, Json]:
+    """`weigh`, and keep it beside the HUD of the verdict."""
+    document = weigh(ws, hud, book, production)
+    ws.results.write_json(f"verdicts/{hud['verdict_id']}/money.json", document)
+    return document
+
+
+def read_money(ws: Workspace, verdict_id: str) -> dict[str, Json] | None:
+    """What `record_money` kept; None for a verdict that is older than that."""
+    try:
+        document: dict[str, Json] = json.loads(ws.results.read(f"verdicts/{verdict_id}/money.json"))
+    except NotFound:
+        return None
+    return document
+
+
+def money_document(
+    hud: Mapping[str, Any],
+    cells: Sequence[PricedCell],
+    qualities: Mapping[str, Number],
+    book: PriceBook,
+    production: Production,
+) -> dict[str, Json]:
+    """A pure function of what was measured, priced and told. Money is in decimal strings; what is unknown says why."""
+    labels = {row["variant"]: row["label"] for row in hud["rows"]}
+    shown = [cell for cell in cells if str(cell.variant) in labels]
+    parts = parts_of(shown, book)
+    incumbent = parts[VariantId.parse(hud["incumbent"])]
+    setting = _setting(hud, book, production, shown)
+    experiment = hud["experiment_cost_usd"]
+    challengers = sorted((one for one in parts.values() if one is not incumbent), key=_cheapest)
+    duels = [Duel(incumbent, one, setting, Decimal(str(hud["minimum_saving"]))) for one in challengers]
+    memberships = frontier_membership(shown, qualities, seed=int(hud["verdict"]["data_sha256"][:8], 16))
+    return {
+        "verdict_id": hud["verdict_id"],
+        "benchmark_id": hud["benchmark_id"],
+        "incumbent": hud["incumbent"],
+        "challenger": _compared(hud, challengers),
+        "minimum_saving": hud["minimum_saving"],
+        "deliveries_per_output": hud["deliveries_per_output"],
+        "price_book_sha256": book.sha256,
+        "production": production.model_dump(mode="json"),
+        "variants": [
+            _variant(one, output_cost(one, setting, None if one is incumbent else incumbent), labels)
+            for one in (incumbent, *challengers)
+        ],
+        "comparisons": [_comparison(compare(duel, number_of(experiment["total"])), labels) for duel in duels],
+        "sensitivity": [
+            {"challenger": str(duel.challenger.variant), "label": labels[str(duel.challenger.variant)]}
+            | {"lever": turn.lever, "unit": turn.unit, "now": plain(turn.now), "at": plain(turn.at)}
+            | {"worth_it_now": turn.worth_it_now}
+            for duel in duels[:EXAMINED]
+            for turn in turns(duel)
+        ],
+        "utilisation": _utilisation([incumbent, *challengers[:EXAMINED]], setting, labels),
+        "frontier_membership": [
+            {"variant": str(variant), "label": labels[str(variant)]}
+            | {"probability": share if not isinstance(share, Missing) else {"missing": share.reason}}
+            for variant, share in memberships.items()
+        ],
+        "experiment_cost_usd": experiment,
+    }
+
+
+def _setting(hud: Mapping[str, Any], book: PriceBook, production: Production, cells: Sequence[PricedCell]) -> Setting:
+    judged = sum(cell.outcome == "success" for cell in cells)
+    judging = number_of(hud["experiment_cost_usd"]["judging"])
+    if not isinstance(judging, Missing):
+        judging = judging / judged if judged else Missing("nothing was judged")
+    newest = max((entry.valid_from for entry in book.entries if entry.sku == NAT_SKU), default=None)
+    nat = Missing(f"no price for {NAT_SKU}") if newest is None else book.price(NAT_SKU, newest)
+    return Setting(production, judging, nat)
+
+
+def _cheapest(parts: Parts) -> tuple[bool, Decimal, VariantId]:
+    known = parts.compute
+    delivered = parts.egress
+    if isinstance(known, Missing) or isinstance(delivered, Missing):
+        return True, Decimal(0), parts.variant
+    return False, known + delivered, parts.variant
+
+
+def _compared(hud: Mapping[str, Any], challengers: Sequence[Parts]) -> str | None:
+    """The winner; without one the cheapest challenger that is as good, else the cheapest."""
+    if hud["winner"] is not None:
+        return str(hud["winner"])
+    gates = {row["variant"]: row["gates"] for row in hud["rows"]}
+    ids = [str(one.variant) for one in challengers]
+    as_good = [one for one in ids if {gates[one].get(name) for name in ("success", "quality")} == {"passed"}]
+    return next(iter([*as_good, *ids]), None)
+
+
+def _variant(parts: Parts, cost: OutputCost, labels: Mapping[str, str]) -> dict[str, Json]:
+    known = [line.usd for line in cost.lines if not isinstance(line.usd, Missing)]
+    return {
+        "variant": str(parts.variant),
+        "label": labels[str(parts.variant)],
+        "accepted": parts.accepted,
+        "lines": [
+            {"name": line.name, "usd": plain(line.usd), "basis": line.basis, "why": line.why} for line in cost.lines
+        ],
+        "known_usd": plain(total(known)),
+        "total_usd": plain(cost.total),
+        "one_off_usd": plain(cost.one_off_usd),
+    }
+
+
+def _comparison(found: Comparison, labels: Mapping[str, str]) -> Json:
+    numbers = {name: value for name, value in asdict(found).items() if name not in ("challenger", "left_out")}
+    return {
+        "challenger": str(found.challenger),
+        "label": labels[str(found.challenger)],
+        **{name: plain(getattr(found, name)) for name in numbers},
+        "left_out": list(found.left_out),
+    }
+
+
+def _utilisation(parts: Sequence[Parts], setting: Setting, labels: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "curves": [
+            {
+                "variant": str(one.variant),
+                "label": labels[str(one.variant)],
+                "provider": one.variant.provider,
+                "declared": None if one.declared is None else plain(one.declared),
+                "points": [[plain(share), plain(usd)] for share, usd in one.points],
+            }
+            for one in curves(parts, setting)
+        ],
+        "per_output": [
+            {"variant": str(variant), "label": labels[str(variant)], "usd": plain(usd)}
+            for variant, usd in per_output(parts, setting).items()
+        ],
+        "break_even": [
+            {"variant": str(one.variant), "label": labels[str(one.variant)], "against": labels[str(one.against)]}
+            | {"utilisation": plain(one.utilisation)}
+            for one in break_evens(parts, setting)
+        ],
+    }

@@ -1,0 +1,168 @@
+"""The money document as sections of a report for people. It reads the document alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from pointsman.economics.plain import number_of
+from pointsman.economics.utilisation_chart import utilisation_chart
+from pointsman.model import Missing
+from pointsman.reporting import Cell, Figures, Report, Section, Table, Text, escape_markdown
+
+_MOST_MEMBERS = 20
+
+
+def with_money(report: Report, money: Mapping[str, Any] | None) -> Report:
+    """The HUD's report with the money behind it; None: of a verdict that is older than the money document."""
+    return report if money is None else replace(report, sections=[*report.sections, *money_sections(money)])
+
+
+def money_sections(money: Mapping[str, Any], challenger: str | None = None) -> list[Section]:
+    """Waterfall, saving and payback, sensitivity, self-hosted utilisation, and how sure the frontier is.
+
+    Of one challenger: the document's own choice unless told.
+    """
+    challenger = challenger or money["challenger"]
+    sections: list[Section] = []
+    if challenger is not None:
+        sections += [waterfall_table(money, challenger), *_saving(money, challenger)]
+        sections += [sensitivity_table(money, challenger)]
+    sections += utilisation_sections(money)
+    sections.append(_membership(money))
+    return sections
+
+
+def waterfall_table(money: Mapping[str, Any], challenger: str) -> Table:
+    """A row per line: what it costs the incumbent and the challenger, and what each figure is."""
+    old, new = _variant(money, money["incumbent"]), _variant(money, challenger)
+    rows: list[list[Cell]] = [
+        [one["name"], _usd(one), one["basis"], _usd(other), other["basis"], _difference(one, other)]
+        for one, other in zip(old["lines"], new["lines"], strict=True)
+    ]
+    rows.append(
+        [
+            "what is known",
+            number_of(old["known_usd"]),
+            "",
+            number_of(new["known_usd"]),
+            "",
+            _difference_of_known(old, new),
+        ]
+    )
+    columns = ("line", f"{old['label']} (incumbent)", "is", new["label"], "is", "saves")
+    return Table(columns, rows, "From list price to an accepted output in production, USD each")
+
+
+def _usd(line: Mapping[str, Any]) -> Cell:
+    found = number_of(line["usd"])
+    return "" if isinstance(found, Missing) else found
+
+
+def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> Cell:
+    spent, would = number_of(one["usd"]), number_of(other["usd"])
+    return "" if isinstance(spent, Missing) or isinstance(would, Missing) else spent - would
+
+
+def _difference_of_known(old: Mapping[str, Any], new: Mapping[str, Any]) -> Cell:
+    missing = {line["name"] for variant in (old, new) for line in variant["lines"] if line["basis"] == "missing"}
+    saved = Decimal(0)
+    for one, other in zip(old["lines"], new["lines"], strict=True):
+        if one["name"] not in missing:
+            saved += Decimal(one["usd"]) - Decimal(other["usd"])
+    return saved
+
+
+def _saving(money: Mapping[str, Any], challenger: str) -> list[Section]:
+    found = next(one for one in money["comparisons"] if one["challenger"] == challenger)
+    pairs: list[tuple[str, Cell]] = [
+        ("allocated saving per output, USD", number_of(found["allocated_saving"])),
+        ("cash saving per output, USD", number_of(found["cash_saving"])),
+        ("cash saving per month, USD", number_of(found["cash_saving_usd_per_month"])),
+        ("switching costs once, USD", number_of(found["one_off_usd"])),
+        ("payback, months", number_of(found["payback_months"])),
+        ("payback with the cost of finding out, months", number_of(found["payback_months_with_experiment"])),
+    ]
+    sections: list[Section] = [Figures(pairs, f"What switching to {found['label']} is worth")]
+    unknown = _unknown(money, challenger)
+    if unknown:
+        sections.append(Text("\n".join(["Not known, and so in no figure above:", "", *unknown])))
+    return sections
+
+
+def _unknown(money: Mapping[str, Any], challenger: str) -> list[str]:
+    """Each line that is not known of one of the two, with the reason, once for each reason."""
+    reasons: dict[str, list[str]] = {}
+    for variant in dict.fromkeys((money["incumbent"], challenger)):
+        for line in _variant(money, variant)["lines"]:
+            if line["basis"] == "missing":
+                named = reasons.setdefault(line["why"], [])
+                if line["name"] not in named:
+                    named.append(line["name"])
+    return [f"- {escape_markdown(', '.join(names))}: {escape_markdown(why)}" for why, names in reasons.items()]
+
+
+def sensitivity_table(money: Mapping[str, Any], challenger: str) -> Table:
+    """A row per lever: where it is now, and where a switch to the challenger starts or stops to be worth it."""
+    rows = [
+        (
+            turn["lever"],
+            _level(turn["now"], turn["unit"]),
+            "yes" if turn["worth_it_now"] else "no",
+            _level(turn["at"], turn["unit"]),
+        )
+        for turn in money["sensitivity"]
+        if turn["challenger"] == challenger
+    ]
+    least = f"{100 * money['minimum_saving']:g} %"
+    title = f"Where the answer changes: is {_variant(money, challenger)['label']} cheaper by {least}?"
+    return Table(("if only this moves", "it is now", "cheaper now", "the answer changes at"), rows, title)
+
+
+def _level(value: Any, unit: str) -> str:
+    found = number_of(value)
+    if isinstance(found, Missing):
+        return f"never ({found.reason})"
+    if unit == "share":
+        return f"{100 * float(found):.3g} %"
+    if unit == "times":
+        return f"{float(found):.4g} times" if found != 1 else "as it is"
+    return f"{found:,.0f}"
+
+
+def utilisation_sections(money: Mapping[str, Any]) -> list[Section]:
+    found = money["utilisation"]
+    if not found["curves"]:
+        return []
+    sections: list[Section] = [utilisation_chart(found)]
+    if found["break_even"]:
+        rows = [
+            (one["label"], one["against"], _level(one["utilisation"], "share").removeprefix("never "))
+            for one in found["break_even"]
+        ]
+        sections.append(Table(("self-hosted", "paid per output", "as cheap from"), rows, "Break-even utilisation"))
+    return sections
+
+
+def _membership(money: Mapping[str, Any]) -> Table:
+    def order(one: Mapping[str, Any]) -> tuple[float, str]:
+        share = one["probability"]
+        return (1.0 if isinstance(share, dict) else -share), one["label"]
+
+    rows: list[Sequence[Cell]] = [
+        (
+            one["label"],
+            Missing(one["probability"]["missing"])
+            if isinstance(one["probability"], dict)
+            else f"{100 * one['probability']:.0f} %",
+        )
+        for one in sorted(money["frontier_membership"], key=order)[:_MOST_MEMBERS]
+    ]
+    return Table(("variant", "on the frontier in"), rows, "How sure the frontier is, over inputs like these")
+
+
+def _variant(money: Mapping[str, Any], variant: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = next(one for one in money["variants"] if one["variant"] == variant)
+    return found

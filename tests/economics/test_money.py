@@ -1,0 +1,397 @@
+"""The money behind a verdict: a line for everything that is paid, known or not, and where the answer would change."""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pointsman.economics import (
+    PriceBook,
+    Production,
+    money_document,
+    price_cells,
+    read_money,
+    record_money,
+    weigh,
+    with_money,
+)
+from pointsman.economics.comparison import payback
+from pointsman.economics.measurements import qualities_of
+from pointsman.economics.plain import number_of
+from pointsman.economics.sensitivity import crossing
+from pointsman.ids import VariantId
+from pointsman.model import Missing
+from pointsman.reporting import Report, to_html, to_markdown
+from tests.economics.worlds import BENCHMARK, EASY_PRICES, JUDGED, Tried, World, book_of
+
+HOSTED = VariantId("effect-1", "a", "lab", "demo", "gpu", "default")
+PAID = VariantId("effect-1", "b", "lab", "demo", "api", "default")
+ABROAD = VariantId("effect-1", "c", "lab", "demo", "abroad", "default")
+
+PRICES = (
+    EASY_PRICES
+    + """
+[[price]]
+sku = "gpu:gpu-second"
+unit = "gpu-hour"
+usd = "1.006"
+valid_from = 2026-01-01
+source = "the worked example"
+
+[[price]]
+sku = "api:video"
+unit = "video"
+usd = "0.010"
+valid_from = 2026-01-01
+source = "the worked example"
+
+[[price]]
+sku = "abroad:video"
+unit = "video"
+amount = "0.010"
+currency = "EUR"
+fx_rate = "1.10"
+fx_date = 2026-11-01
+valid_from = 2026-01-01
+source = "made up"
+
+[[price]]
+sku = "nat:gb"
+unit = "gb"
+usd = "0.05"
+valid_from = 2026-01-01
+source = "made up"
+"""
+)
+GPU_FLEET = """
+[[hosting]]
+provider = "gpu"
+utilisation = "0.35"
+source = "made up"
+"""
+TOLD = Production(
+    outputs_per_month=100_000,
+    months=10,
+    migration_usd=500,
+    dual_run_days=0,
+    judged_share=0.01,
+    through_nat=("api",),
+)
+DONE = {"gpu": ("gpu:gpu-second", "20"), "api": ("api:video", "1"), "abroad": ("abroad:video", "1")}
+
+
+def fill(world: World, *variants: VariantId, each: int = 4, output_bytes: int = 1_000_000) -> None:
+    for variant in variants:
+        for _ in range(each):
+            tried = Tried("completed", [DONE[variant.provider]])
+            world.cell(variant, tried, output_bytes=output_bytes, quality="90")
+
+
+def hud_of(*variants: VariantId, incumbent: VariantId = HOSTED, winner: VariantId | None = None) -> dict[str, Any]:
+    """As much of a HUD document as the money behind it is put together from."""
+    return {
+        "verdict_id": "vd_1",
+        "benchmark_id": BENCHMARK,
+        "evaluation_set_id": JUDGED,
+        "incumbent": str(incumbent),
+        "winner": None if winner is None else str(winner),
+        "deliveries_per_output": 0,
+        "minimum_saving": 0.0,
+        "rows": [{"variant": str(one), "label": one.label, "gates": {}} for one in variants],
+        "verdict": {"data_sha256": "0" * 64},
+        "experiment_cost_usd": {"total": "2", "judging": "0.08", "matrix": "1", "load": "0.92"},
+    }
+
+
+def money(world: World, book: PriceBook, told: Production = TOLD, *variants: VariantId) -> dict[str, Any]:
+    document: dict[str, Any] = weigh(world.ws, hud_of(*(variants or (HOSTED, PAID))), book, told)
+    return document
+
+
+def lines(document: dict[str, Any], variant: VariantId) -> dict[str, Any]:
+    (found,) = [one for one in document["variants"] if one["variant"] == str(variant)]
+    return {line["name"]: line for line in found["lines"]}
+
+
+def usd(line: dict[str, Any]) -> Decimal | Missing:
+    return number_of(line["usd"])
+
+
+def of(document: dict[str, Any], name: str) -> Decimal | Missing:
+    (found,) = document["comparisons"]
+    return number_of(found[name])
+
+
+def test_every_line_from_the_list_price_to_what_is_paid(world: World, tmp_path: Path):
+    fill(world, HOSTED, PAID)
+    document = money(world, book_of(tmp_path, PRICES + GPU_FLEET))
+    old, new = lines(document, HOSTED), lines(document, PAID)
+    assert list(old) == [
+        *("list price", "retries", "failed and refused outputs", "Spot loss", "idle", "cold start", "minimum billing"),
+        *("commitments", "egress", "NAT", "storage", "production judging", "foreign exchange"),
+        *("migration", "dual running"),
+    ]
+    busy = Decimal("1.006") * 20 / 3600
+    assert usd(old["list price"]) == round(busy, 12)
+    assert usd(old["idle"]) == pytest.approx(busy / Decimal("0.35") - busy)
+    assert (old["list price"]["basis"], old["idle"]["basis"]) == ("measured", "estimated")
+    assert (usd(new["list price"]), usd(new["idle"]), new["idle"]["basis"]) == (Decimal("0.01"), 0, "measured")
+    assert usd(new["NAT"]) == Decimal("0.00005")  # 0.001 GB
+    assert usd(old["NAT"]) == 0
+    assert usd(new["storage"]) == Decimal("0.00002")
+    assert usd(new["production judging"]) == Decimal("0.0001")  # 1 % of 0.08 USD for 8 outputs
+    assert usd(new["migration"]) == Decimal("0.0005")  # 500 USD over a million outputs
+    assert usd(old["migration"]) == usd(new["dual running"]) == 0
+
+
+def test_what_is_not_told_is_missing_and_says_what_to_tell(world: World, tmp_path: Path):
+    fill(world, HOSTED, PAID)
+    document = money(world, book_of(tmp_path, PRICES), Production())
+    old, new = lines(document, HOSTED), lines(document, PAID)
+    missing = {name for name, line in new.items() if line["basis"] == "missing"}
+    assert missing == {"NAT", "production judging", "migration", "dual running"}
+    assert {name for name, line in old.items() if line["basis"] == "missing"} == {
+        *("idle", "cold start", "minimum billing", "commitments", "NAT", "production judging")
+    }
+    assert "[[hosting]]" in old["idle"]["why"]
+    assert all(line["usd"] == {"missing": line["why"]} for line in new.values() if line["basis"] == "missing")
+    (one,) = [one for one in document["variants"] if one["variant"] == str(HOSTED)]
+    assert isinstance(number_of(one["total_usd"]), Missing)
+    assert isinstance(of(document, "payback_months"), Missing)
+    (comparison,) = document["comparisons"]
+    assert set(comparison["left_out"]) == {"idle", "cold start", "minimum billing", "commitments"} | missing
+
+
+def test_the_saving_the_cash_in_it_and_when_the_switch_has_paid_itself_back(world: World, tmp_path: Path):
+    fill(world, HOSTED, PAID)
+    document = money(world, book_of(tmp_path, PRICES + GPU_FLEET))
+    saved = Decimal("1.006") * 20 / 3600 / Decimal("0.35") - Decimal("0.010") - Decimal("0.00005")
+    assert of(document, "allocated_saving") == pytest.approx(saved)
+    assert of(document, "cash_saving") == pytest.approx(saved)
+    assert of(document, "payback_months") == pytest.approx(500 / (saved * 100_000))
+
+
+def test_while_both_run_the_incumbents_capacity_is_held_and_paid(world: World, tmp_path: Path):
+    fill(world, HOSTED, PAID)
+    told = TOLD.model_copy(update={"dual_run_days": 365 / 12})  # a month
+    document = money(world, book_of(tmp_path, PRICES + GPU_FLEET), told)
+    held = Decimal("1.006") * 20 / 3600 / Decimal("0.35") * 100_000
+    assert of(document, "one_off_usd") == pytest.approx(500 + held)
+    assert usd(lines(document, PAID)["dual running"]) == pytest.approx(held / 1_000_000)
+    monthly = of(document, "cash_saving_usd_per_month")
+    assert of(document, "payback_months") == pytest.approx((500 + held) / monthly)
+    assert of(document, "payback_months_with_experiment") == pytest.approx((502 + held) / monthly)
+
+
+@pytest.mark.parametrize(
+    ("more", "cash"),
+    [
+        ("fixed = true\n", Decimal(0)),
+        # It buys 1400 USD of the month's 1597 on demand, and its 980 USD are paid on.
+        ('commitment_usd_per_hour = "1.342465753424657534"\ncommitment_discount = "0.3"\n', Decimal("0.00197")),
+    ],
+)
+def test_what_is_paid_on_is_saved_on_paper_only(world: World, tmp_path: Path, more: str, cash: Decimal):
+    fill(world, HOSTED, PAID)
+    document = money(world, book_of(tmp_path, PRICES + GPU_FLEET + more))
+    old, new = lines(document, HOSTED), lines(document, PAID)
+    running = Decimal("1.006") * 20 / 3600 / Decimal("0.35") + usd(old["commitments"])
+    assert of(document, "allocated_saving") == pytest.approx(running - Decimal("0.01") - Decimal("0.00005"))
+    assert of(document, "cash_saving") == pytest.approx(cash - Decimal("0.01005"), abs=Decimal("0.00001"))
+    assert usd(new["dual running"]) == 0
+
+
+def test_a_commitment_is_cheaper_than_on_demand_when_it_is_used_up(world: World, tmp_path: Path):
+    fill(world, HOSTED, PAID)
+    more = 'commitment_usd_per_hour = "1"\ncommitment_discount = "0.3"\n'
+    document = money(world, book_of(tmp_path, PRICES + GPU_FLEET + more))
+    assert usd(lines(document, HOSTED)["commitments"]) == pytest.approx((730 - 730 / Decimal("0.7")) / 100_000)
+    unknown = money(world, book_of(tmp_path, PRICES + GPU_FLEET + more), Production())
+    assert "outputs per month" in lines(unknown, HOSTED)["commitments"]["why"]
+
+
+def test_retries_failures_and_spot_losses_stand_apart(world: World, tmp_path: Path):
+    done, half = [("gpu:gpu-second", "20")], [("gpu:gpu-second", "10")]
+    world.cell(HOSTED, Tried("failed", half), Tried("completed", done), output_bytes=0)
+    world.cell(HOSTED, Tried("lost", half), Tried("completed", done), output_bytes=0)
+    world.cell(HOSTED, Tried("failed", done), status="failed", reason="boom")
+    fill(world, PAID, each=1)
+    document = money(world, book_of(tmp_path, PRICES))
+    found = lines(document, HOSTED)
+    second = Decimal("1.006") / 3600
+    assert usd(found["retries"]) == pytest.approx(second * 10 / 2)
+    assert usd(found["Spot loss"]) == pytest.approx(second * 10 / 2)
+    assert usd(found["failed and refused outputs"]) == pytest.approx(second * 20 / 2)
+    assert found["Spot loss"]["basis"] == "measured"
+
+
+def test_interruptions_that_are_declared_are_an_estimate_where_none_was_measured(world: World, tmp_path: Path):
+    fill(world, HOSTED, PAID)
+    document = money(world, book_of(tmp_path, PRICES + GPU_FLEET + 'interruptions_per_hour = "1.8"\n'))
+    found = lines(document, HOSTED)["Spot loss"]
+    assert (usd(found), found["basis"]) == (pytest.approx(Decimal("1.006") / 3600 * 20 * Decimal("0.005")), "estimated")
+
+
+def test_changing_money_costs_its_fee_and_what_the_rate_moved(world: World, tmp_path: Path):
+    fill(world, HOSTED, ABROAD)
+    book = book_of(tmp_path, PRICES + GPU_FLEET)
+    assert (
+        "neither a fee nor a rate of today is declared for EUR"
+        in (lines(money(world, book, Production(), HOSTED, ABROAD), ABROAD)["foreign exchange"]["why"])
+    )
+    told = Production(fx_fee=0.02, fx_rates={"EUR": 1.21})
+    found = lines(money(world, book, told, HOSTED, ABROAD), ABROAD)
+    assert usd(found["list price"]) == Decimal("0.011")
+    assert usd(found["foreign exchange"]) == Decimal("0.0121") * Decimal("1.02") - Decimal("0.011")
+    assert usd(lines(money(world, book, Production(fx_fee=0.02), HOSTED, ABROAD), ABROAD)["foreign exchange"]) == (
+        Decimal("0.00022")
+    )
+
+
+def test_where_the_answer_changes(world: World, tmp_path: Path):
+    """By the worked example: 0.010 USD an output is met at 56 % use of a fleet that costs 1.006 USD an hour."""
+    fill(world, HOSTED, PAID, output_bytes=0)
+    told = TOLD.model_copy(update={"judged_share": 0, "migration_usd": 0})
+    document = money(world, book_of(tmp_path, PRICES + GPU_FLEET), told)
+    at = {turn["lever"]: number_of(turn["at"]) for turn in document["sensitivity"]}
+    hosted = Decimal("1.006") * 20 / 3600 / Decimal("0.35")
+    assert at["utilisation of gpu"] == pytest.approx(Decimal("0.5589"), abs=Decimal("0.0001"))
+    assert at["price of api"] == pytest.approx(hosted / Decimal("0.01"), rel=Decimal("1e-5"))
+    assert at["price of gpu"] == pytest.approx(Decimal("0.01") / hosted, rel=Decimal("1e-5"))
+    assert at["egress: its price, or deliveries per output"] == Missing("worth it all the way from 0.01 to 100")
+    assert all(turn["worth_it_now"] for turn in document["sensitivity"])
+    (even,) = document["utilisation"]["break_even"]
+    assert number_of(even["utilisation"]) == pytest.approx(Decimal("0.5589"), abs=Decimal("0.0001"))
+
+
+def test_a_volume_too_small_does_not_pay_for_the_switch(world: World, tmp_path: Path):
+    fill(world, HOSTED, PAID, output_bytes=0)
+    told = TOLD.model_copy(update={"judged_share": 0})
+    document = money(world, book_of(tmp_path, PRICES + GPU_FLEET + "fixed = true\n"), told)
+    (volume,) = [turn for turn in document["sensitivity"] if turn["lever"] == "outputs per month"]
+    saved = Decimal("1.006") * 20 / 3600 / Decimal("0.35") - Decimal("0.01")
+    assert number_of(volume["at"]) == pytest.approx(Decimal(50) / saved, rel=Decimal("0.001"))
+
+
+def test_the_curve_shows_idle_capacity_even_where_none_is_declared(world: World, tmp_path: Path):
+    fill(world, HOSTED, PAID, output_bytes=0)
+    document = money(world, book_of(tmp_path, PRICES), Production())
+    (curve,) = document["utilisation"]["curves"]
+    points = {Decimal(share): Decimal(cost) for share, cost in curve["points"]}
+    busy = Decimal("1.006") * 20 / 3600
+    assert curve["declared"] is None
+    assert points[Decimal(1)] == pytest.approx(busy)
+    assert points[Decimal("0.35")] == pytest.approx(busy / Decimal("0.35"))
+    assert list(points) == sorted(points)
+    assert list(points.values()) == sorted(points.values(), reverse=True)
+    assert document["utilisation"]["per_output"] == [{"variant": str(PAID), "label": PAID.label, "usd": "0.01"}]
+
+
+def test_a_fleet_that_is_dearer_even_when_busy_never_breaks_even(world: World, tmp_path: Path):
+    fill(world, HOSTED, PAID, output_bytes=0)
+    dear = book_of(tmp_path, PRICES.replace('"1.006"', '"10"'))
+    (even,) = money(world, dear)["utilisation"]["break_even"]
+    assert number_of(even["utilisation"]) == Missing("dearer even when it is always busy")
+    cheap = book_of(tmp_path, PRICES.replace('"1.006"', '"0.001"'))
+    (even,) = money(world, cheap)["utilisation"]["break_even"]
+    assert number_of(even["utilisation"]) == Missing("cheaper at any utilisation")
+
+
+def test_an_unpriced_variant_is_compared_in_nothing(world: World, tmp_path: Path):
+    fill(world, HOSTED)
+    world.cell(PAID, Tried("completed", [("api:unheard-of", "1")]), output_bytes=0, quality="90")
+    document = money(world, book_of(tmp_path, PRICES + GPU_FLEET))
+    assert of(document, "allocated_saving") == Missing("no price for api:unheard-of on 2026-11-21")
+    assert document["sensitivity"] == document["utilisation"]["break_even"] == []
+    (unpriced,) = [one for one in document["frontier_membership"] if one["variant"] == str(PAID)]
+    assert unpriced["probability"] == {"missing": "no price for api:unheard-of on 2026-11-21"}
+
+
+def test_without_an_accepted_output_there_is_no_cost_of_one(world: World, tmp_path: Path):
+    fill(world, HOSTED)
+    world.cell(PAID, Tried("failed", [("api:video", "1")]), status="failed", reason="boom")
+    document = money(world, book_of(tmp_path, PRICES + GPU_FLEET))
+    assert usd(lines(document, PAID)["list price"]) == Missing("no output was accepted")
+    assert of(document, "cash_saving") == Missing("no output was accepted")
+
+
+def test_how_sure_the_frontier_is(world: World, tmp_path: Path):
+    """Two clusters: on one the API is cheaper and as good, on the other it is dearer and better."""
+    costs = {HOSTED: ("10", "10"), PAID: ("1", "4")}
+    for variant, usage in costs.items():
+        for cluster, quantity in enumerate(usage):
+            sku = DONE[variant.provider][0]
+            quality = "90" if variant == HOSTED or cluster == 0 else "99"
+            world.cell(variant, Tried("completed", [(sku, quantity)]), output_bytes=0, quality=quality)
+    book = book_of(tmp_path, PRICES.replace('"1.006"', '"7.2"'))  # 0.02 USD
+    found = {one["variant"]: one["probability"] for one in money(world, book)["frontier_membership"]}
+    assert found[str(PAID)] == 1
+    assert 0.15 < found[str(HOSTED)] < 0.85, "off the frontier where only the first cluster is drawn"
+
+
+def test_the_document_is_kept_beside_the_hud_and_read_back(world: World, tmp_path: Path):
+    fill(world, HOSTED, PAID)
+    book = book_of(tmp_path, PRICES + GPU_FLEET)
+    assert read_money(world.ws, "vd_1") is None
+    kept = record_money(world.ws, hud_of(HOSTED, PAID), book, TOLD)
+    assert read_money(world.ws, "vd_1") == kept
+    assert kept["production"]["outputs_per_month"] == 100_000
+    assert record_money(world.ws, hud_of(HOSTED, PAID), book, TOLD) == kept
+
+
+def test_the_report_shows_waterfall_saving_sensitivity_payback_and_curve(world: World, tmp_path: Path):
+    fill(world, HOSTED, PAID)
+    told = TOLD.model_copy(update={"judged_share": None})
+    document = money(world, book_of(tmp_path, PRICES + GPU_FLEET), told)
+    report = with_money(Report("Money HUD", "**WINNER**"), document)
+    text = to_markdown(report)
+    assert "## From list price to an accepted output in production, USD each" in text
+    assert "| list price | 0.005589 | measured | 0.01 | measured | -0.004411 |" in text
+    assert "| production judging |  | missing |  | missing |  |" in text
+    assert "- production judging: which share of outputs is judged is not declared" in text
+    assert "payback, months" in text
+    assert "| utilisation of gpu | 35 % | yes |" in text
+    assert text.count("data:image/svg+xml;base64,") == 1
+    assert "| a@gpu | b@api | 55." in text
+    assert "on the frontier in" in text
+    assert "What an accepted output costs by utilisation" in to_html([report], "Money")
+    assert with_money(report, None) is report
+
+
+def test_the_winner_is_shown_or_else_the_cheapest_that_is_as_good(world: World, tmp_path: Path):
+    fill(world, HOSTED, PAID, ABROAD)
+    book = book_of(tmp_path, PRICES)
+    hud = hud_of(HOSTED, PAID, ABROAD)
+    assert weigh(world.ws, hud, book, TOLD)["challenger"] == str(PAID)
+    hud["rows"][2]["gates"] = {"success": "passed", "quality": "passed", "cost": "failed"}
+    assert weigh(world.ws, hud, book, TOLD)["challenger"] == str(ABROAD)
+    assert weigh(world.ws, hud | {"winner": str(PAID)}, book, TOLD)["challenger"] == str(PAID)
+    assert weigh(world.ws, hud_of(HOSTED), book, TOLD)["challenger"] is None
+    assert "on the frontier" in to_markdown(with_money(Report("", ""), weigh(world.ws, hud_of(HOSTED), book, TOLD)))
+
+
+def test_the_document_follows_from_its_arguments_alone(world: World, tmp_path: Path):
+    fill(world, HOSTED, PAID)
+    book = book_of(tmp_path, PRICES + GPU_FLEET)
+    cells = price_cells(world.ws, BENCHMARK, book, deliveries_per_output=0)
+    qualities = qualities_of(world.ws, BENCHMARK, JUDGED)
+    first = money_document(hud_of(HOSTED, PAID), cells, qualities, book, TOLD)
+    assert money_document(hud_of(HOSTED, PAID), cells[::-1], qualities, book, TOLD) == first
+
+
+def test_what_is_never_saved_is_never_paid_back():
+    assert payback(Decimal(10), Decimal(4)) == Decimal("2.5")
+    assert payback(Decimal(10), Decimal(0)) == Missing("never: it saves no cash")
+    assert payback(Decimal(0), Decimal(-1)) == 0
+    assert payback(Missing("unknown"), Decimal(4)) == Missing("unknown")
+
+
+@settings(max_examples=50)
+@given(st.floats(0.02, 90), st.sampled_from([-1.0, 1.0]))
+def test_a_crossing_is_found_wherever_it_is(at: float, sign: float):
+    found = crossing(lambda x: sign * (x - at), 0.01, 100)
+    assert found == pytest.approx(at, rel=1e-6)
+    assert crossing(lambda x: x - at, at * 1.01, 100) is None
