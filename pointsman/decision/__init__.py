@@ -1,10 +1,11 @@
 """The decision: a plan declared before data is read, the verdict it leads to, and the document that proves it."""
 
+from pointsman.decision.audit import Audit, Check, audit, audit_document
 from pointsman.decision.conclude import conclude, read_hud, verdicts_of
 from pointsman.decision.decide import decide
 from pointsman.decision.declared import declare_plans, declared_plans, draw_up_plans, plans_for_benchmark
 from pointsman.decision.detectable import minimum_detectable_saving
-from pointsman.decision.document import read_document, verdict_document, verify
+from pointsman.decision.document import VerdictDocument, read_document, verdict_document, verify
 from pointsman.decision.estimates import Estimate, estimates
 from pointsman.decision.hud_report import hud_report, hud_table
 from pointsman.decision.plan import PlannedInput, VerdictPlan
@@ -13,11 +14,16 @@ from pointsman.decision.store import StoredVerdict, document_path, load_verdict,
 
 __all__ = [
     "Assumptions",
+    "Audit",
+    "Check",
     "Estimate",
     "PlanSize",
     "PlannedInput",
     "StoredVerdict",
+    "VerdictDocument",
     "VerdictPlan",
+    "audit",
+    "audit_document",
     "conclude",
     "decide",
     "declare_plans",

@@ -12,14 +12,13 @@ import sqlalchemy as sa
 
 from pointsman.actions import ActionLog
 from pointsman.benchmark import matrix_run
-from pointsman.decision.decide import decide
 from pointsman.decision.declared import declared_plans
 from pointsman.decision.detectable import minimum_detectable_saving
-from pointsman.decision.document import verdict_document
 from pointsman.decision.hud import HudContext, build_hud
 from pointsman.decision.plan import VerdictPlan
+from pointsman.decision.reach import reach
 from pointsman.decision.store import StoredVerdict, load_verdict, store_verdict
-from pointsman.economics import PriceBook, experiment_cost, measurements, price_cells, price_missing, waterfalls
+from pointsman.economics import PriceBook, experiment_cost, price_cells, price_missing, waterfalls
 from pointsman.errors import Conflict, NotFound
 from pointsman.ids import derive
 from pointsman.model import Json, Measurement, Missing
@@ -44,8 +43,8 @@ def conclude(
     benchmark or evaluation set, `Conflict` when no declared plan names this judge or this price book.
     """
     plan = _plan_for(ws, benchmark_id, evaluation_set_id, book)
-    data = measurements(ws, benchmark_id, evaluation_set_id, book, deliveries_per_output=plan.deliveries_per_output)
-    verdict = decide(plan, data)
+    reached = reach(ws, benchmark_id, evaluation_set_id, plan, book)
+    data, verdict = reached.data, reached.verdict
     stored = store_verdict(
         ws,
         verdict_id=f"vd_{derive('verdict', benchmark_id, evaluation_set_id, plan.sha256)}",
@@ -54,7 +53,7 @@ def conclude(
         route_key=plan.incumbent.route_key,
         plan=plan,
         verdict=verdict,
-        document=verdict_document(plan, data, verdict),
+        document=reached.document,
     )
     cells = price_cells(ws, benchmark_id, book, deliveries_per_output=plan.deliveries_per_output)
     for fact in price_missing(cells):

@@ -1,9 +1,13 @@
-"""The verdict document: plan, measurements and what was decided in one file that anyone can recompute byte for byte."""
+"""The verdict document: plan, measurements, evidence and what was decided, in one file.
+
+Anyone can recompute it byte for byte, and see from its evidence alone what the measurements rest on.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -16,17 +20,30 @@ from pointsman.errors import DataCheckFailed, InputRefused
 from pointsman.ids import VariantId
 from pointsman.model import Gate, Measurement, Missing, Number, Verdict
 
-_FORMAT = "pointsman-verdict-1"
+_FORMAT = "pointsman-verdict-2"
 _OUTCOMES = ("success", "failure", "refused", "infrastructure")
 
 
-def verdict_document(plan: VerdictPlan, data: Sequence[Measurement], verdict: Verdict) -> bytes:
+@dataclass(frozen=True, slots=True)
+class VerdictDocument:
+    """What a document says. `evidence` is empty where a verdict was drawn from measurements alone."""
+
+    plan: VerdictPlan
+    data: tuple[Measurement, ...]
+    verdict: Verdict
+    evidence: Mapping[str, Any]
+
+
+def verdict_document(
+    plan: VerdictPlan, data: Sequence[Measurement], verdict: Verdict, evidence: Mapping[str, Any] | None = None
+) -> bytes:
     """Canonical JSON. Computed figures are texts of 10 significant digits, so that equal input gives equal bytes."""
     found = () if faults(plan, data) else estimates(plan, data)
     document = {
         "format": _FORMAT,
         "plan": plan.as_document(),
         "measurements": {"columns": list(MEASUREMENT_COLUMNS), "rows": canonical_rows(data)},
+        "evidence": evidence or {},
         "estimates": [_estimate(estimate) for estimate in found],
         "verdict": {
             "outcome": verdict.outcome,
@@ -41,15 +58,15 @@ def verdict_document(plan: VerdictPlan, data: Sequence[Measurement], verdict: Ve
     return canonical_json(document) + b"\n"
 
 
-def read_document(document: bytes) -> tuple[VerdictPlan, list[Measurement], Verdict]:
+def read_document(document: bytes) -> VerdictDocument:
     """What a document says, without checking that it is true. Raises `InputRefused` when it is no verdict document."""
     try:
         plain = json.loads(document)
         if plain["format"] != _FORMAT or tuple(plain["measurements"]["columns"]) != MEASUREMENT_COLUMNS:
             raise InputRefused("verdict document, format", plain["format"], _FORMAT)
         plan = VerdictPlan.from_document(plain["plan"])
-        data = [_measurement(*row) for row in plain["measurements"]["rows"]]
-        return plan, data, _verdict(plain["verdict"])
+        data = tuple(_measurement(*row) for row in plain["measurements"]["rows"])
+        return VerdictDocument(plan, data, _verdict(plain["verdict"]), dict(plain["evidence"]))
     except (ValueError, KeyError, TypeError, IndexError, InvalidOperation) as error:
         raise InputRefused("verdict document", str(error), "a document written by verdict_document") from error
 
@@ -60,18 +77,23 @@ def verify(document: bytes) -> Verdict:
     Returns the verdict. Raises `DataCheckFailed` naming the parts that differ, `InputRefused` for anything that is no
     verdict document.
     """
-    plan, data, _ = read_document(document)
-    verdict = decide(plan, data)
-    again = verdict_document(plan, data, verdict)
+    said = read_document(document)
+    verdict = decide(said.plan, said.data)
+    again = verdict_document(said.plan, said.data, verdict, said.evidence)
     if again != document:
-        said, is_so = json.loads(document), json.loads(again)
-        parts = [name for name in sorted({*said, *is_so}) if said.get(name) != is_so.get(name)] or ["layout"]
+        parts = differing_parts(document, again)
         raise DataCheckFailed(
             f"The verdict document does not follow from its own plan and measurements: {', '.join(parts)} differ.",
             instruction="Do not act on it; decide again with `pointsman hud show` and compare the two documents.",
             parts=parts,
         )
     return verdict
+
+
+def differing_parts(document: bytes, other: bytes) -> list[str]:
+    """The names of the parts in which two documents differ; `layout` when only the bytes around them do."""
+    one, two = json.loads(document), json.loads(other)
+    return [name for name in sorted({*one, *two}) if one.get(name) != two.get(name)] or ["layout"]
 
 
 def _figure(value: float | None) -> str | None:

@@ -31,6 +31,8 @@ class StoredVerdict:
     data_sha256: str
     code_version: str
     document_uri: str
+    document_sha256: str | None
+    """None for a verdict that was stored before hashes of documents were kept."""
     created_at: datetime
 
 
@@ -72,6 +74,7 @@ def store_verdict(
                 "data_sha256": verdict.data_sha256,
                 "code_version": verdict.code_version,
                 "document_uri": stored.uri,
+                "document_sha256": stored.sha256,
                 "created_at": ws.clock.now(),
             }
             connection.execute(sa.insert(verdicts).values(values))
@@ -98,10 +101,11 @@ def load_verdict(ws: Workspace, verdict_id: str) -> StoredVerdict:
 def _check_belongs(route_key: RouteKey, plan: VerdictPlan, verdict: Verdict, document: bytes) -> None:
     if plan.incumbent.route_key != route_key:
         raise InputRefused("verdict, route_key", str(route_key), f"the plan's {plan.incumbent.route_key}")
-    written_plan, _, written = read_document(document)
+    said = read_document(document)
+    written = said.verdict
     for name, given, expected in (
         ("plan_sha256", verdict.plan_sha256, plan.sha256),
-        ("document, plan", written_plan.sha256, plan.sha256),
+        ("document, plan", said.plan.sha256, plan.sha256),
         ("document, outcome", written.outcome, verdict.outcome),
         ("document, winner", written.winner, verdict.winner),
         ("document, data_sha256", written.data_sha256, verdict.data_sha256),

@@ -310,6 +310,7 @@ verdicts = _table(
     sa.Column("data_sha256", sa.String(64), nullable=False),
     sa.Column("code_version", sa.String(100), nullable=False),
     sa.Column("document_uri", sa.Text, nullable=False),
+    sa.Column("document_sha256", sa.String(64)),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.CheckConstraint("(outcome = 'WINNER') = (winner is not null)", name="winner"),
 )

@@ -1,23 +1,26 @@
-"""`pointsman hud`: what a benchmark came to, and whether its verdict document can be recomputed."""
+"""`pointsman hud`: what a benchmark came to, and whether its verdict follows from what is stored."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from pointsman.benchmark import list_matrix_runs
-from pointsman.decision import document_path, load_verdict, read_hud, verdicts_of, verify
+from pointsman.decision import Audit, audit, audit_document, load_verdict, read_hud, verdicts_of
 from pointsman.errors import NotFound
+from pointsman.version import code_version
 from pointsman.workspace import Workspace
 from service.cli.hud_money import challenger_of, money_of, rates, show_money
 from service.cli.hud_view import show_hud
-from service.cli.output import JsonFlag, console, emit, open_workspace
+from service.cli.output import JsonFlag, console, emit, open_workspace, table
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="What a benchmark came to, and whether its verdict can be recomputed.",
+    help="What a benchmark came to, and whether its verdict follows from what is stored.",
 )
 Subject = Annotated[
     str | None,
@@ -54,19 +57,25 @@ def show_command(subject: Subject = None, as_json: JsonFlag = False) -> None:
 
 
 @app.command("verify")
-def verify_command(subject: Subject = None, as_json: JsonFlag = False) -> None:
-    """Recompute the verdict from its document and compare byte by byte."""
-    ws = open_workspace()
-    verdict_id = _verdict_id(ws, subject)
-    verdict = verify(ws.results.read(document_path(verdict_id)))
-    document = {"verdict_id": verdict_id, "outcome": verdict.outcome, "verified": True}
-    emit(
-        as_json,
-        document,
-        lambda: console.print(
-            f"{verdict_id}: recomputed from its document, the same {verdict.outcome}.", soft_wrap=True
+def verify_command(
+    subject: Annotated[
+        str | None,
+        typer.Argument(
+            help="A verdict id (vd_...), a benchmark id (bm_...) for its newest, or the file of a verdict document; "
+            "left out: the newest of all."
         ),
-    )
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compute the verdict again from what is stored, and compare hashes. A file is checked by itself alone."""
+    if subject is not None and (path := Path(subject)).is_file():
+        verdict, checks = audit_document(path.read_bytes())
+        found = Audit(path.name, verdict, checks, code_version())
+    else:
+        ws = open_workspace()
+        found = audit(ws, _verdict_id(ws, subject))
+    emit(as_json, _audited(found), lambda: _show_audit(found))
+    found.raise_unless_agreed()
 
 
 @app.command("money")
@@ -114,3 +123,31 @@ def money_command(
     money = money_of(ws, verdict_id, {name: value for name, value in told.items() if value is not None})
     chosen = challenger_of(money, challenger)
     emit(as_json, money, lambda: show_money(money, chosen))
+
+
+def _audited(found: Audit) -> dict[str, Any]:
+    return {
+        "verdict_id": found.verdict_id,
+        "outcome": found.verdict.outcome,
+        "verified": all(check.agrees for check in found.checks),
+        "decided_by": found.decided_by,
+        "audited_by": found.audited_by,
+        "checks": [
+            {"name": one.name, "agrees": one.agrees, "said": one.said, "found": one.found, "why": one.why}
+            for one in found.checks
+        ],
+    }
+
+
+def _show_audit(found: Audit) -> None:
+    rows = [(one.name, "agrees" if one.agrees else "DIFFERS", *_shortened(one.said, one.found)) for one in found.checks]
+    table(f"Audit of {found.verdict_id}", ("what", "", "said", "found"), rows)
+    agreed = sum(one.agrees for one in found.checks)
+    text = f"{found.verdict.outcome}: {agreed} of {len(found.checks)} checks agree. "
+    by = f"Decided by {found.decided_by}, computed again by {found.audited_by}."
+    console.print(text + by, soft_wrap=True)
+
+
+def _shortened(*texts: str) -> tuple[str, ...]:
+    """Hashes by their first twelve digits, as they stand elsewhere."""
+    return tuple(text[:12] if re.fullmatch("[0-9a-f]{64}", text) else text for text in texts)

@@ -57,9 +57,11 @@ def test_a_document_is_read_back_as_what_went_into_it() -> None:
     unknown = {"cost_usd": Missing("no price for gpu-second"), "total_ms": Missing("never finished")}
     data = comparison(changed={(2, 1, 0): unknown})
     verdict = decide(plan(), data)
-    read_plan, read_data, read_verdict = read_document(verdict_document(plan(), data, verdict))
-    assert read_plan == plan()
-    assert read_data == data
+    said = read_document(verdict_document(plan(), data, verdict, {"note": "what it rests on"}))
+    read_verdict = said.verdict
+    assert said.plan == plan()
+    assert list(said.data) == data
+    assert said.evidence == {"note": "what it rests on"}
     assert (read_verdict.outcome, read_verdict.winner, read_verdict.why) == ("WINNER", variant(1), verdict.why)
     for read, gate in zip(read_verdict.gates, verdict.gates, strict=True):
         assert (read.name, read.challenger, read.passed, read.why) == (

@@ -93,7 +93,8 @@ def test_every_output_is_judged_once_by_one_judge(golden: Golden) -> None:
 def test_the_verdict_holds_its_declared_plan_and_can_be_recomputed(golden: Golden) -> None:
     (row,) = golden.rows(tables.verdicts, benchmark_id=golden.benchmark_id)
     document = golden.ws.results.read(document_path(golden.verdict_id))
-    plan, data, verdict = read_document(document)
+    said = read_document(document)
+    plan, data, verdict = said.plan, said.data, said.verdict
     assert golden.choice.decided.outcome == verdict.outcome == row.outcome == "WINNER"
     assert str(verdict.winner) == row.winner == CHALLENGER
     assert (plan.sha256,) == golden.choice.preparation.plan_sha256s

@@ -1,0 +1,156 @@
+"""Auditing a verdict: compute it again from the rows and files that it was drawn from, and compare hashes.
+
+A document that follows from itself proves little: somebody could have written another one. Here each part is held
+against what is stored: the document's hash when it was stored, the plan declared before the data was read, the prices,
+the rows of attempts and judgements, the judge's transcripts, and at last the whole document, byte by byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pointsman.canonical import sha256_of
+from pointsman.decision.cells import data_sha256, exact_text
+from pointsman.decision.declared import declared_plans
+from pointsman.decision.document import VerdictDocument, differing_parts, read_document, verify
+from pointsman.decision.evidence import inputs_sha256, transcripts
+from pointsman.decision.reach import reach
+from pointsman.decision.store import StoredVerdict, document_path, load_verdict
+from pointsman.economics import registered
+from pointsman.errors import DataCheckFailed, NotFound, PointsmanError
+from pointsman.model import Missing, Number, Verdict
+from pointsman.version import code_version
+from pointsman.workspace import Workspace
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One comparison. `said` is what document or row say, `found` what was computed again."""
+
+    name: str
+    said: str
+    found: str
+    why: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        return self.said == self.found
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The checks of one verdict. `decided_by` and `audited_by` are versions of the code; results do not hang on them
+    unless a rule was changed in between.
+    """
+
+    verdict_id: str
+    verdict: Verdict
+    checks: tuple[Check, ...]
+    audited_by: str
+
+    @property
+    def decided_by(self) -> str:
+        return self.verdict.code_version
+
+    def raise_unless_agreed(self) -> None:
+        """Raise `DataCheckFailed` naming what does not agree."""
+        wrong = [check for check in self.checks if not check.agrees]
+        if wrong:
+            reasons = "; ".join(f"{check.name} ({check.why})" if check.why else check.name for check in wrong)
+            raise DataCheckFailed(
+                f"The verdict {self.verdict_id} does not follow from what is stored: {reasons}.",
+                instruction="Do not act on it: measure again, and find out who changed what is named here.",
+                code="verdict_not_verified",
+                checks=[check.name for check in wrong],
+            )
+
+
+def audit_document(document: bytes) -> tuple[Verdict, tuple[Check, ...]]:
+    """What can be checked with nothing but the document. Raises as `verify` does."""
+    verdict = verify(document)
+    return verdict, tuple(_within(read_document(document)))
+
+
+def audit(ws: Workspace, verdict_id: str) -> Audit:
+    """Compute a verdict again from stored rows and files. Raises `NotFound`, and as `verify` does.
+
+    What cannot be computed any more, because rows or files are gone, does not agree.
+    """
+    row = load_verdict(ws, verdict_id)
+    document = ws.results.read(document_path(verdict_id))
+    verdict, checks = audit_document(document)
+    said = read_document(document)
+    checks += tuple(_against_rows(ws, row, said, document))
+    return Audit(verdict_id, verdict, checks, code_version())
+
+
+def _within(said: VerdictDocument) -> Iterator[Check]:
+    yield Check("plan", said.verdict.plan_sha256, said.plan.sha256)
+    yield Check("measurements", said.verdict.data_sha256, data_sha256(said.data))
+    if said.evidence:
+        yield Check("inputs", said.plan.input_set_sha256, inputs_sha256(said.evidence))
+        judged = {dispatch_id: quality for dispatch_id, quality, *_ in said.evidence["judgements"]["rows"]}
+        differing = [
+            cell.dispatch_id
+            for cell in said.data
+            if cell.outcome == "success" and judged.get(cell.dispatch_id) != _known(cell.quality)
+        ]
+        yield Check("qualities", "0 differ", f"{len(differing)} differ", ", ".join(sorted(differing)[:_SHOWN]))
+
+
+def _known(quality: Number) -> str | None:
+    return None if isinstance(quality, Missing) else exact_text(quality)
+
+
+def _against_rows(ws: Workspace, row: StoredVerdict, said: VerdictDocument, document: bytes) -> Iterator[Check]:
+    now = hashlib.sha256(document).hexdigest()
+    kept = row.document_sha256 or now
+    yield Check("document as stored", kept, now, "" if row.document_sha256 else "its hash was not kept")
+    yield Check("outcome as stored", f"{row.outcome} {row.winner}", f"{said.verdict.outcome} {said.verdict.winner}")
+    yield _declared(ws, row, said)
+    yield _transcripts(ws, said)
+    try:
+        book = registered(ws, said.plan.price_book_sha256)
+    except NotFound as error:
+        yield Check("prices", said.plan.price_book_sha256, "not registered", error.message)
+        return
+    yield Check("prices", said.plan.price_book_sha256, book.sha256, "a price was changed, or the list of token prices")
+    try:
+        again = reach(ws, row.benchmark_id, row.evaluation_set_id, said.plan, book)
+    except PointsmanError as error:
+        yield Check("stored data", said.verdict.data_sha256, "cannot be read", error.message)
+        return
+    evidence = read_document(again.document).evidence
+    yield Check("stored data", said.verdict.data_sha256, again.verdict.data_sha256)
+    yield Check("stored evidence", sha256_of(said.evidence), sha256_of(evidence))
+    same = again.document == document
+    parts = "" if same else ", ".join(differing_parts(document, again.document))
+    yield Check("document computed again", now, hashlib.sha256(again.document).hexdigest(), parts)
+
+
+def _declared(ws: Workspace, row: StoredVerdict, said: VerdictDocument) -> Check:
+    try:
+        plans = [plan.sha256 for plan in declared_plans(ws, row.benchmark_id)]
+    except NotFound as error:
+        return Check("plan as declared", said.plan.sha256, "none", error.message)
+    found = said.plan.sha256 if said.plan.sha256 in plans else ", ".join(plans)
+    return Check("plan as declared", said.plan.sha256, found)
+
+
+def _transcripts(ws: Workspace, said: VerdictDocument) -> Check:
+    wanted = list(transcripts(said.evidence)) if said.evidence else []
+    wrong = [path for path, sha256 in wanted if not _holds(ws, path, sha256)]
+    everything = f"{len(wanted)} of {len(wanted)}"
+    why = f"gone or changed: {', '.join(wrong[:_SHOWN])}" if wrong else ""
+    return Check("judge's transcripts", everything, f"{len(wanted) - len(wrong)} of {len(wanted)}", why)
+
+
+def _holds(ws: Workspace, path: str, sha256: str) -> bool:
+    try:
+        return hashlib.sha256(ws.results.read(path)).hexdigest() == sha256
+    except NotFound:
+        return False

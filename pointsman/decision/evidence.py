@@ -1,0 +1,156 @@
+"""What a verdict rests on, written into its document: inputs, attempts, usage, prices, outputs and the judge's answers.
+
+With it the document alone says where each measurement comes from. It holds hashes and no addresses, so that results
+which moved are still the same evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from pointsman.benchmark import ARTIFACT_TYPE
+from pointsman.canonical import sha256_of
+from pointsman.decision.cells import exact_text
+from pointsman.economics import PriceBook, PriceEntry
+from pointsman.economics.pricing import EGRESS_SKU, STORAGE_SKU
+from pointsman.errors import NotFound
+from pointsman.model import Json, Missing
+from pointsman.storage import tables
+from pointsman.workspace import Workspace
+
+ATTEMPT_COLUMNS = ("id", "kind", "provider", "outcome", "started_at", "ended_at", "why_no_usage", "usage")
+"""`usage` holds [sku, quantity or null, why it is not known or null, basis]."""
+OUTPUT_COLUMNS = ("dispatch_id", "sha256", "bytes")
+JUDGEMENT_COLUMNS = ("dispatch_id", "quality", "why_none", "scores")
+"""`scores` is all that the judge answered, and names the stored transcript with its hash."""
+
+
+def gather(ws: Workspace, benchmark_id: str, evaluation_set_id: str, book: PriceBook) -> dict[str, Json]:
+    """The evidence of one benchmark and one evaluation set, equal for equal rows. Raises `NotFound`."""
+    with ws.database.connect() as connection:
+        matrix = _matrix(connection, benchmark_id)
+        attempts, days = _attempts(connection, (benchmark_id, evaluation_set_id))
+        outputs = _outputs(connection, benchmark_id)
+        judgements = _judgements(connection, evaluation_set_id)
+        inputs = _inputs(connection, str(matrix["input_set_id"]))
+    return {
+        "benchmark": {"id": benchmark_id, **matrix},
+        "evaluation_set_id": evaluation_set_id,
+        "inputs": inputs,
+        "attempts": {"columns": list(ATTEMPT_COLUMNS), "rows": attempts},
+        "outputs": {"columns": list(OUTPUT_COLUMNS), "rows": outputs},
+        "judgements": {"columns": list(JUDGEMENT_COLUMNS), "rows": judgements},
+        "prices": _prices(book, days),
+    }
+
+
+def inputs_sha256(evidence: Mapping[str, Any]) -> str:
+    """The hash of the input set that the evidence lists, as the set was registered."""
+    return sha256_of(evidence["inputs"])
+
+
+def _matrix(connection: sa.Connection, benchmark_id: str) -> dict[str, Json]:
+    runs = tables.benchmark_matrix_runs
+    row = connection.execute(sa.select(runs).where(runs.c.id == benchmark_id)).one_or_none()
+    if row is None:
+        raise NotFound("benchmark", benchmark_id, "a benchmark id (bm_...) of `pointsman benchmark show`")
+    return {
+        "environment_id": row.environment_id,
+        "input_set_id": row.input_set_id,
+        "plan_sha256": row.plan_sha256,
+        "seed": row.seed,
+    }
+
+
+def _inputs(connection: sa.Connection, set_id: str) -> list[Json]:
+    table = tables.input_sets
+    members = connection.execute(sa.select(table.c.members).where(table.c.id == set_id)).scalar() or []
+    return [{name: value for name, value in member.items() if name != "uri"} for member in members]
+
+
+def _attempts(connection: sa.Connection, run_ids: tuple[str, ...]) -> tuple[list[Json], dict[str, set[datetime]]]:
+    """Rows of `ATTEMPT_COLUMNS`, and for each sku the days on which it was used."""
+    attempts, usage = tables.attempts, tables.usage
+    wanted = (
+        sa.select(attempts, usage.c.sku, usage.c.quantity, usage.c.missing_reason, usage.c.basis)
+        .outerjoin(usage, usage.c.subject_id == attempts.c.id)
+        .where(attempts.c.run_id.in_(run_ids))
+        .order_by(attempts.c.id, usage.c.sku)
+    )
+    rows: dict[str, list[Json]] = {}
+    days: dict[str, set[datetime]] = {}
+    for row in connection.execute(wanted):
+        known = rows.get(row.id)
+        if known is None:
+            ended = None if row.ended_at is None else row.ended_at.isoformat()
+            known = [row.id, row.subject_kind, row.provider, row.outcome, row.started_at.isoformat(), ended]
+            known += [row.detail.get("no_usage"), []]
+            rows[row.id] = known
+        if row.sku is None:
+            continue
+        used = known[-1]
+        assert isinstance(used, list)
+        used.append([row.sku, _text(row.quantity), row.missing_reason, row.basis])
+        days.setdefault(row.sku, set()).add(row.started_at.replace(hour=0, minute=0, second=0, microsecond=0))
+    return list(rows.values()), days
+
+
+def _outputs(connection: sa.Connection, benchmark_id: str) -> list[Json]:
+    table = tables.run_artifacts
+    wanted = (
+        sa.select(table.c.subject_id, table.c.sha256, table.c.bytes)
+        .where(table.c.run_id == benchmark_id, table.c.artifact_type == ARTIFACT_TYPE)
+        .order_by(table.c.subject_id)
+    )
+    return [list(row) for row in connection.execute(wanted)]
+
+
+def _judgements(connection: sa.Connection, evaluation_set_id: str) -> list[Json]:
+    table = tables.quality_evaluations
+    wanted = (
+        sa.select(table.c.dispatch_id, table.c.quality, table.c.missing_reason, table.c.scores)
+        .where(table.c.evaluation_set_id == evaluation_set_id)
+        .order_by(table.c.dispatch_id)
+    )
+    return [[row.dispatch_id, _text(row.quality), row.missing_reason, row.scores] for row in connection.execute(wanted)]
+
+
+def _prices(book: PriceBook, days: Mapping[str, set[datetime]]) -> list[Json]:
+    """The book's entries for what was used, delivered and kept; of what it does not list, the price of each day."""
+    wanted = {*days, EGRESS_SKU, STORAGE_SKU}
+    found: list[Json] = [_entry(entry) for entry in book.entries if entry.sku in wanted]
+    for sku in sorted(set(days) - set(book.skus)):
+        for day in sorted(days[sku]):
+            price = book.price(sku, day)
+            known: Json = {"missing": price.reason} if isinstance(price, Missing) else exact_text(price)
+            found.append({"sku": sku, "day": f"{day:%Y-%m-%d}", "usd_each": known})
+    return found
+
+
+def _entry(entry: PriceEntry) -> dict[str, Json]:
+    return {field.name: _plain(getattr(entry, field.name)) for field in fields(entry)}
+
+
+def _plain(value: object) -> Json:
+    if isinstance(value, Decimal):
+        return exact_text(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return None if value is None else str(value)
+
+
+def _text(number: Decimal | None) -> str | None:
+    return None if number is None else exact_text(number)
+
+
+def transcripts(evidence: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """The stored transcripts that the judgements name: path in the results store, and sha256."""
+    for *_, scores in evidence["judgements"]["rows"]:
+        if "transcript" in scores:
+            yield scores["transcript"]["path"], scores["transcript"]["sha256"]
