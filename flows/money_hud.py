@@ -38,6 +38,38 @@ class ComparisonRules(BaseModel):
     alpha: float = Field(
         0.05, title="Alpha", description="Risk of a false winner over all challengers together.", ge=0.0001, le=0.5
     )
+    refusal_margin: float | None = Field(
+        None, title="Refusal margin", description="Share of refused jobs may be higher by at most this.", ge=0, le=1
+    )
+    scores: dict[str, float] = Field(
+        {},
+        title="Scores",
+        description="Single scores of the judge by their path, and by how much each may be lower.",
+        examples=[{"ssim": 0.01}],
+        max_length=20,
+    )
+    p95_limit_ms: float | None = Field(
+        None,
+        title="p95 limit (ms)",
+        description="SLO of the total time: under load where there is a load test, else of the cells.",
+        ge=1,
+        le=1e9,
+    )
+    peak_per_s: float | None = Field(
+        None,
+        title="Peak per second",
+        description="A winner's capacity search must have shown this rate, times the headroom.",
+        gt=0,
+        le=1e6,
+    )
+    headroom: float = Field(1.5, title="Headroom", description="Factor on the peak.", ge=1, le=100)
+    order: tuple[str, ...] = Field(
+        (),
+        title="Order",
+        description="The gates in the order in which they are asked; empty: success, refusals, quality, scores, "
+        "latency, capacity, cost.",
+        max_length=26,
+    )
     swaps: int = Field(10_000, title="Swaps", description="Label swaps of the test.", ge=999, le=1_000_000)
 
 

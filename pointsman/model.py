@@ -99,6 +99,8 @@ class Measurement:
     quality: Number
     cost_usd: Number
     total_ms: Number
+    scores: tuple[tuple[str, Number], ...] = ()
+    """What the judge gave for each single score that the plan names, in the plan's order."""
 
 
 VerdictOutcome = Literal["WINNER", "EQUIVALENT", "NO_SIGNIFICANT_WINNER", "INSUFFICIENT_DATA", "INVALID"]
@@ -106,15 +108,19 @@ VerdictOutcome = Literal["WINNER", "EQUIVALENT", "NO_SIGNIFICANT_WINNER", "INSUF
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """One question asked of one challenger, in the declared order: the estimate, its test, and the answer."""
+    """One question to one challenger, in the declared order: the estimate, its test or limit, and the answer.
 
-    name: Literal["success", "quality", "cost"]
+    `p_value` is None for a limit, which is held against the estimate, and for a gate that was not asked.
+    """
+
+    name: str
     challenger: VariantId
     estimate: float | None
     margin: float
     p_value: float | None
     passed: bool
     why: str
+    asked: bool = True
 
 
 @dataclass(frozen=True, slots=True)

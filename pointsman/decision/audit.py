@@ -17,6 +17,7 @@ from pointsman.decision.declared import declared_plans
 from pointsman.decision.document import VerdictDocument, differing_parts, read_document, verify
 from pointsman.decision.evidence import inputs_sha256, transcripts
 from pointsman.decision.reach import reach
+from pointsman.decision.service import read_again, services_document
 from pointsman.decision.store import StoredVerdict, document_path, load_verdict
 from pointsman.economics import registered
 from pointsman.errors import DataCheckFailed, NotFound, PointsmanError
@@ -90,7 +91,7 @@ def audit(ws: Workspace, verdict_id: str) -> Audit:
 
 def _within(said: VerdictDocument) -> Iterator[Check]:
     yield Check("plan", said.verdict.plan_sha256, said.plan.sha256)
-    yield Check("measurements", said.verdict.data_sha256, data_sha256(said.data))
+    yield Check("measurements", said.verdict.data_sha256, data_sha256(said.data, services_document(said.services)))
     if said.evidence:
         yield Check("inputs", said.plan.input_set_sha256, inputs_sha256(said.evidence))
         judged = {dispatch_id: quality for dispatch_id, quality, *_ in said.evidence["judgements"]["rows"]}
@@ -120,7 +121,8 @@ def _against_rows(ws: Workspace, row: StoredVerdict, said: VerdictDocument, docu
         return
     yield Check("prices", said.plan.price_book_sha256, book.sha256, "a price was changed, or the list of token prices")
     try:
-        again = reach(ws, row.benchmark_id, row.evaluation_set_id, said.plan, book)
+        services = read_again(ws, said.services)
+        again = reach(ws, row.benchmark_id, row.evaluation_set_id, said.plan, book, services)
     except PointsmanError as error:
         yield Check("stored data", said.verdict.data_sha256, "cannot be read", error.message)
         return

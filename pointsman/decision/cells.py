@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -13,6 +13,7 @@ from pointsman.decision.plan import VerdictPlan
 from pointsman.decision.procedure import ClusterTotals
 from pointsman.ids import VariantId
 from pointsman.model import Json, Measurement, Missing, Number
+from pointsman.statistics import Floats
 
 MEASUREMENT_COLUMNS = (
     "dispatch_id",
@@ -24,6 +25,7 @@ MEASUREMENT_COLUMNS = (
     "quality",
     "cost_usd",
     "total_ms",
+    "scores",
 )
 _SHOWN = 3
 
@@ -53,13 +55,15 @@ def canonical_rows(data: Sequence[Measurement]) -> list[Json]:
             _number(cell.quality),
             _number(cell.cost_usd),
             _number(cell.total_ms),
+            [[name, _number(score)] for name, score in cell.scores],
         ]
         for cell in ordered
     ]
 
 
-def data_sha256(data: Sequence[Measurement]) -> str:
-    return sha256_of(canonical_rows(data))
+def data_sha256(data: Sequence[Measurement], services: Mapping[str, Json] | None = None) -> str:
+    """The hash of the measurements and, where gates asked for them, of the services' figures."""
+    return sha256_of({"measurements": canonical_rows(data), "services": dict(services or {})})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +71,7 @@ class Cells:
     """The planned cells as arrays `[variant, cluster]` (`totals`), and what is not known about them.
 
     `unpriced` holds the variants with at least one cell of unknown cost and why; `unjudged` the dispatch ids of
-    successful cells without a quality.
+    successful cells without a quality, or without a score that the plan names.
     """
 
     totals: ClusterTotals
@@ -120,6 +124,8 @@ def faults(plan: VerdictPlan, data: Sequence[Measurement]) -> list[str]:
 
 def _possible(cell: Measurement) -> bool:
     known = [number for number in (cell.quality, cell.cost_usd) if not isinstance(number, Missing)]
+    if any(not isinstance(score, Missing) and not score.is_finite() for _, score in cell.scores):
+        return False
     if not all(number.is_finite() and number >= 0 for number in known):
         return False
     return isinstance(cell.quality, Missing) or cell.quality <= 100
@@ -131,11 +137,16 @@ def _some(names: Sequence[str]) -> str:
 
 
 def cells(plan: VerdictPlan, data: Sequence[Measurement]) -> Cells:
-    """Total the cells of data without `faults`. A cell that did not succeed has quality 0 and no success; it costs."""
+    """Total the cells of data without `faults`.
+
+    A cell that did not succeed has no success, quality 0 and scores 0; it costs what it costs.
+    """
     inputs = sorted(plan.inputs, key=lambda planned: (planned.cluster, planned.input_id))
     row = {variant: at for at, variant in enumerate(plan.variants)}
     column = {planned.input_id: at for at, planned in enumerate(inputs)}
     success, quality, cost = np.zeros((3, len(row), len(column), plan.repeats))
+    further = np.zeros((len(plan.further), *success.shape))
+    refusals = "refusals" in plan.further
     unpriced: dict[VariantId, str] = {}
     unjudged: list[str] = []
     for cell in sorted(data, key=lambda cell: cell.dispatch_id):
@@ -145,19 +156,30 @@ def cells(plan: VerdictPlan, data: Sequence[Measurement]) -> Cells:
             cost[at] = np.nan
         else:
             cost[at] = float(cell.cost_usd)
+        if cell.outcome == "refused" and refusals:
+            further[(0, *at)] = -1.0
         if cell.outcome != "success":
             continue
         success[at] = 1.0
-        if isinstance(cell.quality, Missing):
+        scores = dict(cell.scores)
+        given = [cell.quality, *(scores.get(name, Missing("no such score")) for name in plan.scores)]
+        known = [float(one) for one in given if not isinstance(one, Missing)]
+        if len(known) < len(given):
             unjudged.append(cell.dispatch_id)
-        else:
-            quality[at] = float(cell.quality)
+            continue
+        quality[at] = known[0]
+        further[(slice(int(refusals), None), *at)] = known[1:]
     names = [planned.cluster for planned in inputs]
     starts = [at for at, name in enumerate(names) if at == 0 or names[at - 1] != name]
+
+    def per_cluster(amount: Floats) -> Floats:
+        return np.add.reduceat(amount.mean(axis=2), starts, axis=1)
+
     totals = ClusterTotals(
-        success=np.add.reduceat(success.mean(axis=2), starts, axis=1),
-        quality=np.add.reduceat(quality.mean(axis=2), starts, axis=1),
-        cost=np.add.reduceat(cost.mean(axis=2), starts, axis=1),
+        success=per_cluster(success),
+        quality=per_cluster(quality),
+        cost=per_cluster(cost),
         inputs=np.add.reduceat(np.ones(len(names)), starts),
+        further=tuple(per_cluster(amount) for amount in further),
     )
     return Cells(totals, unpriced, tuple(unjudged))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -14,13 +15,15 @@ from pointsman.actions import ActionLog
 from pointsman.benchmark import matrix_run
 from pointsman.decision.declared import declared_plans
 from pointsman.decision.detectable import minimum_detectable_saving
+from pointsman.decision.document import read_document
 from pointsman.decision.hud import HudContext, build_hud
 from pointsman.decision.plan import VerdictPlan
 from pointsman.decision.reach import reach
-from pointsman.decision.store import StoredVerdict, load_verdict, store_verdict
+from pointsman.decision.service import Services, find_services, read_again
+from pointsman.decision.store import StoredVerdict, document_path, is_stored, load_verdict, store_verdict
 from pointsman.economics import PriceBook, experiment_cost, price_cells, price_missing, waterfalls
 from pointsman.errors import Conflict, NotFound
-from pointsman.ids import derive
+from pointsman.ids import VariantId, derive
 from pointsman.model import Json, Measurement, Missing
 from pointsman.scenario import latest_capacities, p95_under_load
 from pointsman.storage import tables
@@ -43,11 +46,13 @@ def conclude(
     benchmark or evaluation set, `Conflict` when no declared plan names this judge or this price book.
     """
     plan = _plan_for(ws, benchmark_id, evaluation_set_id, book)
-    reached = reach(ws, benchmark_id, evaluation_set_id, plan, book)
+    verdict_id = f"vd_{derive('verdict', benchmark_id, evaluation_set_id, plan.sha256)}"
+    load_runs = _load_runs(ws, benchmark_id)
+    reached = reach(ws, benchmark_id, evaluation_set_id, plan, book, _services(ws, plan, verdict_id, load_runs))
     data, verdict = reached.data, reached.verdict
     stored = store_verdict(
         ws,
-        verdict_id=f"vd_{derive('verdict', benchmark_id, evaluation_set_id, plan.sha256)}",
+        verdict_id=verdict_id,
         benchmark_id=benchmark_id,
         evaluation_set_id=evaluation_set_id,
         route_key=plan.incumbent.route_key,
@@ -58,15 +63,15 @@ def conclude(
     cells = price_cells(ws, benchmark_id, book, deliveries_per_output=plan.deliveries_per_output)
     for fact in price_missing(cells):
         ActionLog(ws).record("price_missing", context=benchmark_id, fact=fact)
-    load_runs = _load_runs(ws, benchmark_id)
+    run_ids = [run_id for runs in load_runs.values() for run_id in runs]
     context = HudContext(
         verdict_id=stored.id,
         benchmark_id=benchmark_id,
         evaluation_set_id=evaluation_set_id,
-        experiment_cost=experiment_cost(ws, benchmark_id, cells, book, load_run_ids=load_runs),
+        experiment_cost=experiment_cost(ws, benchmark_id, cells, book, load_run_ids=run_ids),
         minimum_detectable_saving=minimum_detectable_saving(plan, data),
         measure_again=f"pointsman benchmark run --again {benchmark_id}",
-        load_p95_ms=p95_under_load(ws, load_runs),
+        load_p95_ms=p95_under_load(ws, run_ids),
         capacities=latest_capacities(ws, plan.variants),
         waterfalls=waterfalls(cells),
         price_per_view_usd=price_per_view_usd,
@@ -117,15 +122,32 @@ def _plan_for(ws: Workspace, benchmark_id: str, evaluation_set_id: str, book: Pr
     )
 
 
-def _load_runs(ws: Workspace, benchmark_id: str) -> list[str]:
-    """The completed load tests of the run that the matrix is a step of."""
+def _load_runs(ws: Workspace, benchmark_id: str) -> dict[VariantId, list[str]]:
+    """The completed load tests of the run that the matrix is a step of, by variant."""
     runs = tables.load_test_runs
     parent = matrix_run(ws, benchmark_id).parent_run_id
+    if parent is None:
+        return {}
     wanted = (
-        sa.select(runs.c.id).where(runs.c.parent_run_id == parent, runs.c.status == "completed").order_by(runs.c.id)
+        sa.select(runs.c.id, runs.c.variant_id)
+        .where(runs.c.parent_run_id == parent, runs.c.status == "completed")
+        .order_by(runs.c.id)
     )
+    found: dict[VariantId, list[str]] = {}
     with ws.database.begin() as connection:
-        return list(connection.execute(wanted).scalars()) if parent is not None else []
+        for row in connection.execute(wanted):
+            found.setdefault(VariantId.parse(row.variant_id), []).append(row.id)
+    return found
+
+
+def _services(
+    ws: Workspace, plan: VerdictPlan, verdict_id: str, load_runs: Mapping[VariantId, Sequence[str]]
+) -> Services:
+    """Those that the verdict was drawn from when it was drawn before: a later search does not change it."""
+    path = document_path(verdict_id)
+    if ws.results.exists(path) and is_stored(ws, verdict_id):
+        return read_again(ws, read_document(ws.results.read(path)).services)
+    return find_services(ws, plan, load_runs)
 
 
 def _parquet(data: list[Measurement]) -> bytes:

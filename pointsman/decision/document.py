@@ -13,9 +13,10 @@ from typing import Any
 
 from pointsman.canonical import canonical_json
 from pointsman.decision.cells import MEASUREMENT_COLUMNS, canonical_rows, faults
-from pointsman.decision.decide import decide
+from pointsman.decision.decide import NO_SERVICES, decide
 from pointsman.decision.estimates import Estimate, estimates
 from pointsman.decision.plan import VerdictPlan
+from pointsman.decision.service import Services, services_document, services_from
 from pointsman.errors import DataCheckFailed, InputRefused
 from pointsman.ids import VariantId
 from pointsman.model import Gate, Measurement, Missing, Number, Verdict
@@ -30,12 +31,18 @@ class VerdictDocument:
 
     plan: VerdictPlan
     data: tuple[Measurement, ...]
+    services: Services
     verdict: Verdict
     evidence: Mapping[str, Any]
 
 
 def verdict_document(
-    plan: VerdictPlan, data: Sequence[Measurement], verdict: Verdict, evidence: Mapping[str, Any] | None = None
+    plan: VerdictPlan,
+    data: Sequence[Measurement],
+    verdict: Verdict,
+    *,
+    services: Services = NO_SERVICES,
+    evidence: Mapping[str, Any] | None = None,
 ) -> bytes:
     """Canonical JSON. Computed figures are texts of 10 significant digits, so that equal input gives equal bytes."""
     found = () if faults(plan, data) else estimates(plan, data)
@@ -43,6 +50,7 @@ def verdict_document(
         "format": _FORMAT,
         "plan": plan.as_document(),
         "measurements": {"columns": list(MEASUREMENT_COLUMNS), "rows": canonical_rows(data)},
+        "services": services_document(services),
         "evidence": evidence or {},
         "estimates": [_estimate(estimate) for estimate in found],
         "verdict": {
@@ -66,7 +74,8 @@ def read_document(document: bytes) -> VerdictDocument:
             raise InputRefused("verdict document, format", plain["format"], _FORMAT)
         plan = VerdictPlan.from_document(plain["plan"])
         data = tuple(_measurement(*row) for row in plain["measurements"]["rows"])
-        return VerdictDocument(plan, data, _verdict(plain["verdict"]), dict(plain["evidence"]))
+        services = services_from(plain["services"])
+        return VerdictDocument(plan, data, services, _verdict(plain["verdict"]), dict(plain["evidence"]))
     except (ValueError, KeyError, TypeError, IndexError, InvalidOperation) as error:
         raise InputRefused("verdict document", str(error), "a document written by verdict_document") from error
 
@@ -78,8 +87,8 @@ def verify(document: bytes) -> Verdict:
     verdict document.
     """
     said = read_document(document)
-    verdict = decide(said.plan, said.data)
-    again = verdict_document(said.plan, said.data, verdict, said.evidence)
+    verdict = decide(said.plan, said.data, said.services)
+    again = verdict_document(said.plan, said.data, verdict, services=said.services, evidence=said.evidence)
     if again != document:
         parts = differing_parts(document, again)
         raise DataCheckFailed(
@@ -121,6 +130,7 @@ def _gate(gate: Gate) -> dict[str, Any]:
         "p_value": _figure(gate.p_value),
         "passed": gate.passed,
         "why": gate.why,
+        "asked": gate.asked,
     }
 
 
@@ -138,6 +148,7 @@ def _measurement(
     quality: Any,
     cost_usd: Any,
     total_ms: Any,
+    scores: Any,
 ) -> Measurement:
     if outcome not in _OUTCOMES:
         raise InputRefused("verdict document, outcome", outcome, ", ".join(_OUTCOMES))
@@ -151,6 +162,7 @@ def _measurement(
         quality=_number(quality),
         cost_usd=_number(cost_usd),
         total_ms=_number(total_ms),
+        scores=tuple((name, _number(score)) for name, score in scores),
     )
 
 
@@ -168,6 +180,7 @@ def _verdict(plain: Any) -> Verdict:
             p_value=_float(gate["p_value"]),
             passed=gate["passed"],
             why=gate["why"],
+            asked=gate["asked"],
         )
         for gate in plain["gates"]
     )

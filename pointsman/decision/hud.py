@@ -155,7 +155,7 @@ def _role(plan: VerdictPlan, verdict: Verdict, variant: VariantId) -> str:
 def _answer(gate: Gate) -> str:
     if gate.passed:
         return "passed"
-    return "failed" if gate.p_value is not None else "not asked"
+    return "failed" if gate.asked else "not asked"
 
 
 def _gate(gate: Gate) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,10 @@ from pointsman.errors import InputRefused
 from pointsman.ids import VariantId
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_SCORE = re.compile(r"[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,5}\Z")
 _MOST_SWAPS = 1_000_000
+GATES = ("success", "refusals", "quality", "latency", "capacity", "cost")
+"""The gates that have names of their own; every other one is a score of the judge."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -34,7 +37,16 @@ class VerdictPlan:
     hundred). `quality_margin`: the same for mean quality, in points of 0..100. `min_saving`: by what share of the
     incumbent's cost per success a challenger must be cheaper to be worth a switch. `alpha`: the risk of a false winner,
     over all challengers together. `judge`: the identity of the one judge whose scores are compared (name, model, hash
-    of the rubric). Raises `InputRefused` naming the field.
+    of the rubric).
+
+    Further gates, asked when they are declared: `refusal_margin`: by how much the share of refused jobs may lie above
+    the incumbent's. `scores`: single scores of the judge by their path in what it answered (`ssim`,
+    `criteria.identity.level`) and by how much each may lie below the incumbent's, in its own unit. `p95_limit_ms`: the
+    SLO of the total time, of the load tests where the comparison has some, else of its cells. `peak_per_s` x
+    `headroom`: what a capacity search must have shown. `order`: all declared gates in the order in which they are
+    asked; success, refusals, quality, scores, latency, capacity and cost when nothing is said.
+
+    Raises `InputRefused` naming the field.
     """
 
     incumbent: VariantId
@@ -52,6 +64,12 @@ class VerdictPlan:
     success_margin: float = 0.02
     quality_margin: float = 2.0
     min_saving: float = 0.05
+    refusal_margin: float | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    p95_limit_ms: float | None = None
+    peak_per_s: float | None = None
+    headroom: float = 1.5
+    order: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_cells()
@@ -64,8 +82,14 @@ class VerdictPlan:
             ("success_margin", 0.0, 1.0, "a share from 0 to 1"),
             ("quality_margin", 0.0, 100.0, "points from 0 to 100"),
             ("min_saving", 0.0, 0.99, "a share from 0 to 0.99"),
+            ("refusal_margin", 0.0, 1.0, "a share from 0 to 1"),
+            ("p95_limit_ms", 1.0, 1e9, "milliseconds from 1 to 1,000,000,000"),
+            ("peak_per_s", 1e-6, 1e6, "jobs per second from 0.000001 to 1,000,000"),
+            ("headroom", 1.0, 100.0, "a factor from 1 to 100"),
         ):
-            object.__setattr__(self, name, _real(f"verdict plan, {name}", getattr(self, name), low, high, rule))
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _real(f"verdict plan, {name}", getattr(self, name), low, high, rule))
+        self._check_gates()
         if 1 / (self.swaps + 1) > self.alpha:
             least = math.ceil(1 / self.alpha) - 1
             raise InputRefused("verdict plan, swaps", self.swaps, f"{least} or more, or alpha can never be reached")
@@ -98,6 +122,24 @@ class VerdictPlan:
             _text("verdict plan, inputs, input_id", planned.input_id)
             _text("verdict plan, inputs, cluster", planned.cluster)
 
+    def _check_gates(self) -> None:
+        if not isinstance(self.scores, Mapping):
+            raise InputRefused("verdict plan, scores", self.scores, "margins by the path of a score")
+        rule = "a margin from 0 to 1,000,000 in the score's own unit"
+        margins = {
+            name: _real(f"verdict plan, scores, {name}", self.scores[name], 0.0, 1e6, rule) for name in self.scores
+        }
+        object.__setattr__(self, "scores", margins)
+        for name in margins:
+            if name in GATES or not _SCORE.match(name):
+                raise InputRefused("verdict plan, scores", name, "the path of a score, such as ssim")
+        declared = _declared_gates(self)
+        if not self.order:
+            object.__setattr__(self, "order", declared)
+        object.__setattr__(self, "order", tuple(self.order))
+        if sorted(self.order) != sorted(declared):
+            raise InputRefused("verdict plan, order", list(self.order), f"each of {', '.join(declared)} once")
+
     @property
     def variants(self) -> tuple[VariantId, ...]:
         """The incumbent, then the challengers."""
@@ -110,7 +152,14 @@ class VerdictPlan:
 
     @property
     def margins(self) -> Margins:
-        return Margins(success=self.success_margin, quality=self.quality_margin, min_saving=self.min_saving)
+        further = tuple(self.further.values())
+        return Margins(self.success_margin, self.quality_margin, self.min_saving, further)
+
+    @property
+    def further(self) -> dict[str, float]:
+        """The margins of the metrics beside success, quality and cost that are tested, by gate."""
+        refusals = {} if self.refusal_margin is None else {"refusals": self.refusal_margin}
+        return {**refusals, **self.scores}
 
     @cached_property
     def sha256(self) -> str:
@@ -126,6 +175,8 @@ class VerdictPlan:
         plain["challengers"] = [str(variant) for variant in self.challengers]
         plain["inputs"] = [[planned.input_id, planned.cluster] for planned in self.inputs]
         plain["judge"] = dict(self.judge)
+        plain["scores"] = dict(self.scores)
+        plain["order"] = list(self.order)
         return plain
 
     @classmethod
@@ -144,7 +195,18 @@ class VerdictPlan:
         return cls(**plain)
 
 
-_NAMES = tuple(field.name for field in fields(VerdictPlan))
+def _declared_gates(plan: VerdictPlan) -> tuple[str, ...]:
+    asked = {
+        "refusals": plan.refusal_margin is not None,
+        "latency": plan.p95_limit_ms is not None,
+        "capacity": plan.peak_per_s is not None,
+    }
+    before = [name for name in ("success", "refusals", "quality") if asked.get(name, True)]
+    after = [name for name in ("latency", "capacity", "cost") if asked.get(name, True)]
+    return (*before, *plan.scores, *after)
+
+
+_NAMES = tuple(one.name for one in fields(VerdictPlan))
 
 
 def _no_duplicates(field: str, names: Sequence[str]) -> None:

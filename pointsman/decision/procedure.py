@@ -1,4 +1,4 @@
-"""The three gates as arithmetic on arrays: from totals per cluster to adjusted p values. No ids, no money types.
+"""The tested gates as arithmetic on arrays: from totals per cluster to adjusted p values. No ids, no money types.
 
 The unit is the input; a cluster contributes the sum over its inputs. For challenger c and incumbent 0, with cost C,
 successes S, quality Q and n inputs in cluster g, the contributions whose sum is tested to be above zero are
@@ -8,10 +8,15 @@ successes S, quality Q and n inputs in cluster g, the contributions whose sum is
     cost:     ((1-m) C_0g - C_cg) - r ((S_0g - S_cg)),   m = min_saving,
               r = ((1-m) sum C_0 + sum C_c) / (sum S_0 + sum S_c)
 
+and those of further metrics, of which more is better, as those of quality.
+
 The null hypotheses are that the challenger is worse by the margin, or not cheaper by `min_saving`. The sum of the cost
 contributions is 2 ((1-m) C_0 S_c - C_c S_0) / (S_0 + S_c) in totals: above zero exactly when the challenger's cost per
 success, a ratio of sums, lies below (1-m) times the incumbent's. r is the cost per success of both together under the
 null; it does not change when labels are swapped, so that a swap in one cluster turns the sign of that contribution.
+
+Equivalence is two one-sided tests for each metric (Schuirmann 1987): not worse by the margin and not better by it; of
+cost, that neither of the two is cheaper than the other by `min_saving`.
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pointsman.statistics import Floats, LabelSwaps, step_down_p_values
+from pointsman.statistics import Floats, LabelSwaps, p_values, step_down_p_values
 
 SUCCESS, QUALITY, COST = 0, 1, 2
 _ROUNDING = 1e-12
@@ -33,19 +38,29 @@ class Margins:
     success: float
     quality: float
     min_saving: float
+    further: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClusterTotals:
     """Sums over the inputs of each cluster, of means over repeats: `[..., variant, cluster]`, variant 0 = incumbent.
 
-    `inputs[cluster]` counts inputs. A variant whose cost is not known has not-a-number as cost.
+    `inputs[cluster]` counts inputs. A variant whose cost is not known has not-a-number as cost. `further` are more
+    metrics, in the order of `Margins.further`.
     """
 
     success: Floats
     quality: Floats
     cost: Floats
     inputs: Floats
+    further: tuple[Floats, ...] = ()
+
+    def of(self, variants: slice) -> ClusterTotals:
+        """The same of some of the variants."""
+        success, quality, cost = (amount[..., variants, :] for amount in (self.success, self.quality, self.cost))
+        return ClusterTotals(
+            success, quality, cost, self.inputs, tuple(amount[..., variants, :] for amount in self.further)
+        )
 
 
 def contributions(totals: ClusterTotals, margins: Margins) -> Floats:
@@ -53,33 +68,61 @@ def contributions(totals: ClusterTotals, margins: Margins) -> Floats:
 
     A challenger without a known cost, and a pair without any success, get zeros at the cost gate: no evidence.
     """
+    return _in_favour(totals.of(slice(1, None)), totals.of(slice(1)), margins)
+
+
+def equivalence_contributions(totals: ClusterTotals, margins: Margins) -> Floats:
+    """What each cluster says for each challenger being equivalent: `[..., condition, challenger, cluster]`."""
+    challengers, incumbent = totals.of(slice(1, None)), totals.of(slice(1))
+    both = [_in_favour(challengers, incumbent, margins), _in_favour(incumbent, challengers, margins)]
+    for favour in both:
+        favour[..., COST, :, :] *= -1
+    return np.concatenate(both, axis=-3)
+
+
+def _in_favour(ours: ClusterTotals, theirs: ClusterTotals, margins: Margins) -> Floats:
+    """What each cluster says in favour of `ours` against `theirs`; one of the two has a single variant."""
     kept = 1 - margins.min_saving
-    incumbent_cost, cost = kept * totals.cost[..., :1, :], totals.cost[..., 1:, :]
-    incumbent_success, success = totals.success[..., :1, :], totals.success[..., 1:, :]
-    successes = (incumbent_success + success).sum(axis=-1, keepdims=True)
+    their_cost, cost = kept * theirs.cost, ours.cost
+    successes = (theirs.success + ours.success).sum(axis=-1, keepdims=True)
     both = np.divide(
-        (incumbent_cost + cost).sum(axis=-1, keepdims=True),
-        successes,
-        out=np.zeros_like(successes),
-        where=successes > 0,
+        (their_cost + cost).sum(axis=-1, keepdims=True), successes, out=np.zeros_like(successes), where=successes > 0
     )
     terms = [
-        (success, -incumbent_success, margins.success * totals.inputs),
-        (totals.quality[..., 1:, :], -totals.quality[..., :1, :], margins.quality * totals.inputs),
-        (incumbent_cost, -cost, -both * (incumbent_success - success)),
+        (ours.success, -theirs.success, margins.success * ours.inputs),
+        (ours.quality, -theirs.quality, margins.quality * ours.inputs),
+        (their_cost, -cost, -both * (theirs.success - ours.success)),
+        *(
+            (more, -other, margin * ours.inputs)
+            for more, other, margin in zip(ours.further, theirs.further, margins.further, strict=True)
+        ),
     ]
     gates = []
     for parts in terms:
         favour = sum(parts)
         size = sum(np.abs(part) for part in parts)
         gates.append(np.where(np.abs(favour) > _ROUNDING * size, favour, 0.0))
-    gates[COST] = np.where(np.isfinite(cost) & (successes > 0), gates[COST], 0.0)
+    gates[COST] = np.where(np.isfinite(cost + their_cost) & (successes > 0), gates[COST], 0.0)
     return np.stack(np.broadcast_arrays(*gates), axis=-3)
 
 
 def gate_p_values(totals: ClusterTotals, margins: Margins, swaps: LabelSwaps) -> Floats:
     """p values `[..., gate, challenger]`, adjusted for all challengers together (see `step_down_p_values`)."""
     return step_down_p_values(contributions(totals, margins), swaps)
+
+
+def equivalent(totals: ClusterTotals, margins: Margins, swaps: LabelSwaps, alpha: float) -> NDArray[np.bool_]:
+    """Whether all challengers are shown to be equivalent to the incumbent: `[...]`.
+
+    Every condition of every challenger must be shown, so that each may be tested at `alpha` by itself
+    (intersection-union).
+    """
+    conditions = equivalence_contributions(totals, margins)
+    hopeful = (conditions.sum(axis=-1) > 0).all(axis=(-2, -1))
+    found = np.zeros(hopeful.shape, dtype=bool)
+    if hopeful.any():
+        found[hopeful] = (p_values(conditions[hopeful], swaps) <= alpha).all(axis=(-2, -1))
+    return found
 
 
 def cost_per_success(totals: ClusterTotals) -> Floats:
@@ -92,6 +135,10 @@ def cost_per_success(totals: ClusterTotals) -> Floats:
 
 def winners(totals: ClusterTotals, margins: Margins, swaps: LabelSwaps, alpha: float) -> NDArray[np.intp]:
     """The challenger (0 = the first) that passes all gates at the lowest cost per success, or -1: `[...]`."""
-    passed = (gate_p_values(totals, margins, swaps) <= alpha).all(axis=-2)
+    return cheapest(totals, np.all(gate_p_values(totals, margins, swaps) <= alpha, axis=-2))
+
+
+def cheapest(totals: ClusterTotals, passed: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Of the challengers that passed the one with the lowest cost per success, or -1: `[...]`."""
     price = np.where(passed, cost_per_success(totals)[..., 1:], np.inf)
     return np.where(passed.any(axis=-1), price.argmin(axis=-1), -1)

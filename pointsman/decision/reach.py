@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
 
 from pointsman.decision.decide import decide
 from pointsman.decision.document import verdict_document
 from pointsman.decision.evidence import gather
 from pointsman.decision.plan import VerdictPlan
+from pointsman.decision.service import Services
 from pointsman.economics import PriceBook, measurements
-from pointsman.model import Measurement, Verdict
+from pointsman.model import Measurement, Missing, Number, Verdict
+from pointsman.storage import tables
 from pointsman.workspace import Workspace
 
 
@@ -22,9 +29,37 @@ class Reached:
     document: bytes
 
 
-def reach(ws: Workspace, benchmark_id: str, evaluation_set_id: str, plan: VerdictPlan, book: PriceBook) -> Reached:
-    """Equal rows, plan and book give equal bytes. Raises `NotFound` for an unknown benchmark or evaluation set."""
+def reach(
+    ws: Workspace, benchmark_id: str, evaluation_set_id: str, plan: VerdictPlan, book: PriceBook, services: Services
+) -> Reached:
+    """Equal rows, plan, book and services give equal bytes. Raises `NotFound` for an unknown benchmark or set."""
     data = measurements(ws, benchmark_id, evaluation_set_id, book, deliveries_per_output=plan.deliveries_per_output)
-    verdict = decide(plan, data)
+    if plan.scores:
+        data = _with_scores(ws, evaluation_set_id, data, tuple(plan.scores))
+    verdict = decide(plan, data, services)
     evidence = gather(ws, benchmark_id, evaluation_set_id, book)
-    return Reached(data, verdict, verdict_document(plan, data, verdict, evidence))
+    return Reached(data, verdict, verdict_document(plan, data, verdict, services=services, evidence=evidence))
+
+
+def _with_scores(
+    ws: Workspace, evaluation_set_id: str, data: Sequence[Measurement], names: Sequence[str]
+) -> list[Measurement]:
+    table = tables.quality_evaluations
+    wanted = sa.select(table.c.dispatch_id, table.c.scores).where(table.c.evaluation_set_id == evaluation_set_id)
+    with ws.database.connect() as connection:
+        answered = {row.dispatch_id: row.scores for row in connection.execute(wanted)}
+    return [
+        replace(cell, scores=tuple((name, _score(answered.get(cell.dispatch_id, {}), name)) for name in names))
+        if cell.outcome == "success"
+        else cell
+        for cell in data
+    ]
+
+
+def _score(answered: Any, path: str) -> Number:
+    """The number at a dotted path of what the judge answered."""
+    for part in path.split("."):
+        answered = answered.get(part) if isinstance(answered, Mapping) else None
+    if isinstance(answered, bool) or not isinstance(answered, (int, float)):
+        return Missing(f"the judge gave no number as {path}")
+    return Decimal(repr(answered))

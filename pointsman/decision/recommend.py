@@ -48,6 +48,7 @@ def recommend(
         found.append(Recommendation(text, f"pointsman route show {route}"))
     elif verdict.outcome == "NO_SIGNIFICANT_WINNER":
         found.append(Recommendation(_keep(incumbent, minimum_detectable_saving), measure_again))
+        found += _capacities(verdict, figures)
     elif verdict.outcome == "INSUFFICIENT_DATA" and len(plan.clusters) < clusters_needed(plan.alpha):
         text = (
             f"Decide nothing yet: {verdict.why} Measuring the same inputs again cannot help; add some of other sources."
@@ -86,6 +87,18 @@ def _keep(incumbent: VariantFigures, minimum_detectable_saving: Number) -> str:
         f"{kept} The smallest saving that this comparison would find is {_percent(minimum_detectable_saving)}; to find "
         "smaller ones, measure again, best with more inputs of other sources."
     )
+
+
+def _capacities(verdict: Verdict, figures: Mapping[VariantId, VariantFigures]) -> list[Recommendation]:
+    """Of challengers that nothing but an unknown capacity stands in the way of, so far as was asked."""
+    return [
+        Recommendation(
+            f"{figures[gate.challenger].label} cannot win before its capacity is known; search it, then decide again.",
+            f"pointsman scenario capacity --variant {shlex.quote(str(gate.challenger))}",
+        )
+        for gate in verdict.gates
+        if gate.name == "capacity" and gate.asked and gate.estimate is None
+    ]
 
 
 def _troubles(one: VariantFigures) -> list[Recommendation]:

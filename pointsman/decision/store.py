@@ -98,6 +98,11 @@ def load_verdict(ws: Workspace, verdict_id: str) -> StoredVerdict:
     return known
 
 
+def is_stored(ws: Workspace, verdict_id: str) -> bool:
+    with ws.database.begin() as connection:
+        return _row(connection, verdict_id) is not None
+
+
 def _check_belongs(route_key: RouteKey, plan: VerdictPlan, verdict: Verdict, document: bytes) -> None:
     if plan.incumbent.route_key != route_key:
         raise InputRefused("verdict, route_key", str(route_key), f"the plan's {plan.incumbent.route_key}")

@@ -7,6 +7,7 @@ from pointsman.statistics.label_swaps import (
     LabelSwaps,
     clusters_needed,
     critical_value,
+    p_values,
     step_down_p_values,
     weakest_conditions,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "critical_value",
     "fewest_by_chance",
     "most_by_chance",
+    "p_values",
     "paired_interval",
     "ratio_intervals",
     "step_down_p_values",

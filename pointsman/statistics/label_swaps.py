@@ -83,6 +83,18 @@ def _weakest(units: Floats) -> Floats:
     return chosen
 
 
+def p_values(contributions: Floats, swaps: LabelSwaps) -> Floats:
+    """One-sided p values that the sum of a row is above 0, each row by itself: `[..., cluster]` to `[...]`."""
+    *lead, clusters = contributions.shape
+    units = unit_contributions(contributions.reshape(-1, clusters))
+    block = max(1, _BLOCK // len(swaps.signs))
+    counts = [
+        ((units[at : at + block] @ swaps.signs.T) >= units[at : at + block].sum(axis=1)[:, None] - _TIE).sum(axis=1)
+        for at in range(0, len(units), block)
+    ]
+    return swaps.p_values(np.concatenate(counts)).reshape(lead)
+
+
 def step_down_p_values(contributions: Floats, swaps: LabelSwaps) -> Floats:
     """One-sided p values that the sum of a row is above 0, adjusted for all challengers of a family together.
 

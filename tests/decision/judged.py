@@ -123,7 +123,7 @@ class Judged:
         members = [{**one, "uri": f"file:///{one['input_id']}.ppm"} for one in identity]
         inputs = InputSet(INPUTS, tuple(InputMember(**one) for one in members), sha256_of(identity))
         row = {"id": INPUTS, "sha256": inputs.sha256, "members": members, "created_at": self.ws.clock.now()}
-        self._insert(tables.input_sets, [row])
+        self.insert(tables.input_sets, [row])
         create_matrix(
             self.ws,
             benchmark_id=BENCHMARK,
@@ -173,9 +173,9 @@ class Judged:
                     | {"artifact_type": "benchmark_variant_dispatches", "created_at": now, "bytes": 1000}
                     | {"sha256": hashlib.sha256(dispatch.encode()).hexdigest()}
                 )
-        self._insert(tables.attempts, attempts)
-        self._insert(tables.usage, usage)
-        self._insert(tables.run_artifacts, outputs)
+        self.insert(tables.attempts, attempts)
+        self.insert(tables.usage, usage)
+        self.insert(tables.run_artifacts, outputs)
 
     def _declare(self) -> None:
         plans_for_benchmark(
@@ -189,7 +189,7 @@ class Judged:
 
     def _judge(self) -> None:
         now = self.ws.clock.now()
-        self._insert(
+        self.insert(
             tables.evaluation_sets,
             [
                 {"id": SET_ID, "benchmark_id": BENCHMARK, "judge": JUDGE.name, "identity": JUDGE.as_document()}
@@ -207,8 +207,8 @@ class Judged:
                 | {"dispatch_id": dispatch, "quality": Decimal(self.quality(cell)), "created_at": now}
                 | {"scores": {**self.scores(cell), "transcript": transcript}}
             )
-        self._insert(tables.quality_evaluations, rows)
+        self.insert(tables.quality_evaluations, rows)
 
-    def _insert(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    def insert(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
         with self.ws.database.begin() as connection:
             connection.execute(sa.insert(table), [dict(row) for row in rows])

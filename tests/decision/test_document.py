@@ -57,7 +57,7 @@ def test_a_document_is_read_back_as_what_went_into_it() -> None:
     unknown = {"cost_usd": Missing("no price for gpu-second"), "total_ms": Missing("never finished")}
     data = comparison(changed={(2, 1, 0): unknown})
     verdict = decide(plan(), data)
-    said = read_document(verdict_document(plan(), data, verdict, {"note": "what it rests on"}))
+    said = read_document(verdict_document(plan(), data, verdict, evidence={"note": "what it rests on"}))
     read_verdict = said.verdict
     assert said.plan == plan()
     assert list(said.data) == data

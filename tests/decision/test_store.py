@@ -48,10 +48,11 @@ def test_a_stored_verdict_is_loaded_with_what_routing_needs(ws: Workspace) -> No
     assert ws.results.read(document_path("v-1")) == call()["document"]
 
 
-def test_a_verdict_without_a_winner_is_stored_without_one(ws: Workspace) -> None:
-    store_verdict(ws, **call(saving=0.0))
+@pytest.mark.parametrize(("saving", "outcome"), [(0.0, "EQUIVALENT"), (-0.5, "NO_SIGNIFICANT_WINNER")])
+def test_a_verdict_without_a_winner_is_stored_without_one(ws: Workspace, saving: float, outcome: str) -> None:
+    store_verdict(ws, **call(saving=saving))
     loaded = load_verdict(ws, "v-1")
-    assert (loaded.outcome, loaded.winner) == ("NO_SIGNIFICANT_WINNER", None)
+    assert (loaded.outcome, loaded.winner) == (outcome, None)
 
 
 def test_storing_it_again_changes_nothing(ws: Workspace) -> None:

@@ -152,7 +152,7 @@ def test_load_figures_are_by_variant_over_all_its_runs(ws: Workspace, engine: Fa
         plan(ws, run_id=run_id, variant=variant)
         execute(ws, run_id)
     assert p95_under_load(ws, ["a", "b", "c"]) == {VARIANT.id: Decimal("95.0"), OTHER.id: Decimal("95.0")}
-    assert load_figures(ws, ["a"])[VARIANT.id] == LoadFigures(Decimal("95.0"), Decimal(1))
+    assert load_figures(ws, ["a"])[VARIANT.id] == LoadFigures(Decimal("95.0"), Decimal(1), Decimal("95.0"))
 
 
 def test_warm_up_counts_neither_for_the_hud_nor_in_the_times_of_the_report(ws: Workspace) -> None:
@@ -162,7 +162,7 @@ def test_warm_up_counts_neither_for_the_hud_nor_in_the_times_of_the_report(ws: W
     ended_run(
         ws, Scenario(name="s", stages=stages), took_ms=took_ms, state=state, lateness_ns=np.zeros(200, dtype=np.int64)
     )
-    assert load_figures(ws, ["run1"])[VARIANT.id] == LoadFigures(Decimal("50.0"), Decimal(1))
+    assert load_figures(ws, ["run1"])[VARIANT.id] == LoadFigures(Decimal("50.0"), Decimal(1), Decimal("50.0"))
     assert run_status(ws, "run1")["p95"]["total_ms"] == 50.0
     times = next(
         one for one in scenario_report(ws, "run1").sections if isinstance(one, Table) and "warm-up" in one.title
@@ -192,4 +192,5 @@ def test_dispatches_that_failed_lower_the_share_and_leave_the_p95_unknown_when_n
 
     monkeypatch.setattr("pointsman.scenario.ledger.scan_dispatches", all_failed)
     found = load_figures(ws, ["run1"])[VARIANT.id]
-    assert found == LoadFigures(Missing("no dispatch completed under load"), Decimal(0))
+    unknown = Missing("only 0 of 16 dispatches completed under load")
+    assert found == LoadFigures(Missing("no dispatch completed under load"), Decimal(0), unknown)
