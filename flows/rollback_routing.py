@@ -17,6 +17,9 @@ class RollbackRoutingRequest(BaseModel):
 
     route_key: str = Field(title="Route", description="er:<id>:env:<id>:stage:<stage>")
     expected_generation: int = Field(title="Expected generation", description="The generation to undo.", ge=1)
+    to_generation: int | None = Field(
+        None, title="To generation", description="One that served before; empty: the one just before.", ge=1
+    )
     reason: str = Field("asked by an operator", title="Reason", description="Kept in the history.", max_length=500)
     gateway: str = Field("default", title="Gateway", description="Name of a saved routing gateway block.")
     target: str = Field("lab", title="Target", description="Name of the target block that serves the route.")
@@ -34,7 +37,14 @@ class RollbackRoutingRequest(BaseModel):
 def rollback_routing(request: RollbackRoutingRequest) -> Moved:
     """Returns the binding before and after, and what the probe saw. Raises `RunFailed` when the probe fails."""
     run_id = request.run_id or flow_run.id
-    back = roll_back(request.route_key, request.expected_generation, run_id, request.gateway, request.reason)
+    back = roll_back(
+        request.route_key,
+        request.expected_generation,
+        run_id,
+        request.gateway,
+        request.reason,
+        to_generation=request.to_generation,
+    )
     proved = probe(back, run_id, request.target, request.input_set, request.probe_jobs)
     report_routing(proved)
     if proved.probe is not None and not proved.probe.passed:

@@ -135,8 +135,10 @@ def probe(moved: Moved, run_id: str, target: str, input_set_id: str, jobs: int, 
 
 
 @task(name="roll-back", **CHANGE)
-def roll_back(route_key: str, expected: int, run_id: str, gateway: str, reason: str) -> Moved:
-    """Make what served before `expected` the next generation."""
+def roll_back(
+    route_key: str, expected: int, run_id: str, gateway: str, reason: str, *, to_generation: int | None = None
+) -> Moved:
+    """Make what served before `expected`, or the named generation, the next one."""
     ws = open_workspace()
     key = RouteKey.parse(route_key)
     undone = _generation(ws, key, expected)
@@ -147,6 +149,7 @@ def roll_back(route_key: str, expected: int, run_id: str, gateway: str, reason: 
         expected=expected,
         idempotency_key=derive("rollback", run_id, expected),
         reason=reason,
+        to_generation=to_generation,
     )
     return Moved(
         route_key=route_key,

@@ -192,6 +192,12 @@ _EVENTS = (
         "A route went back to what served before, as a new generation.",
     ),
     EventType(
+        "routing_restored",
+        "warn",
+        "pointsman route history {route_key}",
+        "A gateway did not show what is recorded, and was shown it again.",
+    ),
+    EventType(
         "routing_apply_failed",
         "critical",
         "pointsman route show {route_key}",

@@ -6,6 +6,7 @@ from pointsman.routing.capacity_gate import HEADROOM, capacity_gate, ensure_capa
 from pointsman.routing.drift import Drift, drift
 from pointsman.routing.gateways import FlagdFileGateway, Gateway, GatewaySpec
 from pointsman.routing.probe import PROBE_IN_FLIGHT, ProbeResult, judge_probe, probe_plan, run_probe
+from pointsman.routing.reconcile import Reconciled, reconcile
 from pointsman.routing.report import ProbeSeen, in_words, routing_report
 from pointsman.routing.verdicts import ProposedBinding, binding_for_verdict
 
@@ -20,6 +21,7 @@ __all__ = [
     "ProbeResult",
     "ProbeSeen",
     "ProposedBinding",
+    "Reconciled",
     "apply_binding",
     "binding_for_verdict",
     "capacity_gate",
@@ -30,6 +32,7 @@ __all__ = [
     "in_words",
     "judge_probe",
     "probe_plan",
+    "reconcile",
     "resolve",
     "rollback",
     "routes",

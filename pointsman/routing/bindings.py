@@ -18,6 +18,8 @@ from pointsman.workspace import Workspace
 _TABLE = tables.routing_bindings
 SERVED = frozenset({"active", "superseded", "rolled_back"})
 """The states of generations that serve traffic or once did."""
+SERVING = frozenset({"active"})
+"""The states in which a generation serves traffic; of each route at most one generation is in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class BindingRecord:
 
     binding: Binding
     status: str
+    kind: str
+    """apply, rollback or restore."""
     actor: str
     verdict_id: str | None
     created_at: datetime
@@ -34,7 +38,7 @@ class BindingRecord:
 def current(ws: Workspace, route_key: RouteKey) -> Binding | None:
     """The generation that is to serve traffic, or None when none ever became active."""
     with ws.database.connect() as connection:
-        found = active(connection, route_key)
+        found = serving(connection, route_key)
     return found.binding if found else None
 
 
@@ -66,24 +70,31 @@ def resolve(binding: Binding, targeting_key: str) -> VariantId:
     raise AssertionError("weights sum to 100 and the bucket is below 100")
 
 
-def active(connection: sa.Connection, route_key: RouteKey) -> BindingRecord | None:
-    """The active generation; at most one is, because activating one takes the place of the other."""
-    wanted = sa.select(_TABLE).where(_TABLE.c.route_key == str(route_key), _TABLE.c.status == "active")
-    row = connection.execute(wanted.with_for_update()).mappings().one_or_none()
+def take_turn(connection: sa.Connection, route_key: RouteKey) -> None:
+    """Until the transaction ends nobody else changes the record of this route."""
+    if connection.dialect.name == "postgresql":  # a SQLite transaction of ours is alone already
+        number = int.from_bytes(hashlib.sha256(f"route {route_key}".encode()).digest()[:8], "big", signed=True)
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
+
+
+def serving(connection: sa.Connection, route_key: RouteKey) -> BindingRecord | None:
+    """The generation that serves; at most one does, because letting one serve takes the place of the other."""
+    wanted = sa.select(_TABLE).where(_TABLE.c.route_key == str(route_key), _TABLE.c.status.in_(SERVING))
+    row = connection.execute(wanted).mappings().one_or_none()
     return _record(row) if row else None
+
+
+def served(connection: sa.Connection, route_key: RouteKey) -> list[Binding]:
+    """The generations that serve traffic or once did, newest first."""
+    wanted = sa.select(_TABLE).where(_TABLE.c.route_key == str(route_key), _TABLE.c.status.in_(SERVED))
+    rows = connection.execute(wanted.order_by(_TABLE.c.generation.desc())).mappings()
+    return [_record(row).binding for row in rows]
 
 
 def served_before(connection: sa.Connection, current: Binding) -> Binding | None:
     """The generation that served traffic just before `current`; generations that never became active do not count."""
-    wanted = (
-        sa.select(_TABLE)
-        .where(_TABLE.c.route_key == str(current.route_key), _TABLE.c.generation < current.generation)
-        .where(_TABLE.c.status.in_(SERVED))
-        .order_by(_TABLE.c.generation.desc())
-        .limit(1)
-    )
-    row = connection.execute(wanted).mappings().one_or_none()
-    return _record(row).binding if row else None
+    older = (one for one in served(connection, current.route_key) if one.generation < current.generation)
+    return next(older, None)
 
 
 def newest_generation(connection: sa.Connection, route_key: RouteKey) -> int:
@@ -95,17 +106,23 @@ def newest_generation(connection: sa.Connection, route_key: RouteKey) -> int:
 def applying(connection: sa.Connection, route_key: RouteKey) -> list[BindingRecord]:
     """Generations on their way to the gateway."""
     wanted = sa.select(_TABLE).where(_TABLE.c.route_key == str(route_key), _TABLE.c.status == "applying")
-    return [_record(row) for row in connection.execute(wanted.with_for_update()).mappings()]
+    return [_record(row) for row in connection.execute(wanted).mappings()]
 
 
 def generation(connection: sa.Connection, route_key: RouteKey, number: int) -> BindingRecord:
     """One generation that is known to exist."""
     wanted = sa.select(_TABLE).where(_TABLE.c.route_key == str(route_key), _TABLE.c.generation == number)
-    return _record(connection.execute(wanted.with_for_update()).mappings().one())
+    return _record(connection.execute(wanted).mappings().one())
 
 
 def insert(
-    connection: sa.Connection, ws: Workspace, binding: Binding, *, verdict_id: str | None, idempotency_key: str
+    connection: sa.Connection,
+    ws: Workspace,
+    binding: Binding,
+    *,
+    kind: str,
+    verdict_id: str | None,
+    idempotency_key: str,
 ) -> None:
     """Append a generation in state applying. Raises `IntegrityError` when somebody else took its number or its key."""
     now = ws.clock.now()
@@ -115,6 +132,7 @@ def insert(
             generation=binding.generation,
             weights={str(variant): weight for variant, weight in sorted(binding.weights.items())},
             status=BINDING.initial,
+            kind=kind,
             cause=binding.cause,
             actor=ws.actor,
             verdict_id=verdict_id,
@@ -156,6 +174,7 @@ def _record(row: Any) -> BindingRecord:
     return BindingRecord(
         binding=Binding(RouteKey.parse(row["route_key"]), row["generation"], weights, row["cause"]),
         status=row["status"],
+        kind=row["kind"],
         actor=row["actor"],
         verdict_id=row["verdict_id"],
         created_at=row["created_at"],

@@ -32,21 +32,27 @@ def drift(ws: Workspace, gateway: Gateway, route_key: RouteKey) -> Drift | None:
 
 def note_drift(ws: Workspace, route_key: RouteKey, *, recorded: Binding | None, shown: Binding | None) -> Drift | None:
     """The same for two bindings at hand."""
+    found = drift_between(route_key, recorded=recorded, shown=shown)
+    if found is not None:
+        ActionLog(ws).record(
+            "routing_drift",
+            route_key=route_key,
+            recorded=recorded.generation if recorded else None,
+            shown=shown.generation if shown else None,
+            why=found.why,
+        )
+    return found
+
+
+def drift_between(route_key: RouteKey, *, recorded: Binding | None, shown: Binding | None) -> Drift | None:
+    """The difference of two bindings, if there is one."""
     if recorded == shown:
         return None
     if recorded is not None and shown is not None and recorded.generation == shown.generation:
         why = f"both name generation {recorded.generation}, but the gateway's content is another"
     else:
         why = f"the state of record has {_named(recorded)}, the gateway shows {_named(shown)}"
-    found = Drift(route_key, recorded, shown, why)
-    ActionLog(ws).record(
-        "routing_drift",
-        route_key=route_key,
-        recorded=recorded.generation if recorded else None,
-        shown=shown.generation if shown else None,
-        why=why,
-    )
-    return found
+    return Drift(route_key, recorded, shown, why)
 
 
 def _named(binding: Binding | None) -> str:

@@ -314,18 +314,22 @@ verdicts = _table(
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.CheckConstraint("(outcome = 'WINNER') = (winner is not null)", name="winner"),
 )
+_SERVING = sa.text("status in ('active','canary')")
 routing_bindings = _table(
     "routing_bindings",
     sa.Column("route_key", _ID, primary_key=True),
     sa.Column("generation", sa.Integer, primary_key=True),
     sa.Column("weights", sa.JSON, nullable=False),
     sa.Column("status", _WORD, nullable=False),
+    sa.Column("kind", _WORD, nullable=False),
     sa.Column("cause", sa.Text, nullable=False),
     sa.Column("actor", sa.String(200), nullable=False),
     sa.Column("verdict_id", _ID),
     sa.Column("idempotency_key", _ID, unique=True),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.CheckConstraint("generation >= 1", name="generation"),
+    sa.CheckConstraint("kind in ('apply','rollback','restore')", name="kind"),
+    sa.Index("ix_routing_bindings_serving", "route_key", unique=True, sqlite_where=_SERVING, postgresql_where=_SERVING),
 )
 state_transitions = _table(
     "state_transitions",

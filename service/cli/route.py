@@ -18,12 +18,14 @@ from service.cli.hud_view import show_move
 from service.cli.lab_setup import INPUT_SET
 from service.cli.naming import one_variant
 from service.cli.output import JsonFlag, ProductionOption, YesFlag, agree, emit, open_workspace, table
+from service.cli.route_drift import show_drift
 from service.cli.running import connect, request, run_flow
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Where a route's traffic goes, moving it, and putting it back."
 )
 RouteArgument = Annotated[str | None, typer.Argument(help="er:..:env:..:stage:..; may be left out when there is one.")]
+GatewayOption = Annotated[str, typer.Option(help="Name of the saved gateway block that shows the route.")]
 InputsOption = Annotated[str, typer.Option(help="Input set of the routed jobs that prove the change.")]
 
 
@@ -65,10 +67,24 @@ def _show(title: str, records: list[BindingRecord], as_json: bool) -> None:
 
 
 @app.command("show")
-def show_command(route: RouteArgument = None, as_json: JsonFlag = False) -> None:
-    """Show what a route is bound to now."""
+def show_command(
+    route: RouteArgument = None,
+    drift: Annotated[bool, typer.Option("--drift", help="Compare with what the gateway shows.")] = False,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="With --drift: let the gateway show what is recorded.")
+    ] = False,
+    gateway: GatewayOption = "default",
+    yes: YesFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show what a route is bound to now, and whether the gateway shows that; exits 1 where it does not."""
     ws = open_workspace()
     key = _key(ws, route)
+    if restore and not drift:
+        raise InputRefused("--restore", True, "together with --drift")
+    if drift:
+        show_drift(ws, key, gateway, restore=restore, yes=yes, as_json=as_json)
+        return
     binding = current(ws, key)
     number = binding.generation if binding else None
     _show(f"Binding of {key}", [r for r in history(ws, key) if r.binding.generation == number], as_json)
@@ -89,6 +105,7 @@ def apply_command(
     route: Annotated[str | None, typer.Option(help="The route; a verdict or variant knows its own.")] = None,
     input_set: InputsOption = INPUT_SET,
     target: Annotated[str, typer.Option(help="Target that serves the route.")] = "lab",
+    gateway: GatewayOption = "default",
     peak: Annotated[
         float | None, typer.Option(help="Most arrivals per second; refuse what was not shown to sustain them.")
     ] = None,
@@ -124,6 +141,7 @@ def apply_command(
         expected_generation=binding.generation if binding else None,
         input_set=input_set,
         target=target,
+        gateway=gateway,
         peak_per_s=peak,
         headroom=headroom,
         production=production,
@@ -138,9 +156,11 @@ def apply_command(
 @app.command("rollback")
 def rollback_command(
     route: RouteArgument = None,
+    to: Annotated[int | None, typer.Option(help="Generation to go back to; else the one that served before.")] = None,
     reason: Annotated[str, typer.Option(help="Kept in the history.")] = "asked by an operator",
     input_set: InputsOption = INPUT_SET,
     target: Annotated[str, typer.Option(help="Target that serves the route.")] = "lab",
+    gateway: GatewayOption = "default",
     yes: YesFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -164,10 +184,12 @@ def rollback_command(
         RollbackRoutingRequest,
         route_key=str(key),
         expected_generation=binding.generation,
+        to_generation=to,
         reason=reason,
         input_set=input_set,
         target=target,
+        gateway=gateway,
     )
-    agree(yes, key, f"Undo generation {binding.generation} of {key}.")
+    agree(yes, key, f"Undo generation {binding.generation} of {key}{f', back to generation {to}' if to else ''}.")
     moved = run_flow(load, asked).model_dump(mode="json")
     emit(as_json, moved, lambda: show_move(moved))

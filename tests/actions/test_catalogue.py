@@ -38,6 +38,7 @@ CONTRACT = {
     "price_missing": "warn",
     "routing_applied": "info",
     "routing_rolled_back": "warn",
+    "routing_restored": "warn",
     "routing_apply_failed": "critical",
     "routing_drift": "warn",
 }

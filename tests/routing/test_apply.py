@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 
 from pointsman.actions import ActionLog
 from pointsman.errors import Conflict, DependencyDown, GuardRefused, InputRefused, NotFound, RunFailed
 from pointsman.model import Binding
-from pointsman.routing import FlagdFileGateway, apply_binding, bindings, current, drift, history, resolve, routes
+from pointsman.routing import FlagdFileGateway, apply_binding, current, drift, history, resolve, routes
 from pointsman.routing import rollback as roll_back
 from pointsman.storage import tables
 from tests.routing.worlds import OTHER_ROUTE, ROUTE, A, B, C, MemoryGateway, register, variant, workspace
@@ -312,15 +311,6 @@ def test_a_twin_that_finished_and_was_replaced_meanwhile_still_gives_the_first_a
     assert current(ws, ROUTE).generation == 2
 
 
-def test_a_change_recorded_at_the_same_moment_by_somebody_else_is_a_conflict(ws, gateway, monkeypatch):
-    def taken(*_args, **_kwargs):
-        raise IntegrityError("insert", {}, Exception("duplicate key"))
-
-    monkeypatch.setattr(bindings, "insert", taken)
-    with pytest.raises(Conflict, match="at the same moment"):
-        apply(ws, gateway, {A: 100}, None)
-
-
 def test_a_gateway_that_lost_its_content_is_filled_again_and_the_drift_is_logged(ws):
     gateway = MemoryGateway()
     apply(ws, gateway, {A: 100}, None)
@@ -397,3 +387,63 @@ def test_a_process_killed_between_the_record_and_the_end_is_continued_by_the_sam
     assert states(ws) == [(2, "active"), (1, "superseded")]
     assert gateway.read(ROUTE) == current(ws, ROUTE)
     assert events(ws) == ["routing_applied", "routing_applied"]
+
+
+def test_an_overtaken_generation_that_gets_in_between_does_not_stop_the_one_that_overtook_it(ws):
+    gateway = FailingGateway()
+    apply(ws, gateway, {A: 100}, None)
+    gateway.down = True
+    with pytest.raises(DependencyDown):
+        apply(ws, gateway, {B: 100}, 1, key="earlier")
+    gateway.down = False
+    real_publish = gateway.publish
+
+    def too_late(new, *, expected):
+        gateway.publish = real_publish
+        gateway.shown[ROUTE] = Binding(ROUTE, 2, {B: 100}, "test")
+        real_publish(new, expected=expected)
+
+    gateway.publish = too_late
+    assert apply(ws, gateway, {C: 100}, 1, key="later") == current(ws, ROUTE) == gateway.read(ROUTE)
+    assert states(ws) == [(3, "active"), (2, "aborted"), (1, "superseded")]
+
+
+def test_whoever_wrote_an_overtaken_generation_into_a_gateway_that_takes_anything_puts_the_newer_one_back(ws):
+    class TakesAnything(FailingGateway):
+        def publish(self, new, *, expected):
+            self.shown[ROUTE] = new
+            self.after_publish()
+
+    gateway = TakesAnything()
+    apply(ws, gateway, {A: 100}, None)
+
+    def somebody_else():
+        gateway.after_publish = lambda: None
+        apply(ws, gateway, {C: 100}, 1, key="later")
+        gateway.shown[ROUTE] = Binding(ROUTE, 2, {B: 100}, "test")
+
+    gateway.after_publish = somebody_else
+    with pytest.raises(Conflict, match="the newest is generation 3"):
+        apply(ws, gateway, {B: 100}, 1, key="earlier")
+    assert gateway.read(ROUTE) == current(ws, ROUTE)
+
+
+def test_a_rollback_to_a_named_generation_puts_its_content_back(ws, gateway):
+    apply(ws, gateway, {A: 100}, None)
+    apply(ws, gateway, {B: 100}, 1)
+    apply(ws, gateway, {C: 100}, 2)
+    rolled = roll_back(ws, gateway, route_key=ROUTE, expected=3, idempotency_key="k", reason="worse", to_generation=1)
+    assert (rolled.generation, rolled.weights) == (4, {A: 100})
+    assert "generation 3 to the content of generation 1: worse" in rolled.cause
+    assert [record.kind for record in history(ws, ROUTE)] == ["rollback", "apply", "apply", "apply"]
+
+
+def test_a_rollback_to_a_generation_that_never_served_is_refused_and_names_those_that_did(ws):
+    gateway = FailingGateway()
+    apply(ws, gateway, {A: 100}, None)
+    gateway.swallow = True
+    with pytest.raises(RunFailed):
+        apply(ws, gateway, {C: 100}, 1)
+    for number in (2, 9):
+        with pytest.raises(NotFound, match="allowed: 1"):
+            roll_back(ws, gateway, route_key=ROUTE, expected=1, idempotency_key="k", reason="r", to_generation=number)

@@ -1,0 +1,272 @@
+"""How a change of routing is carried out: a new generation by compare-and-swap, put into the gateway and read back.
+
+The order makes a crash harmless. First one transaction records the generation in state applying, together with the
+idempotency key; then the gateway gets it; then it is read back; then one transaction lets it serve in the place of
+the one before. Whoever repeats the request continues where it stopped. A generation that was left applying by somebody
+who never came back is aborted by the next change: the gateway refuses it from then on, because it is older.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from pointsman.actions import ActionLog
+from pointsman.canonical import sha256_of
+from pointsman.errors import Conflict, DependencyDown, InputRefused, PointsmanError, RunFailed
+from pointsman.ids import RouteKey, VariantId
+from pointsman.model import Binding
+from pointsman.routing import bindings
+from pointsman.routing.drift import note_drift
+from pointsman.routing.gateways import Gateway
+from pointsman.storage import tables
+from pointsman.workspace import Workspace
+
+_KEYS = tables.idempotency_keys
+_KEY_LENGTH = 300
+_TURNS = 10
+"""Tries to put a generation into a gateway that others write to as well."""
+Kind = Literal["apply", "rollback", "restore"]
+Content = Callable[[sa.Connection, "bindings.BindingRecord | None"], tuple[Mapping[VariantId, int], str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a change of some kind is told as, and what becomes of the generation that it replaces."""
+
+    event: str
+    predecessor: str
+
+
+_TOLD: Mapping[str, _Told] = {
+    "apply": _Told("routing_applied", "superseded"),
+    "rollback": _Told("routing_rolled_back", "rolled_back"),
+    "restore": _Told("routing_restored", "superseded"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One request. `content` says, given what serves now, what the new generation holds and why."""
+
+    kind: Kind
+    route_key: RouteKey
+    expected: int | None
+    idempotency_key: str
+    details: Mapping[str, Any]
+    content: Content
+    verdict_id: str | None = None
+
+    @property
+    def sha256(self) -> str:
+        return sha256_of({"kind": self.kind, "route": str(self.route_key), "expected": self.expected, **self.details})
+
+    @property
+    def stored_key(self) -> str:
+        return f"routing:{self.idempotency_key}"
+
+
+def make(ws: Workspace, gateway: Gateway, change: Change, check: Callable[[], None]) -> Binding:
+    """Carry the change out, or answer what it came to before. `check` refuses a new one before anything is written."""
+    if not 1 <= len(change.idempotency_key) <= _KEY_LENGTH:
+        raise InputRefused("idempotency key", change.idempotency_key, f"1 to {_KEY_LENGTH} characters")
+    with ws.database.connect() as connection:
+        number = _answered(connection, change)
+    if number is None:
+        check()
+        held = gateway.read(change.route_key)
+        number = _record(ws, change, newer_than=held.generation if held else 0)
+    return carry_out(ws, gateway, change.route_key, number)
+
+
+def _answered(connection: sa.Connection, change: Change) -> int | None:
+    """The generation that this key got before, or None. Raises `Conflict` when it was given for another request."""
+    row = connection.execute(sa.select(_KEYS).where(_KEYS.c.key == change.stored_key)).mappings().one_or_none()
+    if row is None:
+        return None
+    if row["request_sha256"] != change.sha256:
+        raise Conflict(
+            f"The idempotency key {change.idempotency_key!r} was used for another routing change.",
+            instruction="Repeat the first request unchanged, or give this one a key of its own.",
+            code="idempotency_key_reused",
+        )
+    return int(row["answer"]["generation"])
+
+
+def _record(ws: Workspace, change: Change, *, newer_than: int) -> int:
+    """Append the new generation, newer also than what the gateway shows: a lost database must not stop routing."""
+    route_key = change.route_key
+    with ws.database.begin() as connection:
+        bindings.take_turn(connection, route_key)
+        answered = _answered(connection, change)
+        if answered is not None:
+            return answered
+        found = bindings.serving(connection, route_key)
+        generation = found.binding.generation if found else None
+        if generation != change.expected:
+            raise _stale(route_key, change.expected, generation)
+        weights, cause = change.content(connection, found)
+        number = max(bindings.newest_generation(connection, route_key), newer_than) + 1
+        for left in bindings.applying(connection, route_key):
+            bindings.move(connection, ws, left.binding, left.status, "aborted", f"overtaken by generation {number}")
+        bindings.insert(
+            connection,
+            ws,
+            Binding(route_key, number, weights, cause),
+            kind=change.kind,
+            verdict_id=change.verdict_id,
+            idempotency_key=change.idempotency_key,
+        )
+        connection.execute(
+            sa.insert(_KEYS).values(
+                key=change.stored_key,
+                request_sha256=change.sha256,
+                answer={"route_key": str(route_key), "generation": number},
+                created_at=ws.clock.now(),
+            )
+        )
+        return number
+
+
+def carry_out(ws: Workspace, gateway: Gateway, route_key: RouteKey, number: int) -> Binding:
+    """Put a generation that was recorded into the gateway and let it serve; answer one that settled before.
+
+    Raises as a change does: `DependencyDown` when the gateway is out of reach (the generation stays applying),
+    `RunFailed` when the gateway does not show it (the generation is failed), `Conflict` when a newer one overtook it.
+    """
+    with ws.database.connect() as connection:
+        record = bindings.generation(connection, route_key, number)
+        found = bindings.serving(connection, route_key)
+    if record.status != "applying":
+        return _settled(ws, record)
+    new = record.binding
+    try:
+        shown = _put(ws, gateway, new, found.binding if found else None)
+    except DependencyDown as error:
+        _log_failure(ws, new, str(error.message))
+        raise
+    except PointsmanError as error:
+        return _fail(ws, record, error.message)
+    if shown != new:
+        return _fail(ws, record, f"the gateway shows generation {shown.generation if shown else None} after it")
+    return _let_serve(ws, gateway, record)
+
+
+def _put(ws: Workspace, gateway: Gateway, new: Binding, recorded: Binding | None) -> Binding | None:
+    """Publish and read back. An older generation of somebody who was overtaken may get in between: then once more."""
+    for turn in range(_TURNS):
+        held = gateway.read(new.route_key)
+        if held != new and turn == 0:
+            note_drift(ws, new.route_key, recorded=recorded, shown=held)
+        try:
+            gateway.publish(new, expected=held.generation if held else None)
+        except Conflict:
+            between = gateway.read(new.route_key)
+            if between == held or between is None or between.generation >= new.generation:
+                raise
+            continue
+        return gateway.read(new.route_key)
+    raise Conflict(f"others kept changing what the gateway shows, {_TURNS} times", code="gateway_conflict")
+
+
+def _let_serve(ws: Workspace, gateway: Gateway, record: bindings.BindingRecord) -> Binding:
+    new = record.binding
+    with ws.database.begin() as connection:
+        bindings.take_turn(connection, new.route_key)
+        record = bindings.generation(connection, new.route_key, new.generation)
+        if record.status == "applying":
+            found = bindings.serving(connection, new.route_key)
+            if found:
+                reason = f"generation {new.generation}: {new.cause}"
+                bindings.move(connection, ws, found.binding, found.status, _TOLD[record.kind].predecessor, reason)
+            bindings.move(connection, ws, new, "applying", "active", "the gateway shows it")
+            ActionLog(ws).record_in(
+                connection,
+                _TOLD[record.kind].event,
+                route_key=new.route_key,
+                generation=new.generation,
+                before=shares(found.binding) if found else None,
+                after=shares(new),
+                cause=new.cause,
+                verdict_id=record.verdict_id,
+            )
+            return new
+    if record.status == "aborted":
+        _make_way(ws, gateway, new)
+    return _settled(ws, record)
+
+
+def _make_way(ws: Workspace, gateway: Gateway, overtaken: Binding) -> None:
+    """Where a gateway cannot refuse an older generation, whoever wrote it too late shows the newer one again."""
+    now = bindings.current(ws, overtaken.route_key)
+    if now and now.generation > overtaken.generation and gateway.read(overtaken.route_key) == overtaken:
+        gateway.publish(now, expected=overtaken.generation)
+
+
+def _fail(ws: Workspace, record: bindings.BindingRecord, why: str) -> Binding:
+    new = record.binding
+    with ws.database.begin() as connection:
+        bindings.take_turn(connection, new.route_key)
+        record = bindings.generation(connection, new.route_key, new.generation)
+        if record.status == "applying":
+            bindings.move(connection, ws, new, "applying", "failed", why)
+    if record.status == "applying":
+        _log_failure(ws, new, why)
+        raise _failed(new, why)
+    return _settled(ws, record)
+
+
+def _settled(ws: Workspace, record: bindings.BindingRecord) -> Binding:
+    """The answer for a generation that is no longer on its way: the one it had when it settled."""
+    binding = record.binding
+    if record.status in bindings.SERVED:
+        return binding
+    if record.status == "failed":
+        raise _failed(binding, "it failed when it was first tried")
+    with ws.database.connect() as connection:
+        newest = bindings.newest_generation(connection, binding.route_key)
+    raise Conflict(
+        f"Generation {binding.generation} of {binding.route_key} was overtaken by a newer change; the newest is "
+        f"generation {newest}.",
+        instruction=f"pointsman route show {binding.route_key}",
+        code="routing_overtaken",
+        route_key=str(binding.route_key),
+        generation=binding.generation,
+        newest=newest,
+    )
+
+
+def _log_failure(ws: Workspace, new: Binding, why: str) -> None:
+    ActionLog(ws).record("routing_apply_failed", route_key=new.route_key, generation=new.generation, why=why)
+
+
+def _failed(new: Binding, why: str) -> RunFailed:
+    return RunFailed(
+        f"Generation {new.generation} of {new.route_key} did not take effect: {why}.".replace("..", "."),
+        instruction=f"pointsman route show {new.route_key}",
+        code="routing_apply_failed",
+        route_key=str(new.route_key),
+        generation=new.generation,
+    )
+
+
+def _stale(route_key: RouteKey, expected: int | None, current: int | None) -> Conflict:
+    def words(generation: int | None) -> str:
+        return "no binding" if generation is None else f"generation {generation}"
+
+    return Conflict(
+        f"The current binding of {route_key} is {words(current)}, and not {words(expected)} as expected.",
+        instruction=f"pointsman route show {route_key}",
+        code="stale_generation",
+        route_key=str(route_key),
+        current=current,
+        expected=expected,
+    )
+
+
+def shares(binding: Binding) -> dict[str, int]:
+    """Its weights as plain data."""
+    return {str(variant): weight for variant, weight in binding.weights.items()}
