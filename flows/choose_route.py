@@ -67,9 +67,9 @@ class ChooseRouteRequest(BaseModel):
         gt=0,
         le=1e6,
     )
-    production: Production = Field(
+    planned_production: Production = Field(
         Production(),
-        title="Production",
+        title="Planned production",
         description="What is planned; shown beside the verdict, which rests on none of it.",
     )
     budget_usd: float | None = Field(
@@ -159,7 +159,7 @@ def choose_route(request: ChooseRouteRequest) -> RouteChoice:
             judge=request.judge,
             price_book=request.price_book,
             price_per_view_usd=request.price_per_view_usd,
-            production=request.production,
+            planned_production=request.planned_production,
         )
     )
     if request.dry_run or decided.outcome != "WINNER":

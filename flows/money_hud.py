@@ -93,9 +93,9 @@ class MoneyHudRequest(BaseModel):
         gt=0,
         le=1e6,
     )
-    production: Production = Field(
+    planned_production: Production = Field(
         Production(),
-        title="Production",
+        title="Planned production",
         description="What is planned; shown beside the verdict, which rests on none of it.",
     )
 
@@ -113,6 +113,6 @@ def money_hud(request: MoneyHudRequest) -> Decided:
         price_book=request.price_book,
     )
     decided = decide(request.benchmark_id, request.evaluation_set_id, request.price_book, request.price_per_view_usd)
-    weigh_money(decided.verdict_id, request.price_book, request.production)
+    weigh_money(decided.verdict_id, request.price_book, request.planned_production)
     report_hud(decided.verdict_id)
     return decided

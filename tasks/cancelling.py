@@ -15,20 +15,20 @@ from pointsman.workspace import Workspace
 _ENDS_WITHIN_S = 60.0
 
 
-def cancel_load_test(_flow: Flow[Any, Any], run: FlowRun, _state: State[Any]) -> None:
+def cancel_load_test(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Cancel the load test of the flow run, whose jobs are ended at their target and whose books are closed.
 
     As a step of another run it is left to be continued: a cancelled load test would end the whole chain for good.
     """
-    request = run.parameters["request"]
+    request = flow_run.parameters["request"]
     if request.get("parent_run_id"):
         return
     settings = load_settings()
-    ws = Workspace.open(settings, actor=f"flow-run:{run.id}")
+    ws = Workspace.open(settings, actor=f"flow-run:{flow_run.id}")
     try:
         cancel_run(
             ws,
-            request.get("run_id") or str(run.id),
+            request.get("run_id") or str(flow_run.id),
             reason="the flow run was cancelled in Prefect",
             secret=settings.executor_secret,
             wait_s=_ENDS_WITHIN_S,
