@@ -11,6 +11,7 @@ from tasks.benchmark import collect_matrix, plan_matrix, report_matrix, run_chun
 from tasks.checks import check_run_items
 from tasks.chunks import runs_elsewhere
 from tasks.economics import check_budget, check_month, record_spending
+from tasks.looks import look
 from tasks.production import enter_with_matrix, lower_budget, once_agreed
 
 
@@ -50,6 +51,12 @@ class BenchmarkMatrixRequest(BaseModel):
         False,
         title="Fall back",
         description="Where chunks are to run on ECS and that cannot be used: run the cells in this flow run.",
+    )
+    look_with: str | None = Field(
+        None,
+        title="Look with",
+        description="Name of a judge block: after each round that this run does itself, judge, decide by the declared "
+        "sequential plan, and skip the rest once that is decided. Empty: every cell is run.",
     )
     run_id: str | None = Field(
         None,
@@ -95,6 +102,8 @@ def benchmark_matrix(request: BenchmarkMatrixRequest) -> str:
         run_round(bm_id, number)
         if budget_usd is not None:
             check_budget(bm_id, request.price_book, budget_usd)
+        if request.look_with is not None and look(bm_id, request.look_with, request.price_book):
+            break
     check_run_items(bm_id)
     collect_matrix(bm_id)
     record_spending(bm_id, request.price_book)

@@ -138,6 +138,7 @@ def choose_route(request: ChooseRouteRequest) -> RouteChoice:
             budget_usd=request.budget_usd,
             production=request.production,
             fall_back_inline=request.fall_back_inline,
+            look_with=request.judge if request.rules.sequential else None,
             run_id=run.run_id,
         )
     )

@@ -70,6 +70,11 @@ class ComparisonRules(BaseModel):
         "latency, capacity, cost.",
         max_length=26,
     )
+    sequential: bool = Field(
+        False,
+        title="Sequential",
+        description="Decide after each round, and measure no more once it is decided; holds for all looks together.",
+    )
     swaps: int = Field(10_000, title="Swaps", description="Label swaps of the test.", ge=999, le=1_000_000)
 
 

@@ -213,6 +213,15 @@ def finish_matrix(ws: Workspace, benchmark_id: str) -> MatrixRun:
         return _read(connection, benchmark_id)
 
 
+def end_early(ws: Workspace, benchmark_id: str, *, why: str) -> int:
+    """Skip the cells that were not begun, each with the reason; how many these were. What runs is left to end."""
+    with ws.database.begin() as connection:
+        waiting = sa.select(_ITEMS).where(_ITEMS.c.benchmark_id == benchmark_id, _ITEMS.c.status == "pending")
+        rows = connection.execute(waiting.order_by(_ITEMS.c.seq)).all()
+        cells.move_cells(connection, ws, [(row, "skipped", why, {"reason": f"skipped: {why}"}) for row in rows])
+    return len(rows)
+
+
 def mark_ready(ws: Workspace, benchmark_id: str) -> MatrixRun:
     """Move the matrix to ready: judged, or judging was not asked for."""
     return _ended(ws, benchmark_id, "ready", "judged, or judging was not asked for")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import isfinite
 
 from pointsman.decision.cells import exact_text
 from pointsman.decision.plan import VerdictPlan
-from pointsman.decision.procedure import COST, QUALITY, SUCCESS, ClusterTotals, cost_per_success
+from pointsman.decision.procedure import COST, QUALITY, SUCCESS, ClusterTotals, contributions, cost_per_success
 from pointsman.decision.service import Service, Services, p95_of
 from pointsman.ids import VariantId
 from pointsman.model import Gate, Measurement, Missing, Number
-from pointsman.statistics import Floats
+from pointsman.statistics import Floats, confidence_bound
+
+_MOST_SAVED = 0.999
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def tested_questions(
         questions = [
             _success(plan, success[at] - success[0], p[SUCCESS]),
             _quality(plan, quality[at] - quality[0], p[QUALITY]),
-            _cost(plan, _saving(cost[at], cost[0]), p[COST]),
+            _cost(plan, _saving(cost[at], cost[0]), p[COST], _least_saving(plan, totals, at, p[COST])),
         ]
         for place, (name, means) in enumerate(further.items(), start=COST + 1):
             ask = _refusals if name == "refusals" else _score
@@ -98,10 +100,26 @@ def _score(name: str, difference: float, margin: float, p_value: float) -> Quest
     return Question(name, difference, margin, found, f"lower by less than {margin:g}", p_value)
 
 
-def _cost(plan: VerdictPlan, saving: float | None, p_value: float) -> Question:
+def _cost(plan: VerdictPlan, saving: float | None, p_value: float, least: float | None) -> Question:
     found = "no cost per success to compare with" if saving is None else f"cost per success {-100 * saving:+.2f} %"
+    if least is not None:
+        found += f" (lower by at least {100 * least:.2f} % at every look, with confidence {1 - plan.alpha:g})"
     margin = plan.min_saving
     return Question("cost", saving, margin, found, f"lower by more than {100 * margin:g} %", p_value)
+
+
+def _least_saving(plan: VerdictPlan, totals: ClusterTotals, at: int, p_value: float) -> float | None:
+    """The lower end of the saving's confidence sequence, for those of a sequential plan that save enough."""
+    if not plan.sequential or p_value > plan.alpha:
+        return None
+    pair = totals.of([0, at])
+
+    def favour(saving: float) -> Floats:
+        margins = replace(plan.margins, min_saving=saving)
+        at_it: Floats = contributions(pair, margins, so_far=True)[COST, 0]
+        return at_it
+
+    return confidence_bound(favour, plan.min_saving, _MOST_SAVED, alpha=plan.alpha / len(plan.challengers))
 
 
 def _saving(cost: float, incumbent: float) -> float | None:

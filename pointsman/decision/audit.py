@@ -122,7 +122,7 @@ def _against_rows(ws: Workspace, row: StoredVerdict, said: VerdictDocument, docu
     yield Check("prices", said.plan.price_book_sha256, book.sha256, "a price was changed, or the list of token prices")
     try:
         services = read_again(ws, said.services)
-        again = reach(ws, row.benchmark_id, row.evaluation_set_id, said.plan, book, services)
+        again = reach(ws, row.benchmark_id, row.evaluation_set_id, said.plan, book, services, seen=_cells(said))
     except PointsmanError as error:
         yield Check("stored data", said.verdict.data_sha256, "cannot be read", error.message)
         return
@@ -132,6 +132,10 @@ def _against_rows(ws: Workspace, row: StoredVerdict, said: VerdictDocument, docu
     same = again.document == document
     parts = "" if same else ", ".join(differing_parts(document, again.document))
     yield Check("document computed again", now, hashlib.sha256(again.document).hexdigest(), parts)
+
+
+def _cells(said: VerdictDocument) -> frozenset[str]:
+    return frozenset(cell.dispatch_id for cell in said.data)
 
 
 def _declared(ws: Workspace, row: StoredVerdict, said: VerdictDocument) -> Check:

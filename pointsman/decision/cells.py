@@ -141,7 +141,8 @@ def cells(plan: VerdictPlan, data: Sequence[Measurement]) -> Cells:
 
     A cell that did not succeed has no success, quality 0 and scores 0; it costs what it costs.
     """
-    inputs = sorted(plan.inputs, key=lambda planned: (planned.cluster, planned.input_id))
+    rank = {cluster: at for at, cluster in enumerate(plan.clusters)}
+    inputs = sorted(plan.inputs, key=lambda planned: (rank[planned.cluster], planned.input_id))
     row = {variant: at for at, variant in enumerate(plan.variants)}
     column = {planned.input_id: at for at, planned in enumerate(inputs)}
     success, quality, cost = np.zeros((3, len(row), len(column), plan.repeats))

@@ -50,6 +50,8 @@ def conclude(
     load_runs = _load_runs(ws, benchmark_id)
     reached = reach(ws, benchmark_id, evaluation_set_id, plan, book, _services(ws, plan, verdict_id, load_runs))
     data, verdict = reached.data, reached.verdict
+    if plan.sequential:  # each look has a verdict of its own
+        verdict_id = f"vd_{derive('verdict', benchmark_id, evaluation_set_id, plan.sha256, verdict.data_sha256)}"
     stored = store_verdict(
         ws,
         verdict_id=verdict_id,

@@ -7,12 +7,19 @@ from dataclasses import dataclass
 
 from pointsman.decision.asking import Question, ask_in_order, limit_questions, tested_questions
 from pointsman.decision.cells import Cells, cells, data_sha256, faults
+from pointsman.decision.looking import is_complete, seen
 from pointsman.decision.plan import VerdictPlan
-from pointsman.decision.procedure import cost_per_success, equivalent, gate_p_values
+from pointsman.decision.procedure import (
+    cost_per_success,
+    equivalent,
+    gate_p_values,
+    sequential_p_values,
+    sequentially_equivalent,
+)
 from pointsman.decision.service import Services, services_document
 from pointsman.ids import VariantId
 from pointsman.model import Gate, Measurement, Verdict, VerdictOutcome
-from pointsman.statistics import LabelSwaps, clusters_needed
+from pointsman.statistics import Floats, LabelSwaps, clusters_needed
 
 NO_SERVICES: Services = {}
 
@@ -27,6 +34,9 @@ def decide(plan: VerdictPlan, data: Sequence[Measurement], services: Services = 
     capacity are limits, held against what was measured of the challenger (`services`); what is not known is not enough.
     A gate behind a failed one is not asked. Among several that pass, the lowest cost per success wins.
 
+    A sequential plan is decided on the clusters that are complete so far, by p values that hold at every look together;
+    before the last cluster, nobody winning is INSUFFICIENT_DATA.
+
     EQUIVALENT: nobody wins, and every challenger is shown to differ from the incumbent by less than the margins.
     INVALID: a planned cell is missing, doubled, unplanned, impossible or lost by our own infrastructure.
     INSUFFICIENT_DATA: a successful cell was not judged, nothing is priced, or there are too few clusters to ever reach
@@ -39,23 +49,60 @@ def decide(plan: VerdictPlan, data: Sequence[Measurement], services: Services = 
     ) -> Verdict:
         return Verdict(outcome, winner, tuple(gates), plan.sha256, sha256, plan.code_version, why)
 
-    wrong = faults(plan, data)
+    looked, cells_seen = seen(plan, data)
+    if plan.sequential and not cells_seen:
+        return verdict("INSUFFICIENT_DATA", f"None of {len(plan.clusters)} clusters is complete yet.")
+    wrong = faults(looked, cells_seen)
     if wrong:
         return verdict("INVALID", " ".join(wrong))
-    measured = cells(plan, data)
-    lacking = _lacking(plan, measured)
+    measured = cells(looked, cells_seen)
+    lacking = _lacking(looked, measured)
     if lacking:
         return verdict("INSUFFICIENT_DATA", " ".join(lacking))
-    swaps = LabelSwaps.draw(len(plan.clusters), swaps=plan.swaps, seed=plan.seed)
-    candidates = _candidates(plan, measured, swaps, limit_questions(plan, data, services))
+    test = _Sequential(plan, measured) if plan.sequential else _Fixed(plan, measured)
+    candidates = _candidates(plan, measured, test.p_values(), limit_questions(plan, cells_seen, services))
     gates = [gate for candidate in candidates for gate in candidate.gates]
     passed = [candidate for candidate in candidates if candidate.passes]
     if passed:
         best = min(passed, key=lambda candidate: candidate.cost_per_success)
         return verdict("WINNER", _why_it_wins(best, len(passed)), gates, best.variant)
-    if not measured.unpriced and equivalent(measured.totals, plan.margins, swaps, plan.alpha):
+    if not measured.unpriced and test.equivalent():
         return verdict("EQUIVALENT", _why_equivalent(plan), gates)
+    if not is_complete(plan, looked):
+        so_far = f"After {len(looked.clusters)} of {len(plan.clusters)} clusters:"
+        return verdict("INSUFFICIENT_DATA", f"{so_far} {_why_none(candidates)}", gates)
     return verdict("NO_SIGNIFICANT_WINNER", _why_none(candidates), gates)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fixed:
+    """Label swaps, of all planned clusters at once."""
+
+    plan: VerdictPlan
+    measured: Cells
+
+    def p_values(self) -> Floats:
+        return gate_p_values(self.measured.totals, self.plan.margins, self._swaps())
+
+    def equivalent(self) -> bool:
+        return bool(equivalent(self.measured.totals, self.plan.margins, self._swaps(), self.plan.alpha))
+
+    def _swaps(self) -> LabelSwaps:
+        return LabelSwaps.draw(len(self.plan.clusters), swaps=self.plan.swaps, seed=self.plan.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sequential:
+    """Always-valid p values, of the clusters seen so far."""
+
+    plan: VerdictPlan
+    measured: Cells
+
+    def p_values(self) -> Floats:
+        return sequential_p_values(self.measured.totals, self.plan.margins)
+
+    def equivalent(self) -> bool:
+        return bool(sequentially_equivalent(self.measured.totals, self.plan.margins, self.plan.alpha))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +123,7 @@ def _lacking(plan: VerdictPlan, measured: Cells) -> list[str]:
         first = measured.unjudged[0]
         what = "no quality" if not plan.scores else f"no quality, or not each of {', '.join(plan.scores)}"
         lacking.append(f"{len(measured.unjudged)} successful cells have {what} (the first: {first}).")
-    needed = clusters_needed(plan.alpha)
+    needed = 1 if plan.sequential else clusters_needed(plan.alpha)
     if len(plan.clusters) < needed:
         lacking.append(
             f"{len(plan.clusters)} clusters of inputs can never reach alpha = {plan.alpha:g}; "
@@ -92,9 +139,8 @@ def _lacking(plan: VerdictPlan, measured: Cells) -> list[str]:
 
 
 def _candidates(
-    plan: VerdictPlan, measured: Cells, swaps: LabelSwaps, limits: Mapping[VariantId, Mapping[str, Question]]
+    plan: VerdictPlan, measured: Cells, p_values: Floats, limits: Mapping[VariantId, Mapping[str, Question]]
 ) -> list[_Candidate]:
-    p_values = gate_p_values(measured.totals, plan.margins, swaps)
     cost: list[float] = cost_per_success(measured.totals).tolist()
     candidates = []
     for at, (variant, tests) in enumerate(tested_questions(plan, measured.totals, p_values).items(), start=1):

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pointsman.benchmark import input_set, matrix_run
+from pointsman.benchmark import input_set, matrix_run, plan_cells
 from pointsman.canonical import canonical_json
 from pointsman.decision.plan import PlannedInput, VerdictPlan
 from pointsman.errors import Conflict, NotFound
@@ -62,12 +62,24 @@ def draw_up_plans(
     price_book_sha256: str,
     rules: Mapping[str, Any],
 ) -> list[VerdictPlan]:
-    """One plan per judge. `rules`: the margins, alpha, swaps and deliveries of `VerdictPlan` by name."""
+    """One plan per judge. `rules`: the margins, alpha, swaps and deliveries of `VerdictPlan` by name.
+
+    A sequential plan takes the inputs in the order in which a matrix of this seed is done with them.
+    """
+    done = dict.fromkeys([member.input_id for member in inputs.members], 0)
+    if rules.get("sequential"):
+        ways = [incumbent, *challengers]
+        for cell in plan_cells(ways, inputs.members, repeats=repeats, seed=seed, round_cells=1):
+            done[cell.input_id] = cell.round
+    planned = tuple(
+        PlannedInput(member.input_id, member.cluster)
+        for member in sorted(inputs.members, key=lambda member: done[member.input_id])
+    )
     return [
         VerdictPlan(
             incumbent=incumbent,
             challengers=tuple(challengers),
-            inputs=tuple(PlannedInput(member.input_id, member.cluster) for member in inputs.members),
+            inputs=planned,
             repeats=repeats,
             seed=seed,
             judge={name: str(value) for name, value in judge.as_document().items()},

@@ -9,6 +9,7 @@ from decimal import Decimal
 import numpy as np
 
 from pointsman.decision.cells import cells, faults
+from pointsman.decision.looking import seen
 from pointsman.decision.plan import VerdictPlan
 from pointsman.decision.procedure import QUALITY, SUCCESS, ClusterTotals, contributions, cost_per_success
 from pointsman.model import Measurement, Missing, Number
@@ -37,6 +38,7 @@ def minimum_detectable_saving(plan: VerdictPlan, data: Sequence[Measurement]) ->
     at which all three gates pass in 80 % of the draws is searched by halving. Returned is the upper median over the
     challengers. An approximation that is a little hopeful with few clusters. `Missing` says why there is none.
     """
+    plan, data = seen(plan, data)
     wrong = faults(plan, data)
     if wrong:
         return Missing(f"the comparison is invalid: {wrong[0]}")

@@ -15,6 +15,7 @@ from pointsman.canonical import canonical_json
 from pointsman.decision.cells import MEASUREMENT_COLUMNS, canonical_rows, faults
 from pointsman.decision.decide import NO_SERVICES, decide
 from pointsman.decision.estimates import Estimate, estimates
+from pointsman.decision.looking import seen
 from pointsman.decision.plan import VerdictPlan
 from pointsman.decision.service import Services, services_document, services_from
 from pointsman.errors import DataCheckFailed, InputRefused
@@ -45,7 +46,8 @@ def verdict_document(
     evidence: Mapping[str, Any] | None = None,
 ) -> bytes:
     """Canonical JSON. Computed figures are texts of 10 significant digits, so that equal input gives equal bytes."""
-    found = () if faults(plan, data) else estimates(plan, data)
+    looked = seen(plan, data)
+    found = () if faults(*looked) else estimates(*looked)
     document = {
         "format": _FORMAT,
         "plan": plan.as_document(),

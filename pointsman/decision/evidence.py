@@ -6,7 +6,7 @@ which moved are still the same evidence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from datetime import datetime
 from decimal import Decimal
@@ -31,21 +31,23 @@ JUDGEMENT_COLUMNS = ("dispatch_id", "quality", "why_none", "scores")
 """`scores` is all that the judge answered, and names the stored transcript with its hash."""
 
 
-def gather(ws: Workspace, benchmark_id: str, evaluation_set_id: str, book: PriceBook) -> dict[str, Json]:
-    """The evidence of one benchmark and one evaluation set, equal for equal rows. Raises `NotFound`."""
+def gather(
+    ws: Workspace, benchmark_id: str, evaluation_set_id: str, book: PriceBook, dispatch_ids: Collection[str]
+) -> dict[str, Json]:
+    """The evidence of these cells of one benchmark and evaluation set, equal for equal rows. Raises `NotFound`."""
     with ws.database.connect() as connection:
         matrix = _matrix(connection, benchmark_id)
-        attempts, days = _attempts(connection, (benchmark_id, evaluation_set_id))
-        outputs = _outputs(connection, benchmark_id)
-        judgements = _judgements(connection, evaluation_set_id)
+        attempts, days = _attempts(connection, benchmark_id, evaluation_set_id, dispatch_ids)
+        outputs = [row for row in _outputs(connection, benchmark_id) if row[0] in dispatch_ids]
+        judgements = [row for row in _judgements(connection, evaluation_set_id) if row[0] in dispatch_ids]
         inputs = _inputs(connection, str(matrix["input_set_id"]))
     return {
         "benchmark": {"id": benchmark_id, **matrix},
         "evaluation_set_id": evaluation_set_id,
         "inputs": inputs,
         "attempts": {"columns": list(ATTEMPT_COLUMNS), "rows": attempts},
-        "outputs": {"columns": list(OUTPUT_COLUMNS), "rows": outputs},
-        "judgements": {"columns": list(JUDGEMENT_COLUMNS), "rows": judgements},
+        "outputs": {"columns": list(OUTPUT_COLUMNS), "rows": [*outputs]},
+        "judgements": {"columns": list(JUDGEMENT_COLUMNS), "rows": [*judgements]},
         "prices": _prices(book, days),
     }
 
@@ -74,18 +76,23 @@ def _inputs(connection: sa.Connection, set_id: str) -> list[Json]:
     return [{name: value for name, value in member.items() if name != "uri"} for member in members]
 
 
-def _attempts(connection: sa.Connection, run_ids: tuple[str, ...]) -> tuple[list[Json], dict[str, set[datetime]]]:
+def _attempts(
+    connection: sa.Connection, benchmark_id: str, evaluation_set_id: str, dispatch_ids: Collection[str]
+) -> tuple[list[Json], dict[str, set[datetime]]]:
     """Rows of `ATTEMPT_COLUMNS`, and for each sku the days on which it was used."""
     attempts, usage = tables.attempts, tables.usage
     wanted = (
         sa.select(attempts, usage.c.sku, usage.c.quantity, usage.c.missing_reason, usage.c.basis)
         .outerjoin(usage, usage.c.subject_id == attempts.c.id)
-        .where(attempts.c.run_id.in_(run_ids))
+        .where(attempts.c.run_id.in_((benchmark_id, evaluation_set_id)))
         .order_by(attempts.c.id, usage.c.sku)
     )
+    subjects = {*dispatch_ids, *(f"{evaluation_set_id}:{dispatch_id}" for dispatch_id in dispatch_ids)}
     rows: dict[str, list[Json]] = {}
     days: dict[str, set[datetime]] = {}
     for row in connection.execute(wanted):
+        if row.subject_id not in subjects:
+            continue
         known = rows.get(row.id)
         if known is None:
             ended = None if row.ended_at is None else row.ended_at.isoformat()
@@ -101,7 +108,7 @@ def _attempts(connection: sa.Connection, run_ids: tuple[str, ...]) -> tuple[list
     return list(rows.values()), days
 
 
-def _outputs(connection: sa.Connection, benchmark_id: str) -> list[Json]:
+def _outputs(connection: sa.Connection, benchmark_id: str) -> list[list[Json]]:
     table = tables.run_artifacts
     wanted = (
         sa.select(table.c.subject_id, table.c.sha256, table.c.bytes)
@@ -111,7 +118,7 @@ def _outputs(connection: sa.Connection, benchmark_id: str) -> list[Json]:
     return [list(row) for row in connection.execute(wanted)]
 
 
-def _judgements(connection: sa.Connection, evaluation_set_id: str) -> list[Json]:
+def _judgements(connection: sa.Connection, evaluation_set_id: str) -> list[list[Json]]:
     table = tables.quality_evaluations
     wanted = (
         sa.select(table.c.dispatch_id, table.c.quality, table.c.missing_reason, table.c.scores)

@@ -14,6 +14,7 @@ from typing import Any
 from pointsman.decision.cells import exact_text
 from pointsman.decision.figures import VariantFigures, variant_figures
 from pointsman.decision.frontier import pareto_frontier
+from pointsman.decision.looking import seen
 from pointsman.decision.plan import VerdictPlan
 from pointsman.decision.recommend import recommend
 from pointsman.economics import ExperimentCost, Waterfall, margin, per_delivered_view
@@ -48,7 +49,7 @@ def build_hud(
     plan: VerdictPlan, measurements: Sequence[Measurement], verdict: Verdict, context: HudContext
 ) -> dict[str, Any]:
     """The HUD document of one verdict, made of plain JSON. Equal arguments give equal documents."""
-    figures = variant_figures(plan, measurements)
+    figures = variant_figures(*seen(plan, measurements))
     frontier = pareto_frontier((one.variant, one.cost_per_success, one.quality) for one in figures.values())
     advice = recommend(
         plan,

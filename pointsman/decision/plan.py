@@ -46,6 +46,9 @@ class VerdictPlan:
     `headroom`: what a capacity search must have shown. `order`: all declared gates in the order in which they are
     asked; success, refusals, quality, scores, latency, capacity and cost when nothing is said.
 
+    `sequential`: the comparison may be looked at while it is measured, as often as one likes, and ended at a look; the
+    clusters are then taken in the order of `inputs`, each where its last input stands.
+
     Raises `InputRefused` naming the field.
     """
 
@@ -70,6 +73,7 @@ class VerdictPlan:
     peak_per_s: float | None = None
     headroom: float = 1.5
     order: tuple[str, ...] = ()
+    sequential: bool = False
 
     def __post_init__(self) -> None:
         self._check_cells()
@@ -89,6 +93,8 @@ class VerdictPlan:
         ):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _real(f"verdict plan, {name}", getattr(self, name), low, high, rule))
+        if not isinstance(self.sequential, bool):
+            raise InputRefused("verdict plan, sequential", self.sequential, "true or false")
         self._check_gates()
         if 1 / (self.swaps + 1) > self.alpha:
             least = math.ceil(1 / self.alpha) - 1
@@ -147,8 +153,11 @@ class VerdictPlan:
 
     @property
     def clusters(self) -> tuple[str, ...]:
-        """The clusters in sorted order: the independent units of the comparison."""
-        return tuple(sorted({planned.cluster for planned in self.inputs}))
+        """The independent units: in sorted order, or in that in which a sequential plan takes them."""
+        if not self.sequential:
+            return tuple(sorted({planned.cluster for planned in self.inputs}))
+        last_first = dict.fromkeys(planned.cluster for planned in reversed(self.inputs))
+        return tuple(reversed(last_first))
 
     @property
     def margins(self) -> Margins:

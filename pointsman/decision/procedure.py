@@ -17,6 +17,9 @@ null; it does not change when labels are swapped, so that a swap in one cluster 
 
 Equivalence is two one-sided tests for each metric (Schuirmann 1987): not worse by the margin and not better by it; of
 cost, that neither of the two is cheaper than the other by `min_saving`.
+
+A plan that may be looked at while it is measured uses always-valid p values (see `statistics.sequential`). There r is
+that of the clusters so far, which no swap changes either, so that later clusters do not change what earlier ones said.
 """
 
 from __future__ import annotations
@@ -26,7 +29,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pointsman.statistics import Floats, LabelSwaps, p_values, step_down_p_values
+from pointsman.statistics import (
+    Floats,
+    LabelSwaps,
+    always_valid_p_values,
+    holm,
+    p_values,
+    step_down_p_values,
+)
 
 SUCCESS, QUALITY, COST = 0, 1, 2
 _ROUNDING = 1e-12
@@ -55,7 +65,7 @@ class ClusterTotals:
     inputs: Floats
     further: tuple[Floats, ...] = ()
 
-    def of(self, variants: slice) -> ClusterTotals:
+    def of(self, variants: slice | list[int]) -> ClusterTotals:
         """The same of some of the variants."""
         success, quality, cost = (amount[..., variants, :] for amount in (self.success, self.quality, self.cost))
         return ClusterTotals(
@@ -63,31 +73,36 @@ class ClusterTotals:
         )
 
 
-def contributions(totals: ClusterTotals, margins: Margins) -> Floats:
+def contributions(totals: ClusterTotals, margins: Margins, *, so_far: bool = False) -> Floats:
     """What each cluster says in favour of each challenger at each gate: `[..., gate, challenger, cluster]`.
 
-    A challenger without a known cost, and a pair without any success, get zeros at the cost gate: no evidence.
+    A challenger without a known cost, and a pair without any success, get zeros at the cost gate: no evidence. With
+    `so_far`, no cluster's contribution depends on clusters after it.
     """
-    return _in_favour(totals.of(slice(1, None)), totals.of(slice(1)), margins)
+    return _in_favour(totals.of(slice(1, None)), totals.of(slice(1)), margins, so_far)
 
 
-def equivalence_contributions(totals: ClusterTotals, margins: Margins) -> Floats:
+def equivalence_contributions(totals: ClusterTotals, margins: Margins, *, so_far: bool = False) -> Floats:
     """What each cluster says for each challenger being equivalent: `[..., condition, challenger, cluster]`."""
     challengers, incumbent = totals.of(slice(1, None)), totals.of(slice(1))
-    both = [_in_favour(challengers, incumbent, margins), _in_favour(incumbent, challengers, margins)]
+    pairs = ((challengers, incumbent), (incumbent, challengers))
+    both = [_in_favour(ours, theirs, margins, so_far) for ours, theirs in pairs]
     for favour in both:
         favour[..., COST, :, :] *= -1
     return np.concatenate(both, axis=-3)
 
 
-def _in_favour(ours: ClusterTotals, theirs: ClusterTotals, margins: Margins) -> Floats:
+def _in_favour(ours: ClusterTotals, theirs: ClusterTotals, margins: Margins, so_far: bool) -> Floats:
     """What each cluster says in favour of `ours` against `theirs`; one of the two has a single variant."""
+
+    def summed(amount: Floats) -> Floats:
+        sums: Floats = amount.cumsum(axis=-1) if so_far else amount.sum(axis=-1, keepdims=True)
+        return sums
+
     kept = 1 - margins.min_saving
     their_cost, cost = kept * theirs.cost, ours.cost
-    successes = (theirs.success + ours.success).sum(axis=-1, keepdims=True)
-    both = np.divide(
-        (their_cost + cost).sum(axis=-1, keepdims=True), successes, out=np.zeros_like(successes), where=successes > 0
-    )
+    successes = summed(theirs.success + ours.success)
+    both = np.divide(summed(their_cost + cost), successes, out=np.zeros_like(successes), where=successes > 0)
     terms = [
         (ours.success, -theirs.success, margins.success * ours.inputs),
         (ours.quality, -theirs.quality, margins.quality * ours.inputs),
@@ -109,6 +124,17 @@ def _in_favour(ours: ClusterTotals, theirs: ClusterTotals, margins: Margins) -> 
 def gate_p_values(totals: ClusterTotals, margins: Margins, swaps: LabelSwaps) -> Floats:
     """p values `[..., gate, challenger]`, adjusted for all challengers together (see `step_down_p_values`)."""
     return step_down_p_values(contributions(totals, margins), swaps)
+
+
+def sequential_p_values(totals: ClusterTotals, margins: Margins) -> Floats:
+    """p values `[..., gate, challenger]` for all challengers together, valid at every look, clusters in their order."""
+    return holm(always_valid_p_values(contributions(totals, margins, so_far=True)))
+
+
+def sequentially_equivalent(totals: ClusterTotals, margins: Margins, alpha: float) -> NDArray[np.bool_]:
+    """As `equivalent`, valid at every look."""
+    p = always_valid_p_values(equivalence_contributions(totals, margins, so_far=True))
+    return np.asarray(np.all(p <= alpha, axis=(-2, -1)))
 
 
 def equivalent(totals: ClusterTotals, margins: Margins, swaps: LabelSwaps, alpha: float) -> NDArray[np.bool_]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -30,15 +30,41 @@ class Reached:
 
 
 def reach(
-    ws: Workspace, benchmark_id: str, evaluation_set_id: str, plan: VerdictPlan, book: PriceBook, services: Services
+    ws: Workspace,
+    benchmark_id: str,
+    evaluation_set_id: str,
+    plan: VerdictPlan,
+    book: PriceBook,
+    services: Services,
+    *,
+    seen: Collection[str] | None = None,
 ) -> Reached:
-    """Equal rows, plan, book and services give equal bytes. Raises `NotFound` for an unknown benchmark or set."""
+    """Equal rows, plan, book and services give equal bytes. Raises `NotFound` for an unknown benchmark or set.
+
+    Of a sequential plan only those cells count that were done; or those `seen` at an earlier look.
+    """
     data = measurements(ws, benchmark_id, evaluation_set_id, book, deliveries_per_output=plan.deliveries_per_output)
+    if plan.sequential:
+        done = _done(ws, benchmark_id, evaluation_set_id) if seen is None else seen
+        data = [cell for cell in data if cell.dispatch_id in done]
     if plan.scores:
         data = _with_scores(ws, evaluation_set_id, data, tuple(plan.scores))
     verdict = decide(plan, data, services)
-    evidence = gather(ws, benchmark_id, evaluation_set_id, book)
+    evidence = gather(ws, benchmark_id, evaluation_set_id, book, {cell.dispatch_id for cell in data})
     return Reached(data, verdict, verdict_document(plan, data, verdict, services=services, evidence=evidence))
+
+
+def _done(ws: Workspace, benchmark_id: str, evaluation_set_id: str) -> frozenset[str]:
+    """The cells that were run to their end and, where they gave an output, judged."""
+    items, judged = tables.benchmark_matrix_run_items, tables.quality_evaluations
+    ended = sa.select(items.c.dispatch_id, items.c.status).where(
+        items.c.benchmark_id == benchmark_id, items.c.status.in_(("completed", "failed", "invalid"))
+    )
+    heard = sa.select(judged.c.dispatch_id).where(judged.c.evaluation_set_id == evaluation_set_id)
+    with ws.database.connect() as connection:
+        known = set(connection.execute(heard).scalars())
+        rows = connection.execute(ended).all()
+    return frozenset(row.dispatch_id for row in rows if row.status != "completed" or row.dispatch_id in known)
 
 
 def _with_scores(

@@ -1,4 +1,4 @@
-"""Pure statistics: batches, sketches, label swaps, intervals, power."""
+"""Pure statistics: batches, sketches, label swaps, sequential tests, intervals, power."""
 
 from pointsman.statistics.batches import BATCHES, Interval, paired_interval
 from pointsman.statistics.intervals import cluster_weights, ratio_intervals, wilson_interval
@@ -12,6 +12,7 @@ from pointsman.statistics.label_swaps import (
     weakest_conditions,
 )
 from pointsman.statistics.power import fewest_by_chance, most_by_chance
+from pointsman.statistics.sequential import always_valid_p_values, confidence_bound, holm
 from pointsman.statistics.sketch import Sketch
 from pointsman.statistics.student import t_reach
 
@@ -21,10 +22,13 @@ __all__ = [
     "Interval",
     "LabelSwaps",
     "Sketch",
+    "always_valid_p_values",
     "cluster_weights",
     "clusters_needed",
+    "confidence_bound",
     "critical_value",
     "fewest_by_chance",
+    "holm",
     "most_by_chance",
     "p_values",
     "paired_interval",

@@ -77,6 +77,8 @@ class Judged:
     """A database to copy, which is quicker than migrating one."""
 
     def __post_init__(self) -> None:
+        self.ran: set[str] = set()
+        self.heard: set[str] = set()
         self.ways = [variant(number) for number in range(self.challengers + 1)]
         if self.migrated is not None:
             shutil.copy(self.migrated, self.folder / "state.db")
@@ -87,6 +89,13 @@ class Judged:
         register(self.ws, self.book)
         self._matrix()
         self._declare()
+        self.insert(
+            tables.evaluation_sets,
+            [
+                {"id": SET_ID, "benchmark_id": BENCHMARK, "judge": JUDGE.name, "identity": JUDGE.as_document()}
+                | {"status": "complete", "created_at": self.ws.clock.now()}
+            ],
+        )
         self._judge()
 
     @property
@@ -101,6 +110,11 @@ class Judged:
         changed = sa.update(table).where(*(table.c[name] == value for name, value in equal.items())).values(**values)
         with self.ws.database.begin() as connection:
             return connection.execute(changed).rowcount
+
+    def go_on(self) -> None:
+        """Run and judge what `status` says to be done by now and was not before."""
+        self._run()
+        self._judge()
 
     def dispatch_ids(self) -> dict[Cell, str]:
         table = tables.benchmark_matrix_run_items
@@ -152,9 +166,10 @@ class Judged:
         attempts, usage, outputs = [], [], []
         for cell in self.cells:
             status, reason = self.status(cell)
-            if status == "pending":
-                continue
             dispatch = ids[cell]
+            if status == "pending" or dispatch in self.ran:
+                continue
+            self.ran.add(dispatch)
             ended = {"status": status, "reason": reason, "total_ms": 250.0, "started_at": now, "ended_at": now}
             self.change(tables.benchmark_matrix_run_items, ended, dispatch_id=dispatch)
             attempt = f"{dispatch}#1"
@@ -189,17 +204,11 @@ class Judged:
 
     def _judge(self) -> None:
         now = self.ws.clock.now()
-        self.insert(
-            tables.evaluation_sets,
-            [
-                {"id": SET_ID, "benchmark_id": BENCHMARK, "judge": JUDGE.name, "identity": JUDGE.as_document()}
-                | {"status": "complete", "created_at": now}
-            ],
-        )
         rows = []
         for cell, dispatch in self.dispatch_ids().items():
-            if self.status(cell)[0] != "completed":
+            if self.status(cell)[0] != "completed" or dispatch in self.heard:
                 continue
+            self.heard.add(dispatch)
             heard = self.ws.results.write_json(f"judgements/{dispatch}.json", {"answer": f"good, {dispatch}"})
             transcript = {"path": f"judgements/{dispatch}.json", "sha256": heard.sha256}
             rows.append(
@@ -211,4 +220,5 @@ class Judged:
 
     def insert(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
         with self.ws.database.begin() as connection:
-            connection.execute(sa.insert(table), [dict(row) for row in rows])
+            if rows:
+                connection.execute(sa.insert(table), [dict(row) for row in rows])
