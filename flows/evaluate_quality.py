@@ -9,10 +9,12 @@ from pointsman.quality import JudgeUnavailable
 from tasks.checks import check_evaluations
 from tasks.chunks import runs_elsewhere
 from tasks.quality import (
+    assess_trust,
     close_evaluation_set,
     fall_back,
     judge_chunk,
     judge_elsewhere,
+    look_again,
     mark_benchmark_ready,
     open_evaluation_set,
     pending_chunks,
@@ -44,17 +46,21 @@ class EvaluateQualityRequest(BaseModel):
 @flow(name="evaluate-quality", flow_run_name="judge-{request.benchmark_id}")
 def evaluate_quality(request: EvaluateQualityRequest) -> str:
     """Returns the evaluation set's id. An abandoned set means that no judge could see the whole comparison."""
-    set_id = open_evaluation_set(request.benchmark_id, request.judge, request.price_book, reopen=request.reopen)
+    judge = request.judge
+    set_id = open_evaluation_set(request.benchmark_id, judge, request.price_book, reopen=request.reopen)
     try:
-        judge_all(set_id, request.judge, request)
+        judge_all(set_id, judge, request)
     except JudgeUnavailable as error:
         if fall_back(set_id, str(error)) == "insufficient":
             report_trust(set_id)
             return set_id
-        set_id = open_evaluation_set(request.benchmark_id, "local", request.price_book)
-        judge_all(set_id, "local", request)
+        judge = "local"
+        set_id = open_evaluation_set(request.benchmark_id, judge, request.price_book)
+        judge_all(set_id, judge, request)
+    unchecked = look_again(set_id, judge, request.price_book)
     close_evaluation_set(set_id)
     check_evaluations(set_id)
+    assess_trust(set_id, request.judge, request.price_book, unchecked)
     mark_benchmark_ready(request.benchmark_id)
     report_trust(set_id)
     return set_id

@@ -65,6 +65,13 @@ def judge_elsewhere(set_id: str, judge: str, price_book: str, size: int, *, fall
         quality.judge_elsewhere(ws, set_id, chunk_runs(bm_id), judge=judge, price_book=price_book, chunk_size=size)
 
 
+@task(name="look-again", **JUDGE)
+def look_again(set_id: str, judge: str, price_book: str) -> str | None:
+    """Judge some outputs twice and show some pairs in both orders; why that did not get done, if it did not."""
+    chosen = _chosen(judge, price_book)
+    return quality.look_again(open_workspace(), set_id, chosen.judge, chosen.trust.second_looks, cap=chosen.cap)
+
+
 @task(name="fall-back", **RECORD)
 def fall_back(set_id: str, reason: str) -> Literal["local", "insufficient"]:
     """Abandon the set: judges never meet in one comparison."""
@@ -74,6 +81,17 @@ def fall_back(set_id: str, reason: str) -> Literal["local", "insufficient"]:
 @task(name="close-evaluation-set", **RECORD)
 def close_evaluation_set(set_id: str) -> None:
     quality.complete(open_workspace(), set_id)
+
+
+@task(name="assess-trust", **RECORD)
+def assess_trust(set_id: str, judge: str, price_book: str, unchecked: str | None) -> None:
+    """Hold the judge against its policy; the run's log says what speaks against it."""
+    chosen = _chosen(judge, price_book)
+    ws = open_workspace()
+    book, now = open_price_book(price_book), ws.clock.now()
+    trust = quality.assess_trust(ws, set_id, chosen.trust, price=lambda sku: book.price(sku, now), unchecked=unchecked)
+    for reason in trust.reasons:
+        get_run_logger().warning("The judge is not trusted: %s", reason)
 
 
 @task(name="mark-benchmark-ready", **RECORD)

@@ -164,8 +164,8 @@ _EVENTS = (
     EventType(
         "judge_untrusted",
         "warn",
-        "pointsman evaluate {context}",
-        "A judge disagrees with itself or with known answers; its scores should not decide.",
+        "pointsman evaluate trust {context}",
+        "A judge disagrees with itself or with people, or was told what to say; no verdict of it is applied.",
     ),
     EventType(
         "data_check_failed",

@@ -25,6 +25,7 @@ from pointsman.economics import PriceBook, experiment_cost, price_cells, price_m
 from pointsman.errors import Conflict, NotFound
 from pointsman.ids import VariantId, derive
 from pointsman.model import Json, Measurement, Missing
+from pointsman.quality import corrected_qualities
 from pointsman.scenario import latest_capacities, p95_under_load
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
@@ -77,6 +78,7 @@ def conclude(
         capacities=latest_capacities(ws, plan.variants),
         waterfalls=waterfalls(cells),
         price_per_view_usd=price_per_view_usd,
+        by_people=corrected_qualities(ws, evaluation_set_id),
     )
     ws.results.write(f"verdicts/{stored.id}/measurements.parquet", _parquet(data))
     ws.results.write_json(f"verdicts/{stored.id}/hud.json", build_hud(plan, data, verdict, context))

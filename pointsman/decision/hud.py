@@ -20,6 +20,7 @@ from pointsman.decision.recommend import recommend
 from pointsman.economics import ExperimentCost, Waterfall, margin, per_delivered_view
 from pointsman.ids import VariantId
 from pointsman.model import Gate, Measurement, Missing, Number, Verdict
+from pointsman.quality import Corrected
 from pointsman.scenario import Capacity
 
 _DECIMALS = 12
@@ -43,6 +44,8 @@ class HudContext:
     load_p95_ms: Mapping[VariantId, Number] = field(default_factory=dict)
     capacities: Mapping[VariantId, Capacity] = field(default_factory=dict)
     price_per_view_usd: Decimal | None = None
+    by_people: Mapping[VariantId, Corrected] = field(default_factory=dict)
+    """Quality as people would see it, of the variants of which they labelled some outputs."""
 
 
 def build_hud(
@@ -122,6 +125,7 @@ def _row(
         "attempts": waterfall.attempts if waterfall else None,
         "compute_per_attempt_usd": number_to_json(per_attempt),
         "quality": number_to_json(one.quality),
+        "quality_by_people": _by_people(context.by_people.get(one.variant)),
         "cost_usd": number_to_json(one.cost),
         "cost_per_success_usd": number_to_json(one.cost_per_success),
         "cost_per_delivered_view_usd": number_to_json(per_view),
@@ -144,6 +148,19 @@ def _capacity(found: Capacity | None) -> dict[str, Any]:
     return {
         "capacity_per_s": number_to_json(low),
         "capacity_interval": [number_to_json(low), number_to_json(high)],
+    }
+
+
+def _by_people(found: Corrected | None) -> dict[str, Any]:
+    """The judge's mean with its bias taken out, as seen on what people labelled; 95 % interval."""
+    if found is None:
+        return {"missing": "people labelled too little of it"}
+    quality = found.quality
+    return {
+        **{name: round(getattr(quality, name), 4) for name in ("value", "low", "high")},
+        "bias": round(found.bias, 4),
+        "labelled": found.labelled,
+        "inputs": found.inputs,
     }
 
 

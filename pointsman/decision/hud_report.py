@@ -21,7 +21,7 @@ from pointsman.reporting import (
     escape_markdown,
 )
 
-_DECIDING = ("variant", "role", "quality", "USD per success", "saving (95 %)", "gates")
+_DECIDING = ("variant", "role", "quality", "by people (95 %)", "USD per success", "saving (95 %)", "gates")
 _FURTHER = (
     *("variant", "success", "attempts", "p95 ms", "p95 ms under load", "capacity per s"),
     *("USD per view", "margin", "frontier"),
@@ -32,7 +32,9 @@ def hud_table(hud: Mapping[str, Any]) -> Table:
     """One row per variant: the winner first, then the incumbent, then by cost per success."""
     rows = sorted(hud["rows"], key=_order)
     with_margin = any("margin" in row for row in rows)
-    columns = ["variant", "role", "success", "quality", "USD per success", "saving (95 %)", "USD per view"]
+    labelled = any("value" in row.get("quality_by_people", {}) for row in rows)
+    columns = ["variant", "role", "success", "quality", *["by people (95 %)"] * labelled]
+    columns += ["USD per success", "saving (95 %)", "USD per view"]
     columns += ["margin"] * with_margin + [
         "p95 ms",
         "p95 ms under load",
@@ -41,7 +43,7 @@ def hud_table(hud: Mapping[str, Any]) -> Table:
         "frontier",
         "gates",
     ]
-    return Table(columns, [list(_cells(row, with_margin)) for row in rows], "Variants")
+    return Table(columns, [list(_cells(row, with_margin, labelled)) for row in rows], "Variants")
 
 
 def _columns(table: Table, wanted: Sequence[str], title: str) -> Table:
@@ -98,17 +100,25 @@ def _sections(hud: Mapping[str, Any]) -> list[Section]:
     ]
 
 
+def _by_people(found: Mapping[str, Any]) -> Cell:
+    if "missing" in found:
+        return Missing(found["missing"])
+    return f"{found['value']:.1f} ({found['low']:.1f} to {found['high']:.1f})"
+
+
 def _order(row: Mapping[str, Any]) -> tuple[int, bool, Any, str]:
     cost = number_from_json(row["cost_per_success_usd"])
     unpriced = isinstance(cost, Missing)
     return {"winner": 0, "incumbent": 1}.get(row["role"], 2), unpriced, 0 if unpriced else cost, row["label"]
 
 
-def _cells(row: Mapping[str, Any], with_margin: bool) -> Iterator[Cell]:
+def _cells(row: Mapping[str, Any], with_margin: bool, labelled: bool) -> Iterator[Cell]:
     yield row["label"]
     yield "" if row["role"] == "candidate" else row["role"]
     yield f"{row['successes']}/{row['cells']}"
     yield number_from_json(row["quality"])
+    if labelled:
+        yield _by_people(row["quality_by_people"])
     yield number_from_json(row["cost_per_success_usd"])
     yield _saving(row)
     yield number_from_json(row["cost_per_delivered_view_usd"])

@@ -37,7 +37,7 @@ def open_evaluation_set(ws: Workspace, benchmark_id: str, identity: JudgeIdentit
 
     Judging again with the same identity continues the same set. A set that was abandoned stays so until `reopen`.
     """
-    _results_path(ws, benchmark_id)
+    results_path_of(ws, benchmark_id)
     set_id = derive("evaluation-set", benchmark_id, identity.name, identity.model, identity.rubric_sha256)
     row = {
         "id": set_id,
@@ -62,6 +62,15 @@ def evaluation_set(ws: Workspace, set_id: str) -> EvaluationSet:
         raise NotFound("evaluation set", set_id, "one that was opened")
     identity = JudgeIdentity(**row["identity"])
     return EvaluationSet(row["id"], row["benchmark_id"], identity, row["status"], row["reason"], row["created_at"])
+
+
+def evaluation_sets_of(ws: Workspace, benchmark_id: str) -> list[EvaluationSet]:
+    """The sets of a benchmark, newest first."""
+    table = tables.evaluation_sets
+    wanted = sa.select(table.c.id).where(table.c.benchmark_id == benchmark_id).order_by(table.c.created_at.desc())
+    with ws.database.connect() as connection:
+        ids = list(connection.execute(wanted).scalars())
+    return [evaluation_set(ws, set_id) for set_id in ids]
 
 
 def pending(ws: Workspace, set_id: str) -> list[str]:
@@ -219,10 +228,11 @@ def move_set(connection: sa.Connection, set_id: str, before: SetStatus, after: S
 
 def judgements_folder(ws: Workspace, of: EvaluationSet) -> str:
     """Where the transcripts of a set lie in the results store."""
-    return f"{_results_path(ws, of.benchmark_id)}/judgements/{of.id}"
+    return f"{results_path_of(ws, of.benchmark_id)}/judgements/{of.id}"
 
 
-def _results_path(ws: Workspace, benchmark_id: str) -> str:
+def results_path_of(ws: Workspace, benchmark_id: str) -> str:
+    """Where the files of a benchmark lie in the results store. Raises `NotFound`."""
     table = tables.benchmark_matrix_runs
     with ws.database.connect() as connection:
         path = connection.execute(sa.select(table.c.results_path).where(table.c.id == benchmark_id)).scalar()

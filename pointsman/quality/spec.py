@@ -16,6 +16,7 @@ from pointsman.quality.calls import SpendCap
 from pointsman.quality.local import LocalJudge
 from pointsman.quality.protocol import Judge
 from pointsman.quality.rubric import load_rubric
+from pointsman.quality.trust_policy import TrustPolicy
 from pointsman.settings import Settings, load_credential
 
 
@@ -26,6 +27,7 @@ class ChosenJudge:
     judge: Judge
     reason: str
     cap: SpendCap | None
+    trust: TrustPolicy
 
 
 class JudgeSpec(BaseModel):
@@ -60,6 +62,10 @@ class JudgeSpec(BaseModel):
         Decimal | None, Field(description="For Gemini: judging stops and falls back at this cost", gt=0, le=100_000)
     ] = None
 
+    trust: Annotated[
+        TrustPolicy, Field(description="What the judge has to be worth before its verdict may move traffic")
+    ] = TrustPolicy()
+
     def build(
         self, settings: Settings, *, clock: Clock | None = None, price: Callable[[str], Number] | None = None
     ) -> ChosenJudge:
@@ -69,12 +75,12 @@ class JudgeSpec(BaseModel):
         price; nothing was sent then.
         """
         if self.kind == "local":
-            return ChosenJudge(LocalJudge(clock=clock), "The local evaluator was asked for.", None)
+            return ChosenJudge(LocalJudge(clock=clock), "The local evaluator was asked for.", None, self.trust)
         key = load_credential("GEMINI_API_KEY", given=settings.gemini_api_key)
         if key is None:
             if self.kind == "auto":
                 reason = "GEMINI_API_KEY is not set, so outputs are judged locally: VMAF against their sources."
-                return ChosenJudge(LocalJudge(clock=clock), reason, None)
+                return ChosenJudge(LocalJudge(clock=clock), reason, None, self.trust)
             raise InputRefused(
                 "GEMINI_API_KEY",
                 None,
@@ -95,7 +101,7 @@ class JudgeSpec(BaseModel):
             video=self.video,
         )
         reason = f"Gemini ({judge.identity.model}) judges by the rubric {self.rubric}."
-        return ChosenJudge(judge, reason, self._cap(judge, price))
+        return ChosenJudge(judge, reason, self._cap(judge, price), self.trust)
 
     def _cap(self, judge: Judge, price: Callable[[str], Number] | None) -> SpendCap | None:
         if self.max_spend_usd is None:

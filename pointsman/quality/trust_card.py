@@ -11,7 +11,11 @@ import sqlalchemy as sa
 
 from pointsman.ids import VariantId
 from pointsman.model import Missing
+from pointsman.quality import trust_figures
+from pointsman.quality.correction import Corrected, corrected_qualities
 from pointsman.quality.evaluation import EvaluationSet, evaluation_set, pending
+from pointsman.quality.trust import Trust, trust_of
+from pointsman.quality.trust_policy import TrustPolicy
 from pointsman.reporting import Cell, Figures, Report, Table, Text, escape_markdown
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
@@ -24,18 +28,25 @@ def trust_card(ws: Workspace, set_id: str) -> Report:
     attempts = _attempts(ws, set_id)
     left = len(pending(ws, set_id))
     unknown = sum(row["quality"] is None for row in judged)
+    trust = trust_of(ws, set_id)
     summary = (
         f"**{escape_markdown(found.identity.name)}** ({escape_markdown(found.identity.model)}) judged "
         f"{len(judged) - unknown} of {len(judged) + left} outputs; the set is {found.status}"
         + (f": {escape_markdown(found.reason)}." if found.reason else ".")
+        + _worth(trust)
     )
     sections: list[Figures | Table | Text] = [
         Figures(_identity(found), "Judge"),
-        Figures(_counts(found, judged, attempts, left), "Counts"),
+        Figures(_counts(judged, attempts, left), "Counts"),
+        Table(("question", "answer", "policy"), _questions(ws, found, trust), "Trust"),
         Table(
             ("variant", "judged", "mean", "spread (sd)", "lowest", "highest", "scored 0", "missing"), _spread(judged)
         ),
     ]
+    corrected = corrected_qualities(ws, set_id)
+    if corrected:
+        columns = ("variant", "labelled inputs", "judge above people", "quality by people", "95 % interval")
+        sections.append(Table(columns, _by_people(corrected), "Quality as people see it"))
     problems = _problems(judged, attempts)
     if problems:
         sections.append(Table(("what", "times"), problems, "Problems"))
@@ -53,10 +64,11 @@ def _identity(found: EvaluationSet) -> list[tuple[str, Cell]]:
 
 
 def _counts(
-    found: EvaluationSet, judged: Sequence[Mapping[str, Any]], attempts: Sequence[Mapping[str, Any]], left: int
+    judged: Sequence[Mapping[str, Any]], attempts: Sequence[Mapping[str, Any]], left: int
 ) -> list[tuple[str, Cell]]:
     none = Missing("nothing was asked yet")
-    tries = Counter(row["subject_id"] for row in attempts)
+    tries = {row["subject_id"] for row in attempts}
+    again = {row["subject_id"] for row in attempts if row["outcome"] != "completed"}
     bad = sum(row["outcome"] != "completed" for row in attempts)
     versions = sorted({row["detail"]["model_version"] for row in attempts if row["detail"].get("model_version")})
     figures: list[tuple[str, Cell]] = [
@@ -65,17 +77,88 @@ def _counts(
         ("not judged yet", left),
         ("attempts", len(attempts)),
         ("attempts that failed", _share(bad, len(attempts)) if attempts else none),
-        (
-            "outputs asked about more than once",
-            _share(sum(n > 1 for n in tries.values()), len(tries)) if tries else none,
-        ),
-        ("agreement of the judge with itself (A/A)", Missing("no output was judged twice")),
-        ("agreement with people", Missing("no output was judged by people")),
-        ("fallback", found.reason or "none"),
+        ("questions that failed at least once", _share(len(again), len(tries)) if tries else none),
     ]
     if versions:
         figures.append(("model versions that answered", ", ".join(versions)))
     return figures
+
+
+def _worth(trust: Trust | None) -> str:
+    if trust is None:
+        return ""
+    if trust.trusted:
+        return " Nothing speaks against trusting it."
+    reasons = " ".join(escape_markdown(reason) for reason in trust.reasons)
+    return f" **It is not trusted, and no verdict of it is applied:** {reasons}"
+
+
+def _questions(ws: Workspace, found: EvaluationSet, trust: Trust | None) -> list[tuple[Cell, ...]]:
+    policy = trust.policy if trust else TrustPolicy()
+    again, order = trust_figures.again(ws, found.id), trust_figures.order(ws, found.id)
+    people, own = trust_figures.people(ws, found), trust_figures.own_family(ws, found)
+    share, why = trust_figures.fallback(ws, found)
+    cost = trust.cost_usd if trust else Missing("the set is not closed yet")
+    computed = found.identity.name == "local"
+    rows: list[tuple[Cell, ...]] = [
+        (
+            "agreement of the judge with itself (A/A)",
+            "computed: the same files get the same score"
+            if computed
+            else again
+            if isinstance(again, Missing)
+            else f"{again.outputs} outputs judged twice: standard deviation {again.spread:.2f}, "
+            f"largest difference {again.largest:.2f} points",
+            f"at most {policy.most_spread:g} points",
+        ),
+        (
+            "better output that changes with the order",
+            "computed: pairs are not compared"
+            if computed
+            else order
+            if isinstance(order, Missing)
+            else f"{_share(order.flips, order.pairs)} of pairs; 95 %: {order.low:.0%} to {order.high:.0%}",
+            f"at most {100 * policy.most_flips:g} %",
+        ),
+        (
+            "agreement with people",
+            people
+            if isinstance(people, Missing)
+            else f"weighted kappa {people.kappa.value:.2f} (95 %: {people.kappa.low:.2f} to {people.kappa.high:.2f}), "
+            f"{people.labels} labels of {people.outputs} outputs",
+            f"at least {policy.least_agreement:g}",
+        ),
+        (
+            "self-preference",
+            "no variant is of the judge's family"
+            if own is None
+            else f"{own.family} made {', '.join(one.label for one in own.variants)}; overrated by "
+            + (str(own.lean) if isinstance(own.lean, Missing) else f"{own.lean:+.1f} points against the others"),
+            policy.own_family,
+        ),
+        (
+            "fallback",
+            f"{100 * share:g} %" + (f" ({why})" if why else f" ({found.reason})" if found.reason else ""),
+            f"at most {100 * policy.most_fallback:g} %",
+        ),
+        ("cost of judging (USD)", cost if isinstance(cost, Missing) else f"{cost:f}", ""),
+    ]
+    for variant, (count, words) in trust_figures.words_for_the_judge(ws, found.id).items():
+        rows.append((f"words for the judge in {variant.label}", f"{count} outputs, for one: {words[:200]}", "none"))
+    return rows
+
+
+def _by_people(corrected: Mapping[VariantId, Corrected]) -> list[tuple[Cell, ...]]:
+    return [
+        (
+            variant.label,
+            f"{one.labelled} of {one.inputs}",
+            one.bias,
+            one.quality.value,
+            f"{one.quality.low:.1f} to {one.quality.high:.1f}",
+        )
+        for variant, one in sorted(corrected.items())
+    ]
 
 
 def _share(part: int, whole: int) -> str:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from pointsman.errors import GuardRefused, NotFound
 from pointsman.ids import RouteKey, VariantId
+from pointsman.quality import ensure_trusted
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
 
@@ -23,7 +24,10 @@ class ProposedBinding:
 
 
 def binding_for_verdict(ws: Workspace, verdict_id: str) -> ProposedBinding:
-    """The binding that the verdict asks for. Raises `NotFound`, and `GuardRefused` unless its outcome is WINNER."""
+    """The binding that the verdict asks for.
+
+    Raises `NotFound`, and `GuardRefused` unless its outcome is WINNER and its judge is trusted.
+    """
     verdicts = tables.verdicts
     with ws.database.connect() as connection:
         row = connection.execute(sa.select(verdicts).where(verdicts.c.id == verdict_id)).mappings().one_or_none()
@@ -37,6 +41,7 @@ def binding_for_verdict(ws: Workspace, verdict_id: str) -> ProposedBinding:
             verdict_id=verdict_id,
             outcome=row["outcome"],
         )
+    ensure_trusted(ws, row["evaluation_set_id"])
     winner = VariantId.parse(row["winner"])
     cause = f"verdict {verdict_id}: {winner.label} won {row['benchmark_id']}"
     return ProposedBinding(RouteKey.parse(row["route_key"]), {winner: 100}, cause)

@@ -1,5 +1,6 @@
-"""Pure statistics: batches, sketches, label swaps, sequential tests, intervals, power."""
+"""Pure statistics: agreement, batches, sketches, label swaps, sequential tests, intervals, power, prediction-powered means."""
 
+from pointsman.statistics.agreement import weighted_kappa
 from pointsman.statistics.batches import BATCHES, Interval, paired_interval
 from pointsman.statistics.intervals import cluster_weights, ratio_intervals, wilson_interval
 from pointsman.statistics.label_swaps import (
@@ -12,6 +13,7 @@ from pointsman.statistics.label_swaps import (
     weakest_conditions,
 )
 from pointsman.statistics.power import fewest_by_chance, most_by_chance
+from pointsman.statistics.prediction_powered import corrected_mean
 from pointsman.statistics.sequential import always_valid_p_values, confidence_bound, holm
 from pointsman.statistics.sketch import Sketch
 from pointsman.statistics.student import t_reach
@@ -26,6 +28,7 @@ __all__ = [
     "cluster_weights",
     "clusters_needed",
     "confidence_bound",
+    "corrected_mean",
     "critical_value",
     "fewest_by_chance",
     "holm",
@@ -36,5 +39,6 @@ __all__ = [
     "step_down_p_values",
     "t_reach",
     "weakest_conditions",
+    "weighted_kappa",
     "wilson_interval",
 ]

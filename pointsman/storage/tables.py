@@ -258,6 +258,7 @@ evaluation_sets = _table(
     sa.Column("status", _WORD, nullable=False),
     sa.Column("reason", sa.Text),
     sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("trust", sa.JSON),
     sa.CheckConstraint("status in ('running','complete','abandoned')", name="status"),
 )
 quality_evaluations = _table(
@@ -272,6 +273,30 @@ quality_evaluations = _table(
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.UniqueConstraint("evaluation_set_id", "dispatch_id"),
     sa.CheckConstraint("(quality is null) <> (missing_reason is null)", name="known_or_why_not"),
+)
+second_looks = _table(
+    "second_looks",
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("evaluation_set_id", _ID, sa.ForeignKey("evaluation_sets.id"), nullable=False),
+    sa.Column("kind", _WORD, nullable=False),
+    sa.Column("subject", _ID, nullable=False),
+    sa.Column("result", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.UniqueConstraint("evaluation_set_id", "subject"),
+    sa.CheckConstraint("kind in ('again','order')", name="kind"),
+)
+human_labels = _table(
+    "human_labels",
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("benchmark_id", _ID, nullable=False, index=True),
+    sa.Column("dispatch_id", _ID, nullable=False),
+    sa.Column("labeller", sa.String(200), nullable=False),
+    sa.Column("sheet_id", _ID, nullable=False),
+    sa.Column("rubric_sha256", sa.String(64), nullable=False),
+    sa.Column("levels", sa.JSON, nullable=False),
+    sa.Column("quality", ExactDecimal, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.UniqueConstraint("dispatch_id", "labeller", "rubric_sha256"),
 )
 price_book = _table(
     "price_book",

@@ -14,7 +14,9 @@ from service.cli.output import console, table
 
 _OF_LOAD = ("p95 ms under load", "capacity per s")
 """Shown when it is known of any variant."""
-_COLUMNS = ("variant", "quality", "USD per success", "saving (95 %)", "p95 ms", *_OF_LOAD, "gates")
+_PEOPLE = "by people (95 %)"
+"""Shown when people labelled outputs."""
+_COLUMNS = ("variant", "quality", _PEOPLE, "USD per success", "saving (95 %)", "p95 ms", *_OF_LOAD, "gates")
 
 
 def show_hud(hud: Mapping[str, Any], *, moved: bool = False) -> None:
@@ -23,7 +25,7 @@ def show_hud(hud: Mapping[str, Any], *, moved: bool = False) -> None:
     unknown = {
         column for column in _OF_LOAD if all(isinstance(row[full.columns.index(column)], Missing) for row in full.rows)
     }
-    columns = [column for column in _COLUMNS if column not in unknown]
+    columns = [column for column in _COLUMNS if column not in unknown and column in full.columns]
     kept = [full.columns.index(column) for column in columns]
     role = full.columns.index("role")
     rows = [

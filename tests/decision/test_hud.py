@@ -16,8 +16,10 @@ from pointsman.decision.hud import HudContext, build_hud, number_from_json, numb
 from pointsman.decision.hud_report import hud_report, hud_table
 from pointsman.economics import ExperimentCost, Waterfall
 from pointsman.model import Measurement, Missing, Verdict
+from pointsman.quality import Corrected
 from pointsman.reporting import to_html, to_markdown
 from pointsman.scenario import Capacity
+from pointsman.statistics import Interval
 from tests.decision.comparisons import Cell, measured, plan, variant, wobble
 
 AGAIN = "pointsman benchmark run --again bm_1"
@@ -318,3 +320,18 @@ def test_a_capacity_is_shown_with_its_interval_or_why_there_is_none():
     for old in hud["rows"]:
         del old["capacity_interval"]
     assert hud_table(hud).rows[0][column] == Missing("no capacity search")
+
+
+def test_what_people_would_say_is_shown_beside_the_judge_where_they_labelled_something():
+    planned = plan(challengers=1)
+    data = measured(planned)
+    assert "by people (95 %)" not in hud_table(hud_of(planned, data)).columns
+    people = {variant(0): Corrected(Interval(71.25, 65.0, 77.5), 18.75, 4, 8)}
+    hud = hud_of(planned, data, by_people=people)
+    table = hud_table(hud)
+    column = table.columns.index("by people (95 %)")
+    shown = {cells[0]: cells[column] for cells in table.rows}
+    assert shown["wf0@lab-cpu"] == "71.2 (65.0 to 77.5)"
+    assert shown["wf1@lab-cpu"] == Missing("people labelled too little of it")
+    assert row(hud, 0)["quality_by_people"]["bias"] == 18.75
+    assert "71.2 (65.0 to 77.5)" in to_markdown(hud_report(hud))

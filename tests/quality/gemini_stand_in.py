@@ -111,6 +111,17 @@ def judgement(
     )
 
 
+def answering(levels: Mapping[str, int], better: Mapping[str, str] | None = None, **options: Any) -> Any:
+    """For `StandIn.choose`: these levels for an output, and which of two outputs is better (`same`, unless told)."""
+
+    def choose(asked: Asked) -> Reply:
+        if "You compare" in asked.words:
+            return judgement(better or dict.fromkeys(levels, "same"), **options)
+        return judgement(levels, **options)
+
+    return choose
+
+
 def blocked_prompt() -> Reply:
     return Reply(
         document={

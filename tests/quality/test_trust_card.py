@@ -27,7 +27,13 @@ def figures(report: Report) -> dict[str, object]:
 
 
 def tables_of(report: Report) -> list[Table]:
-    return [section for section in report.sections if isinstance(section, Table)]
+    return [section for section in report.sections if isinstance(section, Table) and section.title != "Trust"]
+
+
+def answers(report: Report) -> dict[str, object]:
+    """What the card says of the judge's worth, by question."""
+    (table,) = (one for one in report.sections if isinstance(one, Table) and one.title == "Trust")
+    return {str(question): answer for question, answer, _ in table.rows}
 
 
 def test_it_names_the_judge_the_counts_and_the_spread_per_variant(ws: Workspace, matrix: Matrix) -> None:
@@ -53,7 +59,7 @@ def test_what_was_not_measured_says_so(ws: Workspace, matrix: Matrix) -> None:
     set_id = open_evaluation_set(ws, matrix.id, ScriptedJudge().identity)
     report = trust_card(ws, set_id)
     shown = figures(report)
-    assert isinstance(shown["agreement of the judge with itself (A/A)"], Missing)
+    assert isinstance(answers(report)["agreement of the judge with itself (A/A)"], Missing)
     assert isinstance(shown["attempts that failed"], Missing)
     assert shown["not judged yet"] == 4
     assert "not measured (no output was judged twice)" in to_markdown(report)
@@ -67,7 +73,7 @@ def test_retries_failures_and_model_versions_are_shown(ws: Workspace, matrix: Ma
     report = trust_card(ws, set_id)
     shown = figures(report)
     assert shown["attempts that failed"] == "1 of 3 (33.3 %)"
-    assert shown["outputs asked about more than once"] == "1 of 2 (50.0 %)"
+    assert shown["questions that failed at least once"] == "1 of 2 (50.0 %)"
     assert shown["model versions that answered"] == "stand-in-001"
     assert tables_of(report)[1].rows == [("attempt: server_error", 1)]
 
@@ -101,7 +107,7 @@ def test_a_fallback_is_shown_with_its_reason_and_escaped(ws: Workspace, matrix: 
         judge_chunk(ws, set_id, judge, matrix.cells)
     fall_back(ws, set_id, caught.value.message)
     report = trust_card(ws, set_id)
-    assert figures(report)["fallback"] == "quota *used up* <script>"
+    assert answers(report)["fallback"] == "0 % (quota *used up* <script>)"
     assert "the set is abandoned" in report.summary
     page = to_html([report], "quality")
     assert "quota *used up*" in page

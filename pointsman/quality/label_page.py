@@ -1,0 +1,162 @@
+"""The page on which people rate outputs side by side: one file that needs nothing else and sends nothing anywhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+from collections.abc import Iterator
+from pathlib import Path
+
+from pointsman.errors import InputRefused
+from pointsman.quality.label_sheets import SIDES, Item, Sheet
+from pointsman.quality.media import mime_type
+from pointsman.quality.rubric import Criterion
+
+MOST_BYTES = 150_000_000
+"""What a browser opens without trouble."""
+_NAMES = {"left": "A", "right": "B"}
+_STYLE = """
+:root{color-scheme:light dark;--ink:#1c2126;--soft:#5b6570;--line:#d8dde3;--paper:#fff;--done:#1d7a46}
+@media(prefers-color-scheme:dark){:root{--ink:#e4e8ec;--soft:#9aa5b1;--line:#39424c;--paper:#14181c;--done:#6fd39b}}
+body{margin:0 auto;max-width:84rem;padding:1.5rem 1.25rem 6rem;background:var(--paper);color:var(--ink);
+font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
+section{border-top:1px solid var(--line);margin-top:2rem;padding-top:1rem}
+.media{display:grid;grid-template-columns:repeat(auto-fit,minmax(18rem,1fr));gap:1rem}
+figure{margin:0}figcaption{color:var(--soft);font-weight:600}video,img{width:100%;background:#000;border-radius:6px}
+fieldset{border:1px solid var(--line);border-radius:6px;margin:.75rem 0}legend{font-weight:600}
+label{display:block;margin:.4rem 0}select{max-width:100%;font:inherit}
+.bar{position:fixed;inset:auto 0 0 0;background:var(--paper);border-top:1px solid var(--line);padding:.75rem 1.25rem;
+display:flex;gap:1rem;align-items:center;flex-wrap:wrap}input,button{font:inherit;padding:.3rem .6rem}
+.complete h2{color:var(--done)}
+"""
+_SCRIPT = """
+"use strict";
+const sheet = document.body.dataset.sheet;
+const selects = [...document.querySelectorAll("select")];
+const who = document.querySelector("#labeller");
+const kept = "pointsman-labels-" + sheet;
+function answers() {
+  const found = {};
+  for (const one of selects) {
+    if (!one.value) continue;
+    const {item, side, criterion} = one.dataset;
+    ((found[item] ??= {})[side] ??= {})[criterion] = Number(one.value);
+  }
+  return found;
+}
+function note() {
+  let complete = 0;
+  for (const section of document.querySelectorAll("section")) {
+    const done = [...section.querySelectorAll("select")].every((one) => one.value);
+    section.classList.toggle("complete", done);
+    complete += done;
+  }
+  document.querySelector("#done").textContent = complete;
+  try { localStorage.setItem(kept, JSON.stringify({labeller: who.value, answers: answers()})); } catch { /* private */ }
+}
+function restore() {
+  let before = null;
+  try { before = JSON.parse(localStorage.getItem(kept)); } catch { /* nothing kept */ }
+  if (!before) return;
+  who.value = before.labeller ?? "";
+  for (const one of selects) {
+    const {item, side, criterion} = one.dataset;
+    one.value = before.answers?.[item]?.[side]?.[criterion] ?? "";
+  }
+}
+document.addEventListener("change", note);
+for (const button of document.querySelectorAll("button.play")) {
+  button.addEventListener("click", () => {
+    const videos = [...button.closest("section").querySelectorAll("video")];
+    for (const video of videos) { video.currentTime = 0; }
+    for (const video of videos) { video.play(); }
+  });
+}
+document.querySelector("#save").addEventListener("click", () => {
+  if (!who.value.trim()) { who.focus(); return; }
+  const document_ = {sheet, labeller: who.value.trim(), answers: answers()};
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([JSON.stringify(document_, null, 1)], {type: "application/json"}));
+  link.download = "answers-" + sheet.slice(0, 8) + "-" + who.value.trim().replace(/[^A-Za-z0-9]+/g, "-") + ".json";
+  link.click();
+});
+restore();
+note();
+"""
+
+
+def labelling_page(sheet: Sheet) -> str:
+    """The page of a sheet as HTML.
+
+    Raises `InputRefused` for media that browsers do not show, and when they are too much for one page.
+    """
+    size = sum(path.stat().st_size for item in sheet.items for _, path in _media(item))
+    if size > MOST_BYTES:
+        raise InputRefused("pairs", len(sheet.items), f"fewer: their media are {size} bytes, a page holds {MOST_BYTES}")
+    return "\n".join(_page(sheet)) + "\n"
+
+
+def _page(sheet: Sheet) -> Iterator[str]:
+    script = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'sha256-{script}'"
+    )
+    yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
+    yield f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    yield f"<title>Rate outputs side by side</title>\n<style>{_STYLE}</style>\n</head>"
+    yield f'<body data-sheet="{html.escape(sheet.id)}">\n<h1>Rate outputs side by side</h1>'
+    if sheet.rubric.task:
+        yield f"<p>What the outputs were to be: {html.escape(sheet.rubric.task)}</p>"
+    yield (
+        "<p>Each output was made by a method that you are not told. Choose for each question the level that fits best; "
+        "leave a pair out if you cannot tell. Your answers stay in this browser until you save them as a file.</p>"
+    )
+    for number, item in enumerate(sheet.items, 1):
+        yield from _item(item, sheet.rubric.asked(with_source=item.source is not None), number, len(sheet.items))
+    yield (
+        '<div class="bar"><label>Your name <input id="labeller" maxlength="100" autocomplete="name"></label>'
+        f'<button id="save" type="button">Save answers</button><span><span id="done"></span> of {len(sheet.items)} '
+        "pairs complete</span></div>"
+    )
+    yield f"<script>{_SCRIPT}</script>\n</body>\n</html>"
+
+
+def _item(item: Item, criteria: tuple[Criterion, ...], number: int, count: int) -> Iterator[str]:
+    yield f'<section id="i{item.token}">\n<h2>Pair {number} of {count}</h2>\n<div class="media">'
+    video = False
+    for name, path in _media(item):
+        content = path.read_bytes()
+        mime = mime_type(content)
+        if mime is None:
+            raise InputRefused("output", name, "MP4, MOV, WebM, AVI, PNG, JPEG or WebP, which a browser can show")
+        data = f"data:{mime};base64,{base64.b64encode(content).decode()}"
+        video = video or mime.startswith("video/")
+        shown = (
+            f'<video src="{data}" controls loop muted playsinline></video>'
+            if mime.startswith("video/")
+            else f'<img src="{data}" alt="{name}">'
+        )
+        yield f"<figure><figcaption>{name}</figcaption>{shown}</figure>"
+    yield "</div>"
+    if video:
+        yield '<p><button class="play" type="button">Play all from the start</button></p>'
+    for criterion in criteria:
+        yield f"<fieldset><legend>{html.escape(criterion.question)}</legend>"
+        for side in SIDES:
+            levels = "".join(
+                f'<option value="{level}">{level}: {html.escape(text)}</option>'
+                for level, text in enumerate(criterion.levels, 1)
+            )
+            yield (
+                f'<label>{_NAMES[side]} <select data-item="{item.token}" data-side="{side}" '
+                f'data-criterion="{criterion.name}"><option value=""></option>{levels}</select></label>'
+            )
+        yield "</fieldset>"
+    yield "</section>"
+
+
+def _media(item: Item) -> list[tuple[str, Path]]:
+    source = [("Source", item.source)] if item.source is not None else []
+    return [*source, (_NAMES["left"], item.left), (_NAMES["right"], item.right)]
