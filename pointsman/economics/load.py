@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 import polars as pl
 
@@ -23,11 +25,16 @@ def load_cost(attempts: pl.LazyFrame, book: PriceBook) -> Number:
     What one price buys is added up exactly before it is priced, so it is rounded once. A row without usage makes the
     sum `Missing`, unless the target did not take the job: then there was nothing to bill.
     """
+    return total(attempt_cost(book, row, row["started"]) for row in summed_usage(attempts, book))
+
+
+def summed_usage(attempts: pl.LazyFrame, book: PriceBook) -> Iterator[dict[str, Any]]:
+    """The attempts added up by all that bears on their price, and by day; `rows` is of how many each sum is."""
     quantity, started, sku = pl.col("quantity"), pl.col("started"), pl.col("sku")
     plain = quantity.str.contains(_PLAIN)
     sums = (
         attempts.group_by(
-            *("outcome", "sku", "missing_reason"),
+            *("outcome", "sku", "missing_reason", "basis"),
             pl.when(sku.is_null()).then("provider").alias("provider"),
             quantity.is_not_null().alias("known"),
             pl.when(~plain).then(quantity).alias("as_told"),  # so long, or so written, that it is added up here
@@ -42,10 +49,8 @@ def load_cost(attempts: pl.LazyFrame, book: PriceBook) -> Number:
         .sort("started", "sku", "missing_reason")
         .collect(engine="streaming")
     )
-    return total(
-        attempt_cost(book, {**row, "quantity": _quantity(row) if row["known"] else None}, row["started"])
-        for row in sums.iter_rows(named=True)
-    )
+    for row in sums.iter_rows(named=True):
+        yield {**row, "quantity": _quantity(row) if row["known"] else None}
 
 
 def _period(book: PriceBook, at: pl.Expr) -> pl.Expr:

@@ -1,4 +1,4 @@
-"""Pure statistics: agreement, batches, sketches, label swaps, sequential tests, intervals, power, prediction-powered means."""
+"""Pure statistics: agreement, batches, sketches, label swaps, sequential tests, intervals, power, corrected means."""
 
 from pointsman.statistics.agreement import weighted_kappa
 from pointsman.statistics.batches import BATCHES, Interval, paired_interval

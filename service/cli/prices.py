@@ -1,20 +1,42 @@
-"""`pointsman prices`: the price book that applies."""
+"""`pointsman prices`: the price book that applies, what it makes of a month, and what others say that cost."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pointsman.economics import USD, PriceBookSpec, PriceEntry, list_prices
-from service.cli.output import JsonFlag, console, emit, table
+from pointsman.economics import (
+    USD,
+    PriceBookSpec,
+    PriceEntry,
+    billing_client,
+    list_prices,
+    price_file_text,
+    refreshed,
+)
+from pointsman.storage import write_atomically
+from service.cli.billing import (
+    compare_with_invoice,
+    export,
+    fail_unless_agreed,
+    show_export,
+    show_reconciliation,
+)
+from service.cli.output import JsonFlag, console, emit, open_workspace, table
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="The price book that applies.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="The price book that applies, AWS's prices of today, a month's charges, and an invoice against them.",
+)
 BookOption = Annotated[Path | None, typer.Option(help="A price book file; default: the built-in one.")]
 OverridesOption = Annotated[Path | None, typer.Option(help="A file whose entries replace those of the same sku.")]
+
+MonthOption = Annotated[str | None, typer.Option(help="A month (UTC), as 2026-11; default: the running one.")]
 
 
 def _spec(book: Path | None, overrides: Path | None) -> PriceBookSpec:
@@ -77,3 +99,59 @@ def check(book: BookOption = None, overrides: OverridesOption = None, as_json: J
     found = _spec(book, overrides).build()
     document = {"skus": len(found.skus), "sha256": found.sha256}
     emit(as_json, document, lambda: console.print(f"{len(found.skus)} skus, sha256 {found.sha256}"))
+
+
+@app.command("refresh")
+def refresh_command(
+    out: Annotated[Path, typer.Option(help="The file to write; use it with --overrides, or as your own prices.")],
+    book: BookOption = None,
+    overrides: OverridesOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Ask AWS's Pricing API for every price that says where it is to be found there; write what it says.
+
+    While AWS is out of reach nothing is written, and the dated file goes on to apply.
+    """
+    now = datetime.now(UTC)
+    changes, entries = refreshed(billing_client("pricing"), _spec(book, overrides).build(), now)
+    write_atomically(out, price_file_text(entries).encode())
+    rows = [(one.sku, one.unit, _text(one.was_usd), _text(one.is_usd)) for one in changes]
+    names, columns = ("sku", "unit", "was_usd", "is_usd"), ("sku", "unit", "was USD", "is USD")
+    document = {"file": str(out), "prices": [dict(zip(names, row, strict=True)) for row in rows]}
+    emit(as_json, document, lambda: table(f"Prices of AWS, written to {out}", columns, rows))
+
+
+@app.command("export")
+def export_command(
+    out: Annotated[Path, typer.Option(help="The CSV file to write.")],
+    month: MonthOption = None,
+    book: BookOption = None,
+    overrides: OverridesOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a month's charges as a FOCUS 1.2 file, checked against its schema."""
+    ws = open_workspace()
+    done = export(ws, _spec(book, overrides).build(), month or f"{ws.clock.now():%Y-%m}", out)
+    emit(as_json, done, lambda: show_export(done))
+
+
+@app.command("reconcile")
+def reconcile_command(
+    invoice: Annotated[
+        Path | None, typer.Option(help="A CSV file: FOCUS, or with the columns sku, usd and maybe quantity.")
+    ] = None,
+    tag: Annotated[
+        str | None,
+        typer.Option(help="KEY=VALUE. Of a FOCUS file the lines that carry it; without a file, AWS Cost Explorer's."),
+    ] = None,
+    month: MonthOption = None,
+    book: BookOption = None,
+    overrides: OverridesOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compare a month's charges with an invoice, and itemise the differences. Exits 1 when they are over 1 %."""
+    ws = open_workspace()
+    asked = month or f"{ws.clock.now():%Y-%m}"
+    found, document = compare_with_invoice(ws, _spec(book, overrides).build(), asked, invoice, tag)
+    emit(as_json, document, lambda: show_reconciliation(document))
+    fail_unless_agreed(found, asked)

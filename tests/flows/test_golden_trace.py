@@ -104,8 +104,11 @@ def test_the_verdict_holds_its_declared_plan_and_can_be_recomputed(golden: Golde
     assert sorted(kept["dispatch_id"]) == sorted(one.dispatch_id for one in data)
     hud = json.loads(golden.ws.results.read(f"verdicts/{golden.verdict_id}/hud.json"))
     assert {one["variant"] for one in hud["rows"]} == set(golden.request.variants)
+    money = json.loads(golden.ws.results.read(f"verdicts/{golden.verdict_id}/money.json"))
+    assert {one["variant"] for one in money["variants"]} == set(golden.request.variants)
     (shown,) = artifacts(golden.flow_run_id, "money-hud")
     assert "WINNER" in shown
+    assert "From list price to an accepted output" in shown
 
 
 def test_the_route_moved_to_the_winner_and_routed_jobs_ran_on_it(golden: Golden) -> None:

@@ -1,0 +1,147 @@
+"""What somebody else says a month cost: the lines of an invoice file, or of AWS Cost Explorer by tag."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from pointsman.economics.aws_billing import answered
+from pointsman.economics.charges import Month
+from pointsman.economics.entries import USD
+from pointsman.errors import InputRefused, NotFound
+
+_USAGE = "Usage"
+_METRICS = ("UnblendedCost", "UsageQuantity")
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceLine:
+    """`names` are what the line may be known by, the most telling first: a sku, a meter, a usage type.
+
+    `category` is FOCUS's: taxes, credits and purchases are no usage. `quantity` is in the unit that the
+    price is quoted in.
+    """
+
+    names: tuple[str, ...]
+    usd: Decimal
+    quantity: Decimal | None = None
+    category: str = _USAGE
+
+    @property
+    def is_usage(self) -> bool:
+        return self.category == _USAGE
+
+
+def read_invoice(path: Path, month: Month, tag: tuple[str, str] | None = None) -> list[InvoiceLine]:
+    """The lines of a CSV file that fall into the month: FOCUS, or plainly with columns sku, usd and maybe quantity.
+
+    With a `tag` (FOCUS only), of those that carry it. Raises `NotFound` and `InputRefused`, naming file, line and
+    column.
+    """
+    if not path.is_file():
+        raise NotFound("invoice", str(path), "a CSV file")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames or []
+            if "BilledCost" in columns:
+                lines = [_focus_line(path, number, row) for number, row in _of(reader, month, tag)]
+            elif {"sku", "usd"} <= set(columns):
+                if tag is not None:
+                    raise InputRefused("tag", "=".join(tag), "an invoice in FOCUS form, which has tags")
+                lines = [_plain_line(path, number, row) for number, row in enumerate(reader, 2)]
+            else:
+                raise InputRefused(
+                    f"invoice {path}, columns", ", ".join(columns), "those of FOCUS (BilledCost ...), or sku and usd"
+                )
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputRefused(f"invoice {path}", str(error), "a CSV file in UTF-8") from error
+    return lines
+
+
+def cost_explorer_lines(client: Any, month: Month, tag: tuple[str, str]) -> list[InvoiceLine]:
+    """What AWS billed for everything that carries the tag, by usage type. Raises `DependencyDown`.
+
+    Each request costs 0.01 USD. Of the running month it tells what was metered so far.
+    """
+    request: dict[str, Any] = {
+        "TimePeriod": {"Start": f"{month.start:%Y-%m-%d}", "End": f"{month.end:%Y-%m-%d}"},
+        "Granularity": "MONTHLY",
+        "Metrics": list(_METRICS),
+        "Filter": {"Tags": {"Key": tag[0], "Values": [tag[1]]}},
+        "GroupBy": [{"Type": "DIMENSION", "Key": "USAGE_TYPE"}],
+    }
+    lines = []
+    token = None
+    while True:
+        with answered("Cost Explorer"):
+            page = client.get_cost_and_usage(**request, **({"NextPageToken": token} if token else {}))
+        lines += [_explored(group) for period in page["ResultsByTime"] for group in period["Groups"]]
+        token = page.get("NextPageToken")
+        if not token:
+            return lines
+
+
+def _explored(group: Mapping[str, Any]) -> InvoiceLine:
+    cost, quantity = (group["Metrics"][name] for name in _METRICS)
+    (name,) = group["Keys"]
+    if cost["Unit"] != USD:
+        raise InputRefused(f"Cost Explorer, {name}, currency", cost["Unit"], "USD")
+    return InvoiceLine((name,), Decimal(cost["Amount"]), Decimal(quantity["Amount"]))
+
+
+def _of(reader: csv.DictReader[str], month: Month, tag: tuple[str, str] | None) -> Iterator[tuple[int, dict[str, str]]]:
+    start, end = f"{month.start:%Y-%m-%d}", f"{month.end:%Y-%m-%d}"
+    for number, row in enumerate(reader, 2):
+        if start <= row.get("ChargePeriodStart", "")[:10] < end and (tag is None or _tags(row).get(tag[0]) == tag[1]):
+            yield number, row
+
+
+def _tags(row: Mapping[str, str]) -> Mapping[str, Any]:
+    try:
+        found = json.loads(row.get("Tags") or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _focus_line(path: Path, number: int, row: Mapping[str, str]) -> InvoiceLine:
+    currency = row.get("BillingCurrency", USD)
+    if currency != USD:
+        raise InputRefused(f"invoice {path}, line {number}, BillingCurrency", currency, "USD")
+    quantity = row.get("PricingQuantity") or row.get("ConsumedQuantity")
+    names = _told(row, ("SkuId", "x_UsageType", "SkuMeter", "ServiceName"))
+    return InvoiceLine(
+        names,
+        _number(path, number, "BilledCost", row["BilledCost"]),
+        _number(path, number, "PricingQuantity", quantity) if quantity else None,
+        row.get("ChargeCategory") or _USAGE,
+    )
+
+
+def _plain_line(path: Path, number: int, row: Mapping[str, str]) -> InvoiceLine:
+    quantity = row.get("quantity")
+    return InvoiceLine(
+        _told(row, ("sku",)),
+        _number(path, number, "usd", row["usd"]),
+        _number(path, number, "quantity", quantity) if quantity else None,
+    )
+
+
+def _told(row: Mapping[str, str], columns: Sequence[str]) -> tuple[str, ...]:
+    return tuple(row[column] for column in columns if row.get(column))
+
+
+def _number(path: Path, line: int, column: str, text: str) -> Decimal:
+    try:
+        found = Decimal(text)
+    except InvalidOperation as error:
+        raise InputRefused(f"invoice {path}, line {line}, {column}", text, "a decimal number") from error
+    if not found.is_finite():
+        raise InputRefused(f"invoice {path}, line {line}, {column}", text, "a decimal number")
+    return found

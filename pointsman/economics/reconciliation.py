@@ -1,0 +1,141 @@
+"""Our ledger against an invoice: how far apart they are, and every difference with what explains it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal
+
+from pointsman.economics.charges import Charge, Uncharged
+from pointsman.economics.invoice import InvoiceLine
+from pointsman.economics.price_book import PriceBook
+
+TOLERANCE = Decimal("0.01")
+_NONE = "(not named)"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that was paid for. `by_quantity` and `by_price` are parts of the difference where both know a quantity.
+
+    Differences are what was invoiced less what the ledger says. `quantities` are (ledger, invoice), in the unit that
+    the price is quoted in.
+    """
+
+    name: str
+    kind: Literal["both", "ledger only", "invoice only"]
+    ledger_usd: Decimal
+    invoiced_usd: Decimal
+    quantities: tuple[Decimal, Decimal] | None = None
+    by_quantity: Decimal | None = None
+    by_price: Decimal | None = None
+
+    @property
+    def usd(self) -> Decimal:
+        return self.invoiced_usd - self.ledger_usd
+
+    @property
+    def agrees(self) -> bool:
+        return abs(self.usd) <= abs(self.invoiced_usd) * TOLERANCE
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """`items` are of usage, the largest difference first. `not_usage` are the invoice's taxes, credits, purchases.
+
+    `uncharged` is usage that the ledger has no amount for: it may be what the invoice has more.
+    """
+
+    ledger_usd: Decimal
+    invoiced_usd: Decimal
+    items: tuple[Difference, ...]
+    not_usage: tuple[tuple[str, Decimal], ...] = ()
+    uncharged: tuple[Uncharged, ...] = ()
+
+    @property
+    def usd(self) -> Decimal:
+        return self.invoiced_usd - self.ledger_usd
+
+    @property
+    def share(self) -> Decimal | None:
+        """Of what was invoiced; None when that is nothing."""
+        return self.usd / self.invoiced_usd if self.invoiced_usd else None
+
+    @property
+    def agrees(self) -> bool:
+        """Within 1 % in all. Items may still cancel each other out: they are listed."""
+        return abs(self.usd) <= abs(self.invoiced_usd) * TOLERANCE
+
+
+@dataclass(slots=True)
+class _Sides:
+    ledger_usd: Decimal = Decimal(0)
+    invoiced_usd: Decimal = Decimal(0)
+    used: Decimal = Decimal(0)
+    invoiced: Decimal | None = Decimal(0)
+    skus: set[str] = field(default_factory=set)
+    lines: int = 0
+
+
+def reconcile(
+    charges: Iterable[Charge], uncharged: Sequence[Uncharged], lines: Iterable[InvoiceLine], book: PriceBook
+) -> Reconciliation:
+    """Match what the ledger says was used with what was invoiced, by sku, or by the usage type of its `aws` entry.
+
+    Several skus that AWS bills under one usage type are one item.
+    """
+    names = _names(book)
+    sides: dict[str, _Sides] = {}
+    for charge in charges:
+        side = sides.setdefault(names.get(charge.sku, charge.sku), _Sides())
+        side.ledger_usd += charge.usd
+        side.used += charge.quantity / (Decimal(1) if charge.entry is None else charge.entry.factor)
+        side.skus.add(charge.sku)
+    apart: dict[str, Decimal] = {}
+    for line in lines:
+        if not line.is_usage:
+            apart[line.category] = apart.get(line.category, Decimal(0)) + line.usd
+            continue
+        name = next((known for told in line.names if (known := names.get(told, told)) in sides), None)
+        side = sides.setdefault(name or next(iter(line.names), _NONE), _Sides())
+        side.invoiced_usd += line.usd
+        side.invoiced = None if line.quantity is None or side.invoiced is None else side.invoiced + line.quantity
+        side.lines += 1
+    items = sorted((_difference(name, side) for name, side in sides.items()), key=lambda one: (-abs(one.usd), one.name))
+    return Reconciliation(
+        ledger_usd=sum((one.ledger_usd for one in items), Decimal(0)),
+        invoiced_usd=sum((one.invoiced_usd for one in items), Decimal(0)),
+        items=tuple(items),
+        not_usage=tuple(sorted(apart.items())),
+        uncharged=tuple(uncharged),
+    )
+
+
+def _names(book: PriceBook) -> dict[str, str]:
+    """Of each sku that AWS has a price of, the usage type under which AWS bills it."""
+    return {
+        entry.sku: entry.aws.filters["usagetype"]
+        for entry in book.entries
+        if entry.aws is not None and "usagetype" in entry.aws.filters
+    }
+
+
+def _difference(name: str, side: _Sides) -> Difference:
+    kind: Literal["both", "ledger only", "invoice only"] = "both"
+    if not side.lines:
+        kind = "ledger only"
+    elif not side.skus:
+        kind = "invoice only"
+    if kind != "both" or side.invoiced is None or not side.used:
+        return Difference(name, kind, side.ledger_usd, side.invoiced_usd)
+    by_quantity = (side.invoiced - side.used) * side.ledger_usd / side.used
+    return Difference(
+        name,
+        kind,
+        side.ledger_usd,
+        side.invoiced_usd,
+        (side.used, side.invoiced),
+        by_quantity,
+        side.invoiced_usd - side.ledger_usd - by_quantity,
+    )

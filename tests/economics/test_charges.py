@@ -1,0 +1,475 @@
+"""A month's charges, the FOCUS file that is made of them, and an invoice against them."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import boto3
+import polars as pl
+import pytest
+import sqlalchemy as sa
+from botocore.stub import Stubber
+
+from pointsman.dispatch import DriveSummary, Percentiles
+from pointsman.economics import (
+    Charge,
+    Month,
+    PriceBook,
+    Uncharged,
+    charges_of,
+    cost_explorer_lines,
+    focus_csv,
+    price_file_text,
+    read_invoice,
+    reconcile,
+    refreshed,
+)
+from pointsman.economics.focus_schema import COLUMNS, focus_faults
+from pointsman.economics.invoice import InvoiceLine
+from pointsman.economics.price_file import read_price_file
+from pointsman.errors import DataCheckFailed, DependencyDown, InputRefused, NotFound
+from pointsman.storage import tables
+from tests.economics.test_experiment import attempts
+from tests.economics.worlds import EASY_PRICES, JUDGED, NOW, A, B, Tried, World, book_of
+
+NOVEMBER = Month.parse("2026-11")
+PRICES = (
+    EASY_PRICES.replace(
+        'usd = "0.001"\n', 'usd = "0.001"\ntier = "spot"\naws = {service = "AmazonECS", usagetype = "USE1-CPU"}\n'
+    )
+    + """
+[[price]]
+sku = "api:video"
+unit = "video"
+amount = "0.10"
+currency = "EUR"
+fx_rate = "1.1"
+fx_date = 2026-11-01
+modality = "video"
+resolution = "1080p"
+valid_from = 2026-01-01
+source = "made up"
+"""
+)
+TOKENS = "gemini:gemini-2.5-flash:input-token"
+
+
+@pytest.fixture
+def prices(tmp_path: Path) -> PriceBook:
+    return book_of(tmp_path, PRICES)
+
+
+def ledger(world: World, run_id: str, quantity: str, *, day: datetime = NOW) -> None:
+    none = Percentiles()
+    closed = DriveSummary(
+        outcome="completed",
+        epoch=day,
+        wall_s=1.0,
+        counts={},
+        answered={},
+        achieved_per_s=1.0,
+        queue_ms=none,
+        run_ms=none,
+        total_ms=none,
+        raw_total_ms=none,
+        lateness_ms=none,
+        interruptions=(),
+    )
+    world.load_run(run_id, f"lab/steady/t/{run_id}")
+    folder = world.ws.results.path(f"lab/steady/t/{run_id}")
+    folder.mkdir(parents=True)
+    rows = attempts(("completed", "cpu:vcpu-second", quantity, None), ("refused", None, None, None), started=day)
+    rows = rows.with_columns(basis=pl.lit("measured"))
+    rows.write_parquet(folder / "attempts-00000.parquet")
+    (folder / "summary.json").write_text(closed.model_dump_json())
+    started(world, run_id, day)
+
+
+def started(world: World, run_id: str, at: datetime) -> None:
+    runs = tables.load_test_runs
+    with world.ws.database.begin() as connection:
+        connection.execute(sa.update(runs).where(runs.c.id == run_id).values(started_at=at, ended_at=at))
+
+
+def fill(world: World) -> None:
+    """Two cells, one of them tried twice, a judgement, and a load test."""
+    world.cell(A, Tried("lost"), Tried(), output_bytes=10)
+    world.cell(B, Tried("completed", [("api:video", "3")]), output_bytes=10)
+    world.attempt("d", Tried("completed", [(TOKENS, "1000")]), provider="gemini", kind="judgement", run_id=JUDGED)
+    ledger(world, "run-1", "1.5")
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_every_usage_of_the_month_is_charged_once_by_day_run_and_sku(world: World, prices: PriceBook):
+    fill(world)
+    charges, uncharged = charges_of(world.ws, prices, NOVEMBER)
+    assert uncharged == []
+    assert [(one.purpose, one.resource, one.sku, one.quantity, one.usd) for one in charges] == [
+        ("matrix", str(A), "cpu:vcpu-second", 4, Decimal("0.004")),
+        ("matrix", str(B), "api:video", 3, Decimal("0.33")),
+        ("judging", JUDGED, TOKENS, 1000, prices.cost(TOKENS, Decimal(1000), NOW)),
+        ("load", str(A), "cpu:vcpu-second", Decimal("1.5"), Decimal("0.0015")),
+    ]
+    assert {one.day for one in charges} == {NOW.date()}
+
+
+def test_another_month_is_another_bill(world: World, prices: PriceBook):
+    first = datetime(2026, 11, 1, tzinfo=UTC)
+    for at in (first - timedelta(microseconds=1), first, datetime(2026, 12, 1, tzinfo=UTC)):
+        world.cell(A, Tried(started=at), output_bytes=10)
+    ledger(world, "run-1", "8", day=first - timedelta(days=3))
+    charges, _ = charges_of(world.ws, prices, NOVEMBER)
+    assert [(one.day, one.usd) for one in charges] == [(first.date(), Decimal("0.002"))]
+    assert [one.usd for one in charges_of(world.ws, prices, Month.parse("2026-10"))[0]] == [
+        Decimal("0.008"),
+        Decimal("0.002"),
+    ]
+    assert Month.parse("2026-12").end == datetime(2027, 1, 1, tzinfo=UTC)
+    for text in ("2026", "2026-13", "11-2026"):
+        with pytest.raises(InputRefused, match="month"):
+            Month.parse(text)
+
+
+def test_what_has_no_amount_is_told_apart_and_never_free(world: World, prices: PriceBook):
+    world.cell(A, Tried("completed", [("gpu:second", "2")]), output_bytes=10)
+    world.cell(A, Tried("completed", [("cpu:vcpu-second", "worker died")]), output_bytes=10)
+    world.cell(A, Tried("refused", []), status="failed", reason="refused")
+    world.load_run("run-2", "lab/steady/t/run-2")
+    started(world, "run-2", NOW)
+    charges, uncharged = charges_of(world.ws, prices, NOVEMBER)
+    assert charges == []
+    assert [(one.purpose, one.provider, one.reason, one.rows) for one in uncharged] == [
+        ("matrix", "cpu", "cpu:vcpu-second: worker died", 1),
+        ("matrix", "cpu", "no price for gpu:second on 2026-11-21", 1),
+        ("load", "cpu", "the load test has no closed ledger", 1),
+    ]
+
+
+def test_the_export_has_the_columns_of_focus_and_keeps_currency_price_and_basis(world: World, prices: PriceBook):
+    fill(world)
+    charges, _ = charges_of(world.ws, prices, NOVEMBER)
+    text = focus_csv(charges, NOVEMBER)
+    rows = rows_of(text)
+    assert len(COLUMNS) == 57
+    assert list(focus_faults(list(rows[0]), rows)) == []
+    assert sum(Decimal(row["BilledCost"]) for row in rows) == sum(one.usd for one in charges)
+    spot, api, judging, load = rows
+    assert (spot["PricingCategory"], spot["ServiceCategory"], spot["ConsumedUnit"]) == (
+        *("Dynamic", "Compute", "vcpu-second"),
+    )
+    assert (api["PricingCurrency"], api["PricingCurrencyListUnitPrice"], api["PricingCurrencyEffectiveCost"]) == (
+        *("EUR", "0.10", "0.30000000000"),
+    )
+    assert json.loads(api["SkuPriceDetails"]) == {"x_Modality": "video", "x_Resolution": "1080p"}
+    assert (judging["ServiceSubcategory"], judging["ResourceType"]) == ("Generative AI", "Evaluation set")
+    assert json.loads(load["Tags"]) == {"pointsman:run": "run-1", "pointsman:purpose": "load"}
+    assert {row["ChargePeriodStart"] for row in rows} == {"2026-11-21T00:00:00Z"}
+    assert {row["x_Basis"] for row in rows} == {"measured"}
+
+
+def good_row(**changes: str) -> dict[str, str]:
+    charge = Charge(NOW.date(), "r", "matrix", str(A), "cpu", "cpu:image", Decimal(2), Decimal("0.5"), "measured", None)
+    (row,) = rows_of(focus_csv([charge], NOVEMBER))
+    return {**row, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"BilledCost": ""}, "BilledCost is null"),
+        ({"BilledCost": "a lot"}, "which is no decimal"),
+        ({"ChargeCategory": "Rental"}, "not one of Usage"),
+        ({"BillingCurrency": "dollars"}, "which is no currency"),
+        ({"ChargePeriodStart": "2026-11-21"}, "which is no time"),
+        ({"Tags": "team=media"}, "which is no map"),
+        ({"Tags": '{"a": {"b": 1}}'}, "which is no map"),
+        ({"ListUnitPrice": "-1"}, "below 0"),
+        ({"ListCost": "7"}, "ListCost is 7, not ListUnitPrice times PricingQuantity"),
+        ({"SkuId": ""}, "SkuId is null in a charge of category Usage"),
+        ({"ChargeCategory": "Tax"}, "PricingCategory is told in a tax"),
+        ({"ConsumedQuantity": "", "ConsumedUnit": ""}, "ConsumedQuantity is null in a usage"),
+        ({"ChargeCategory": "Purchase"}, "ChargeFrequency is Usage-Based in a purchase"),
+        ({"ChargeCategory": "Purchase"}, "ConsumedQuantity is told where nothing is consumed"),
+        ({"RegionName": "Frankfurt"}, "RegionName is told where RegionId is null"),
+        ({"RegionId": "eu-central-1"}, "RegionName is null where RegionId is told"),
+        ({"CommitmentDiscountStatus": "Used"}, "CommitmentDiscountStatus is told where CommitmentDiscountId is null"),
+        ({"ServiceSubcategory": "Containers"}, "which is none of AI and Machine Learning"),
+        ({"BillingPeriodEnd": "2026-11-01T00:00:00Z"}, "BillingPeriodEnd is not after BillingPeriodStart"),
+    ],
+)
+def test_each_rule_of_the_schema_can_fail(changes: dict[str, str], said: str):
+    assert list(focus_faults([column.name for column in COLUMNS], [good_row()])) == []
+    found = list(focus_faults([column.name for column in COLUMNS], [good_row(), good_row(**changes)]))
+    assert any(said in fault for fault in found), found
+    assert all(fault.startswith("row 2: ") for fault in found)
+
+
+def test_columns_that_are_missing_strange_or_double_are_named():
+    names = [column.name for column in COLUMNS if column.name != "Tags"]
+    assert list(focus_faults([*names, "Cost", "x_Cost", "SkuId"], [])) == [
+        "column Tags is missing",
+        "column SkuId stands there 2 times",
+        "column Cost is no column of FOCUS 1.2, and one's own begin with x_",
+    ]
+
+
+def test_a_file_that_is_not_focus_is_not_given_out():
+    charge = Charge(NOW.date(), " ", "matrix", str(A), " ", "cpu:image", Decimal(2), Decimal("0.5"), "measured", None)
+    with pytest.raises(DataCheckFailed, match="row 1: ProviderName"):
+        focus_csv([charge], NOVEMBER)
+
+
+def test_a_synthetic_invoice_agrees_within_one_percent_and_its_differences_are_itemised(
+    world: World, prices: PriceBook, tmp_path: Path
+):
+    fill(world)
+    charges, uncharged = charges_of(world.ws, prices, NOVEMBER)
+    rows = rows_of(focus_csv(charges, NOVEMBER))
+    rows[0]["BilledCost"] = "0.0038"  # a little less than 4 s at 0.001
+    rows[0]["PricingQuantity"] = "3.8"
+    rows.append({**rows[0], "SkuId": "support", "SkuMeter": "", "ServiceName": "support", "BilledCost": "0.001"})
+    rows.append({**rows[0], "ChargeCategory": "Tax", "BilledCost": "0.09"})
+    rows.append({**rows[0], "ChargePeriodStart": "2026-10-31T00:00:00Z", "BilledCost": "99"})
+    file = tmp_path / "invoice.csv"
+    write(file, rows)
+    found = reconcile(charges, uncharged, read_invoice(file, NOVEMBER), prices)
+    assert found.agrees
+    assert found.share is not None
+    assert abs(found.share) < Decimal("0.01")
+    assert found.not_usage == (("Tax", Decimal("0.09")),)
+    items = {one.name: one for one in found.items}
+    assert (items["support"].kind, items["support"].usd) == ("invoice only", Decimal("0.001"))
+    cpu = items["USE1-CPU"]
+    assert (cpu.kind, cpu.agrees, cpu.usd) == ("both", False, Decimal("-0.0002"))
+    assert (cpu.by_quantity, cpu.by_price) == (Decimal("-0.0002"), 0)
+    assert items["api:video"].agrees
+    assert sum(one.usd for one in found.items) == found.usd == found.invoiced_usd - found.ledger_usd
+
+
+def write(file: Path, rows: list[dict[str, str]]) -> None:
+    with file.open("w", newline="") as out:
+        writer = csv.DictWriter(out, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_a_dearer_price_and_a_forgotten_run_are_told_apart(world: World, prices: PriceBook, tmp_path: Path):
+    fill(world)
+    charges, _ = charges_of(world.ws, prices, NOVEMBER)
+    file = tmp_path / "invoice.csv"
+    file.write_text("sku,usd,quantity\napi:video,0.396,3\ncpu:vcpu-second,0.0055,5.5\nelsewhere,2,\n")
+    forgotten = Uncharged("run-9", "load", "gpu", "no price", 3)
+    found = reconcile(charges, [forgotten], read_invoice(file, NOVEMBER), prices)
+    assert not found.agrees
+    assert found.uncharged == (forgotten,)
+    items = {one.name: one for one in found.items}
+    assert (items["api:video"].by_quantity, items["api:video"].by_price) == (0, Decimal("0.066"))
+    assert items["USE1-CPU"].usd == 0
+    assert items["elsewhere"].kind == "invoice only"
+    assert items[TOKENS].kind == "ledger only"
+    assert found.items[0].name == "elsewhere"
+
+
+def test_only_lines_with_the_tag_count(world: World, prices: PriceBook, tmp_path: Path):
+    fill(world)
+    charges, _ = charges_of(world.ws, prices, NOVEMBER)
+    file = tmp_path / "invoice.csv"
+    write(file, rows_of(focus_csv(charges, NOVEMBER)))
+    tagged = read_invoice(file, NOVEMBER, ("pointsman:purpose", "load"))
+    assert [line.usd for line in tagged] == [Decimal("0.0015")]
+    assert len(read_invoice(file, NOVEMBER)) == 4
+    assert read_invoice(file, Month.parse("2026-10")) == []
+
+
+def test_an_invoice_of_nothing_agrees_with_nothing():
+    empty = reconcile([], [], [], PriceBook(()))
+    assert (empty.agrees, empty.share) == (True, None)
+    tax = reconcile([], [], [InvoiceLine(("x",), Decimal(3), category="Tax")], PriceBook(()))
+    assert (tax.agrees, tax.items) == (True, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("what,ever\n1,2\n", ["columns", "what, ever", "sku and usd"]),
+        ("sku,usd\nx,a lot\n", ["line 2", "usd", "'a lot'"]),
+        ("sku,usd\nx,NaN\n", ["line 2", "usd", "'NaN'"]),
+        ("BilledCost,ChargePeriodStart,BillingCurrency\n1,2026-11-02,EUR\n", ["line 2", "BillingCurrency", "'EUR'"]),
+    ],
+)
+def test_an_invoice_that_cannot_be_read_is_refused_by_line(text: str, named: list[str], tmp_path: Path):
+    file = tmp_path / "invoice.csv"
+    file.write_text(text)
+    with pytest.raises(InputRefused) as refused:
+        read_invoice(file, NOVEMBER)
+    for word in named:
+        assert word in refused.value.message
+
+
+def test_an_invoice_that_is_missing_or_cannot_have_tags_is_refused(tmp_path: Path):
+    with pytest.raises(NotFound, match="nowhere"):
+        read_invoice(tmp_path / "nowhere.csv", NOVEMBER)
+    (tmp_path / "plain.csv").write_text("sku,usd\n")
+    with pytest.raises(InputRefused, match="which has tags"):
+        read_invoice(tmp_path / "plain.csv", NOVEMBER, ("team", "media"))
+    (tmp_path / "latin.csv").write_bytes(b"sku,usd\n\xff,1\n")
+    with pytest.raises(InputRefused, match="UTF-8"):
+        read_invoice(tmp_path / "latin.csv", NOVEMBER)
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[Any, Stubber]]:
+    """A client whose requests and answers are checked against botocore's own shapes, and sent nowhere."""
+
+    def client(service: str) -> tuple[Any, Stubber]:
+        made = boto3.client(service, "us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+        stub = Stubber(made)
+        stub.activate()
+        return made, stub
+
+    return client
+
+
+def test_cost_explorer_is_asked_by_tag_page_by_page_and_matched_by_usage_type(
+    aws: Callable[[str], tuple[Any, Stubber]], world: World, prices: PriceBook
+):
+    client, stub = aws("ce")
+    request = {
+        "TimePeriod": {"Start": "2026-11-01", "End": "2026-12-01"},
+        "Granularity": "MONTHLY",
+        "Metrics": ["UnblendedCost", "UsageQuantity"],
+        "Filter": {"Tags": {"Key": "team", "Values": ["media"]}},
+        "GroupBy": [{"Type": "DIMENSION", "Key": "USAGE_TYPE"}],
+    }
+
+    def page(usage_type: str, usd: str, quantity: str, **more: Any) -> dict[str, Any]:
+        metrics = {
+            "UnblendedCost": {"Amount": usd, "Unit": "USD"},
+            "UsageQuantity": {"Amount": quantity, "Unit": "N/A"},
+        }
+        return {"ResultsByTime": [{"Groups": [{"Keys": [usage_type], "Metrics": metrics}]}], **more}
+
+    stub.add_response("get_cost_and_usage", page("USE1-CPU", "0.0055", "5.5", NextPageToken="more"), request)
+    stub.add_response("get_cost_and_usage", page("DataTransfer", "1", "10"), request | {"NextPageToken": "more"})
+    lines = cost_explorer_lines(client, NOVEMBER, ("team", "media"))
+    stub.assert_no_pending_responses()
+    fill(world)
+    charges, _ = charges_of(world.ws, prices, NOVEMBER)
+    items = {one.name: one for one in reconcile(charges, [], lines, prices).items}
+    assert items["USE1-CPU"].usd == 0
+    assert items["DataTransfer"].kind == "invoice only"
+    stub.add_client_error("get_cost_and_usage", "AccessDeniedException", "not allowed")
+    with pytest.raises(DependencyDown, match="AccessDenied") as denied:
+        cost_explorer_lines(client, NOVEMBER, ("team", "media"))
+    assert "ce:GetCostAndUsage" in denied.value.instruction
+    odd = page("X", "1", "1")
+    odd["ResultsByTime"][0]["Groups"][0]["Metrics"]["UnblendedCost"]["Unit"] = "CNY"
+    stub.add_response("get_cost_and_usage", odd)
+    with pytest.raises(InputRefused, match="CNY"):
+        cost_explorer_lines(client, NOVEMBER, ("team", "media"))
+
+
+def product(usd: str, *, begin: str = "0", tiers: int = 1, currency: str = "USD") -> str:
+    dimensions = {
+        f"t{n}": {
+            "beginRange": begin if n == 0 else "10240",
+            "pricePerUnit": {currency: usd},
+            "description": "per hour",
+        }
+        for n in range(tiers)
+    }
+    return json.dumps(
+        {"product": {"sku": "ABC"}, "terms": {"OnDemand": {"ABC.T": {"priceDimensions": dimensions}}, "Reserved": {}}}
+    )
+
+
+def asked(stub: Stubber, *products: str, **more: Any) -> None:
+    stub.add_response(
+        "get_products",
+        {"FormatVersion": "aws_v1", "PriceList": list(products), **more},
+        {
+            "ServiceCode": "AmazonECS",
+            "Filters": [{"Type": "TERM_MATCH", "Field": "usagetype", "Value": "USE1-CPU"}],
+            "FormatVersion": "aws_v1",
+        },
+    )
+
+
+def test_a_price_of_aws_that_moved_ends_today_and_the_new_one_begins(
+    aws: Callable[[str], tuple[Any, Stubber]], prices: PriceBook, tmp_path: Path
+):
+    client, stub = aws("pricing")
+    asked(stub, product("0.0012000000", tiers=2))
+    (change,), entries = refreshed(client, prices, NOW + timedelta(hours=5))
+    assert (change.sku, change.was_usd, change.is_usd) == ("cpu:vcpu-second", Decimal("0.001"), Decimal("0.0012"))
+    old, new = entries
+    assert (old.valid_to, new.valid_from, new.usd) == (NOW, NOW, Decimal("0.0012"))
+    assert "AWS Pricing API, AmazonECS product ABC" in new.source
+    assert "asked 2026-11-21" in new.source
+    file = tmp_path / "aws.toml"
+    file.write_text(price_file_text(entries))
+    assert read_price_file(file).entries == tuple(entries)
+    assert book_of(tmp_path, PRICES, file.read_text()).price("cpu:vcpu-second", NOW) == Decimal("0.0012")
+    asked(stub, product("0.0013"))
+    _, again = refreshed(client, PriceBook(tuple(entries)), NOW + timedelta(hours=9))
+    assert [one.usd for one in again] == [Decimal("0.001"), Decimal("0.0013")], "a second change on the same day"
+
+
+def test_a_price_that_did_not_move_stays_as_it_is(aws: Callable[[str], tuple[Any, Stubber]], prices: PriceBook):
+    client, stub = aws("pricing")
+    asked(stub, NextToken="more")
+    stub.add_response("get_products", {"PriceList": [product("0.001")]})
+    (change,), entries = refreshed(client, prices, NOW)
+    assert change.was_usd == change.is_usd
+    assert entries == [one for one in prices.entries if one.sku == "cpu:vcpu-second"]
+
+
+def test_any_entry_is_written_as_it_is_read(tmp_path: Path, prices: PriceBook):
+    (one,) = [entry for entry in prices.entries if entry.sku == "api:video"]
+    odd = replace(one, source='He said "cheap"\\ and left\n', valid_to=NOW + timedelta(microseconds=7))
+    (tmp_path / "odd.toml").write_text(price_file_text([odd]))
+    assert read_price_file(tmp_path / "odd.toml").entries == (replace(odd, source=odd.source.strip()),)
+
+
+@pytest.mark.parametrize(
+    ("products", "said"),
+    [
+        ([], "0 products"),
+        ([product("1"), product("2")], "2 products"),
+        ([product("1", begin="10240")], "0 on-demand prices"),
+        ([product("1", currency="CNY")], "1 on-demand prices in USD"),
+        ([product("cheap")], "the price 'cheap'"),
+    ],
+)
+def test_what_is_not_one_price_is_refused_by_name(
+    aws: Callable[[str], tuple[Any, Stubber]], prices: PriceBook, products: list[str], said: str
+):
+    client, stub = aws("pricing")
+    asked(stub, *products)
+    with pytest.raises(DataCheckFailed, match=said) as failed:
+        refreshed(client, prices, NOW)
+    assert "cpu:vcpu-second" in failed.value.message
+
+
+def test_aws_out_of_reach_leaves_the_dated_file(aws: Callable[[str], tuple[Any, Stubber]], prices: PriceBook):
+    client, stub = aws("pricing")
+    stub.add_client_error("get_products", "ThrottlingException", "slow down")
+    with pytest.raises(DependencyDown, match="ThrottlingException"):
+        refreshed(client, prices, NOW)
+
+
+def test_a_price_that_does_not_apply_today_cannot_be_refreshed(
+    aws: Callable[[str], tuple[Any, Stubber]], prices: PriceBook
+):
+    client, _ = aws("pricing")
+    with pytest.raises(InputRefused, match="applies today"):
+        refreshed(client, prices, datetime(2025, 1, 1, tzinfo=UTC))
