@@ -5,7 +5,10 @@ The judge sees a random-looking label and the pictures; no id, file name, workfl
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import os
+import ssl
 import statistics
 import threading
 from collections.abc import Generator, Iterable
@@ -14,6 +17,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
+import httpx2
 from google import genai
 from google.genai import types
 
@@ -42,6 +46,8 @@ from pointsman.quality.rubric import Rubric, quality_of
 from pointsman.quality.workers import judge_concurrently
 from pointsman.settings import Secret
 
+_AHEAD = 4
+"""Samples that are looked at while calls are in flight, so that there is always one ready to be asked about."""
 _INSTRUCTION = {
     "auth": "Set GEMINI_API_KEY to a key that is valid for this model, or choose the judge `local`.",
     "model_not_found": "Set POINTSMAN_GEMINI_MODEL to a model that exists, or choose the judge `local`.",
@@ -62,7 +68,7 @@ class _Sitting:
 
 
 class GeminiJudge:
-    """Judges by `rubric`, at most `workers` samples at a time, each `repeats` times. A request may take `timeout_s`.
+    """Judges by `rubric`, each sample `repeats` times, by at most `workers` calls at once of at most `timeout_s`.
 
     `base_url` replaces Google's address. The key is sent in a header and appears in no URL, log, record or error.
     """
@@ -112,7 +118,7 @@ class GeminiJudge:
         with ExitStack() as stack:
             sitting = self._sit_down(stack, calls)
             yield from judge_concurrently(
-                samples, lambda sample, stop: self._judge(sitting, sample, stop), workers=self._workers
+                samples, lambda sample, stop: self._judge(sitting, sample, stop), workers=self._workers + _AHEAD
             )
 
     def compare(self, pairs: Iterable[Pair], calls: Calls) -> Generator[Compared, None, None]:
@@ -120,7 +126,7 @@ class GeminiJudge:
         with ExitStack() as stack:
             sitting = self._sit_down(stack, calls)
             yield from judge_concurrently(
-                pairs, lambda pair, stop: self._compare(sitting, pair, stop), workers=self._workers
+                pairs, lambda pair, stop: self._compare(sitting, pair, stop), workers=self._workers + _AHEAD
             )
 
     def _sit_down(self, stack: ExitStack, calls: Calls) -> _Sitting:
@@ -133,7 +139,8 @@ class GeminiJudge:
                 timeout=int(self._timeout_s * 1000),
                 retry_options=types.HttpRetryOptions(attempts=1),
                 # A redirect would carry the key's header to wherever it points.
-                client_args={"follow_redirects": False},
+                client_args={"follow_redirects": False, "verify": _certificates()},
+                async_client_args={"verify": _certificates(), "ssl": _certificates()},
             ),
         )
         stack.callback(client.close)
@@ -206,7 +213,8 @@ class GeminiJudge:
             ) from refused
         record.add(question, asked)
         if asked.heard is None:
-            raise self._given_up(asked, record.failed())
+            sitting.asker.give_up()
+            raise self._given_up(asked, [record.failed()] if asked.tries else [])
 
     def _form(self, kind: str, *, with_source: bool) -> Form:
         if (kind, with_source) not in self._forms:
@@ -224,7 +232,7 @@ class GeminiJudge:
                 message, instruction=_INSTRUCTION[error.code], code=error.code, failed=failed
             ) from error
 
-    def _given_up(self, asked: Asked, failed: FailedJudgement) -> JudgeUnavailable:
+    def _given_up(self, asked: Asked, failed: list[FailedJudgement]) -> JudgeUnavailable:
         last = asked.tries[-1].problem if asked.tries else None
         code = last.code if last else "judge_unavailable"
         what = f"{code} ({last.what})" if last else "it was stopped"
@@ -233,8 +241,17 @@ class GeminiJudge:
             f"tries: {what}.",
             instruction=_INSTRUCTION.get(code, "Try again later, or choose the judge `local`."),
             code=code,
-            failed=[failed],
+            failed=failed,
         )
+
+
+@functools.cache
+def _certificates() -> ssl.SSLContext:
+    """The client would load them three times for every chunk of judgements, a third of a second each time."""
+    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    if file or folder:
+        return ssl.create_default_context(cafile=file, capath=folder)
+    return httpx2.create_ssl_context()
 
 
 class _Record:

@@ -26,6 +26,8 @@ from pointsman.quality.retry import RetryPolicy, asked_wait
 from pointsman.settings import Secret
 
 _SLICE_S = 0.5
+_KEPT = 50_000
+"""Characters of an answer that are kept: many times what an answer of the asked form has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,11 @@ class Asker:
         self._pace = pace
         self._clock = clock
         self._secret = secret
+        self._given_up = threading.Event()
+
+    def give_up(self) -> None:
+        """Begin no further question: one that cannot be answered ends the comparison."""
+        self._given_up.set()
 
     def ask(self, question: Question, calls: Calls, stop: threading.Event) -> Asked:
         """Ask until answered or given up. Raises what `Calls.begin` does when nothing may be spent any more."""
@@ -111,6 +118,9 @@ class Asker:
                 entered = self._pace.enter(stop)
                 if entered is None:
                     return Asked(tuple(tries), stopped=True)
+                if not tries and self._given_up.is_set():
+                    self._pace.leave(entered)
+                    return Asked((), stopped=True)
                 tries.append(self._call(question, parts, entered, len(tries), calls))
             if tries[-1].heard is not None:
                 return Asked(tuple(tries), stopped=False)
@@ -165,6 +175,7 @@ class Asker:
         else:
             found = read_answer(response, question.form, question.label)
             text, usage, version = answer_text(response), response.usage_metadata, response.model_version
+            text = text[:_KEPT]
         problem = found if isinstance(found, Problem) else None
         attempt = JudgeAttempt(
             number=number,

@@ -48,6 +48,6 @@ def judge_concurrently(
         finally:
             stop.set()
     if failures:
-        first = failures[0]
+        first = next((failure for failure in failures if failure.failed), failures[0])
         failed: list[FailedJudgement] = [one for failure in failures for one in failure.failed]
         raise JudgeUnavailable(first.message, instruction=first.instruction, code=first.code, failed=failed) from first

@@ -1,4 +1,4 @@
-"""A loopback stand-in of the Gemini REST API, built from its public description; it answers what a test scripts.
+"""A loopback stand-in of the Gemini REST API, held to its published description; it answers what a test scripts.
 
 `POST /v1beta/models/{model}:generateContent`, keys accepted in camelCase and snake_case, the API key only in the
 header `x-goog-api-key`. Each request takes the next scripted reply; the last one is repeated. `/upload/v1beta/files`
@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.quality.gemini_description import fault_of
 
 API_KEY = "stand-in-key-7f3a"
 LABEL = "{the label of the question}"
@@ -143,6 +145,8 @@ class StandIn:
     def __init__(self, url: str) -> None:
         self.url = url
         self.asked: list[Asked] = []
+        self.refused: list[str] = []
+        """What was wrong with requests that are none of the API."""
         self.replies: list[Reply] = []
         self.choose: Callable[[Asked], Reply] | None = None
         self.lock = threading.Lock()
@@ -210,7 +214,12 @@ def gemini_stand_in() -> Iterator[StandIn]:
             if found is None:
                 self._send(refusal(404, "NOT_FOUND", f"no such path {self.path}"))
                 return
-            asked = Asked(found[1], self.path, headers, _camel(json.loads(body)))
+            document = json.loads(body)
+            if (fault := fault_of("GenerateContentRequest", document)) is not None:
+                stand_in.refused.append(fault)
+                self._send(refusal(400, "INVALID_ARGUMENT", f"Invalid JSON payload received. {fault}"))
+                return
+            asked = Asked(found[1], self.path, headers, _camel(document))
             self._send(stand_in.next_reply(asked), asked)
 
         def _known(self, headers: Mapping[str, str]) -> bool:
@@ -225,7 +234,12 @@ def gemini_stand_in() -> Iterator[StandIn]:
                 if stand_in.upload_replies:
                     self._send(stand_in.upload_replies.pop(0))
                     return
-                stand_in.uploads.append({"start": headers, "file": json.loads(body)["file"], "looks": 0})
+                document = json.loads(body)
+                if (fault := fault_of("CreateFileRequest", document)) is not None:
+                    stand_in.refused.append(fault)
+                    self._send(refusal(400, "INVALID_ARGUMENT", f"Invalid JSON payload received. {fault}"))
+                    return
+                stand_in.uploads.append({"start": headers, "file": document["file"], "looks": 0})
                 to = stand_in.upload_to or f"{stand_in.url}/upload/v1beta/files?upload_id={len(stand_in.uploads)}"
                 self._send(Reply(document={}, headers={"X-Goog-Upload-Status": "active", "X-Goog-Upload-URL": to}))
                 return

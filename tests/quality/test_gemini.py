@@ -351,7 +351,7 @@ def test_when_one_sample_fails_for_good_what_was_in_flight_is_still_given_back(g
         return refusal(403, "PERMISSION_DENIED") if bad else judgement(LEVELS)
 
     gemini.choose = choose
-    samples = [Sample(f"d-{number}", clips.good, clips.source, f"label-{number}") for number in range(12)]
+    samples = [Sample(f"d-{number}", clips.good, clips.source, f"label-{number}") for number in range(30)]
     done: list[Evaluation] = []
     with pytest.raises(JudgeUnavailable) as caught:
         done.extend(gemini_judge(gemini.url, workers=2).judge(samples, Counted()))
