@@ -56,14 +56,13 @@ def _shares(cost: Floats, success: Floats, quality: Floats, counted: Floats, see
     with np.errstate(divide="ignore", invalid="ignore"):
         prices = np.where(successes > 0, cost @ weights / successes, np.inf)
         scores = np.nan_to_num(quality @ weights / (counted @ weights))
-    on = np.zeros(prices.shape, dtype=bool)
-    for resample in range(prices.shape[1]):
-        order = np.lexsort((-scores[:, resample], prices[:, resample]))
-        best_price, best_score = np.inf, -np.inf
-        for at in order:
-            price, score = prices[at, resample], scores[at, resample]
-            if np.isfinite(price) and (score > best_score or (price, score) == (best_price, best_score)):
-                on[at, resample] = True
-                best_price, best_score = price, score
-    shares: Floats = on.mean(axis=1)
+    order = np.lexsort((-scores, prices), axis=0)  # by price, and of equal ones the better first
+    prices, scores = np.take_along_axis(prices, order, axis=0), np.take_along_axis(scores, order, axis=0)
+    best_before = np.vstack([np.full(scores.shape[1], -np.inf), np.maximum.accumulate(scores, axis=0)[:-1]])
+    on = np.isfinite(prices) & (scores > best_before)
+    for at in range(1, len(on)):  # equal ones stand or fall together
+        on[at] |= on[at - 1] & (prices[at] == prices[at - 1]) & (scores[at] == scores[at - 1])
+    back = np.empty_like(on)
+    np.put_along_axis(back, order, on, axis=0)
+    shares: Floats = back.mean(axis=1)
     return shares

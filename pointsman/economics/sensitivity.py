@@ -17,8 +17,8 @@ from pointsman.model import Missing, Number
 _FACTORS = (0.01, 100.0)
 _VOLUMES = (1.0, 1e9)
 _UTILISATIONS = (0.01, 1.0)
-_STEPS = 48
-_HALVINGS = 40
+_STEPS = 24
+_HALVINGS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,11 @@ class Duel:
 
 def left_out(one: OutputCost, other: OutputCost) -> tuple[str, ...]:
     """The lines that are not known of both, in the waterfall's order: what is compared is the rest."""
-    return tuple(line.name for line in one.lines if line.name in {*one.missing, *other.missing})
+    return tuple(
+        line.name
+        for line, same in zip(one.lines, other.lines, strict=True)
+        if line.basis == "missing" or same.basis == "missing"
+    )
 
 
 def known_of_both(one: OutputCost, other: OutputCost) -> tuple[Number, Number]:

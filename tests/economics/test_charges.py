@@ -14,6 +14,7 @@ import boto3
 import polars as pl
 import pytest
 import sqlalchemy as sa
+from botocore.exceptions import EndpointConnectionError
 from botocore.stub import Stubber
 
 from pointsman.dispatch import DriveSummary, Percentiles
@@ -22,6 +23,7 @@ from pointsman.economics import (
     Month,
     PriceBook,
     Uncharged,
+    billing_client,
     charges_of,
     cost_explorer_lines,
     focus_csv,
@@ -30,6 +32,7 @@ from pointsman.economics import (
     reconcile,
     refreshed,
 )
+from pointsman.economics.aws_billing import answered
 from pointsman.economics.focus_schema import COLUMNS, focus_faults
 from pointsman.economics.invoice import InvoiceLine
 from pointsman.economics.price_file import read_price_file
@@ -473,3 +476,12 @@ def test_a_price_that_does_not_apply_today_cannot_be_refreshed(
     client, _ = aws("pricing")
     with pytest.raises(InputRefused, match="applies today"):
         refreshed(client, prices, datetime(2025, 1, 1, tzinfo=UTC))
+
+
+def test_a_client_is_made_for_the_region_that_answers_and_its_errors_are_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    assert "us-east-1" in billing_client("pricing").meta.endpoint_url
+    with pytest.raises(DependencyDown, match="out of reach") as down, answered("pricing"):
+        raise EndpointConnectionError(endpoint_url="https://nowhere")
+    assert "the dated file applies" in down.value.instruction

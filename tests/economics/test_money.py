@@ -20,6 +20,7 @@ from pointsman.economics import (
 )
 from pointsman.economics.comparison import payback
 from pointsman.economics.measurements import qualities_of
+from pointsman.economics.parts import parts_of
 from pointsman.economics.plain import number_of
 from pointsman.economics.sensitivity import crossing
 from pointsman.ids import VariantId
@@ -395,3 +396,34 @@ def test_a_crossing_is_found_wherever_it_is(at: float, sign: float):
     found = crossing(lambda x: sign * (x - at), 0.01, 100)
     assert found == pytest.approx(at, rel=1e-6)
     assert crossing(lambda x: x - at, at * 1.01, 100) is None
+
+
+MINIMAL_BILLING = GPU_FLEET + 'cold_start_s = "30"\njobs_per_start = "2"\nminimum_billing_s = "300"\n'
+
+
+def test_another_utilisation_is_put_together_as_the_declared_one_was(world: World, tmp_path: Path):
+    """At the utilisation that is declared, both ways to the idle time, cold starts and minimum billing agree."""
+    for seconds in ("5", "20", "90"):
+        world.cell(HOSTED, Tried("completed", [("gpu:gpu-second", seconds)]), output_bytes=0, quality="90")
+    book = book_of(tmp_path, PRICES + MINIMAL_BILLING)
+    (parts,) = parts_of(price_cells(world.ws, BENCHMARK, book, deliveries_per_output=0), book).values()
+    again = parts.at_utilisation(Decimal("0.35"))
+    for name in ("idle", "cold_start", "minimum_billing"):
+        assert getattr(again, name) == pytest.approx(getattr(parts, name), abs=Decimal("1e-11"))
+        assert getattr(parts, name) > 0
+    busier = parts.at_utilisation(Decimal(1))
+    assert busier.minimum_billing > parts.minimum_billing, "jobs that are done sooner leave more of it unused"
+    assert busier.idle == pytest.approx(Decimal(0), abs=Decimal("1e-12"))
+
+
+def test_what_depends_on_an_unknown_is_unknown_with_its_reason(world: World, tmp_path: Path):
+    world.cell(HOSTED, Tried("completed", [("gpu:gpu-second", "worker died")]), output_bytes=0, quality="90")
+    fill(world, PAID)
+    more = 'commitment_usd_per_hour = "1"\ninterruptions_per_hour = "1"\n'
+    document = money(world, book_of(tmp_path, PRICES + GPU_FLEET + more))
+    found = lines(document, HOSTED)
+    for name in ("list price", "idle", "commitments"):
+        assert usd(found[name]) == Missing("gpu:gpu-second: worker died")
+    assert document["utilisation"]["curves"] == []
+    no_nat = book_of(tmp_path, PRICES.replace("nat:gb", "other:gb"))
+    assert usd(lines(money(world, no_nat), PAID)["NAT"]) == Missing("no price for nat:gb")
