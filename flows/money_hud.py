@@ -75,6 +75,16 @@ class ComparisonRules(BaseModel):
         title="Sequential",
         description="Decide after each round, and measure no more once it is decided; holds for all looks together.",
     )
+    alpha_per_year: float | None = Field(
+        None,
+        title="Alpha per year",
+        description="Risk of a false switch that all decisions of the route share in a year; empty: each by itself.",
+        gt=0,
+        le=1,
+    )
+    cooldown_days: float = Field(
+        0, title="Cooldown (days)", description="How long the route rests after a switch.", ge=0, le=366
+    )
     swaps: int = Field(10_000, title="Swaps", description="Label swaps of the test.", ge=999, le=1_000_000)
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pointsman.benchmark import input_set, list_variants, variant
 from pointsman.canonical import sha256_of
-from pointsman.decision import declare_plans, draw_up_plans
+from pointsman.decision import declare_plans, draw_up_plans, share_risk
 from pointsman.errors import Conflict, InputRefused
 from pointsman.ids import RouteKey, VariantId, benchmark_id, check_id, derive
 from pointsman.quality import JudgeIdentity
@@ -56,7 +56,8 @@ def prepare(
 
     The same `run_id` with the same `request` is answered with what was prepared first, whatever the route's binding is
     by now. Raises `Conflict` for another request under the same id, `InputRefused` or `NotFound` for unknown or
-    disabled variants, variants of another route, an unknown input set, or no variant to beat.
+    disabled variants, variants of another route, an unknown input set, or no variant to beat, and what `share_risk`
+    raises for a route that is decided about too often.
     """
     check_id("run id", run_id)
     path = f"choose-route/{run_id}/plan.json"
@@ -91,6 +92,7 @@ def prepare(
         price_book_sha256=price_book_sha256,
         rules=rules,
     )
+    plans = share_risk(ws, bm_id, plans)
     declare_plans(ws, bm_id, plans)
     prepared = Preparation(
         run_id=run_id,

@@ -8,6 +8,7 @@ from pointsman.decision.detectable import minimum_detectable_saving
 from pointsman.decision.document import VerdictDocument, read_document, verdict_document, verify
 from pointsman.decision.estimates import Estimate, estimates
 from pointsman.decision.hud_report import hud_report, hud_table
+from pointsman.decision.over_time import share_risk
 from pointsman.decision.plan import PlannedInput, VerdictPlan
 from pointsman.decision.planner import Assumptions, PlanSize, inputs_needed
 from pointsman.decision.store import StoredVerdict, document_path, load_verdict, store_verdict
@@ -39,6 +40,7 @@ __all__ = [
     "plans_for_benchmark",
     "read_document",
     "read_hud",
+    "share_risk",
     "store_verdict",
     "verdict_document",
     "verdicts_of",

@@ -12,6 +12,7 @@ from typing import Any
 
 from pointsman.benchmark import input_set, matrix_run, plan_cells
 from pointsman.canonical import canonical_json
+from pointsman.decision.over_time import share_risk
 from pointsman.decision.plan import PlannedInput, VerdictPlan
 from pointsman.errors import Conflict, NotFound
 from pointsman.ids import VariantId, check_id
@@ -116,4 +117,4 @@ def plans_for_benchmark(
         price_book_sha256=price_book_sha256,
         rules=rules,
     )
-    return declare_plans(ws, benchmark_id, plans)
+    return declare_plans(ws, benchmark_id, share_risk(ws, benchmark_id, plans))

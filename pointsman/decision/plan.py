@@ -49,6 +49,9 @@ class VerdictPlan:
     `sequential`: the comparison may be looked at while it is measured, as often as one likes, and ended at a look; the
     clusters are then taken in the order of `inputs`, each where its last input stands.
 
+    `alpha_per_year`: what the repeated decisions of a route share (see `over_time`); `alpha` is then what is left for
+    this one. `cooldown_days`: how long a route rests after a switch before it is decided about again.
+
     Raises `InputRefused` naming the field.
     """
 
@@ -74,6 +77,8 @@ class VerdictPlan:
     headroom: float = 1.5
     order: tuple[str, ...] = ()
     sequential: bool = False
+    alpha_per_year: float | None = None
+    cooldown_days: float = 0.0
 
     def __post_init__(self) -> None:
         self._check_cells()
@@ -90,12 +95,18 @@ class VerdictPlan:
             ("p95_limit_ms", 1.0, 1e9, "milliseconds from 1 to 1,000,000,000"),
             ("peak_per_s", 1e-6, 1e6, "jobs per second from 0.000001 to 1,000,000"),
             ("headroom", 1.0, 100.0, "a factor from 1 to 100"),
+            ("alpha_per_year", 1e-6, 1.0, "a share from 0.000001 to 1"),
+            ("cooldown_days", 0.0, 366.0, "days from 0 to 366"),
         ):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _real(f"verdict plan, {name}", getattr(self, name), low, high, rule))
         if not isinstance(self.sequential, bool):
             raise InputRefused("verdict plan, sequential", self.sequential, "true or false")
         self._check_gates()
+        if self.alpha_per_year is not None and self.alpha_per_year < self.alpha:
+            raise InputRefused("verdict plan, alpha_per_year", self.alpha_per_year, f"alpha = {self.alpha:g} or more")
+        if self.alpha_per_year is not None and not self.min_saving:
+            raise InputRefused("verdict plan, min_saving", self.min_saving, "more than 0 where decisions are repeated")
         if 1 / (self.swaps + 1) > self.alpha:
             least = math.ceil(1 / self.alpha) - 1
             raise InputRefused("verdict plan, swaps", self.swaps, f"{least} or more, or alpha can never be reached")

@@ -339,6 +339,16 @@ verdicts = _table(
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.CheckConstraint("(outcome = 'WINNER') = (winner is not null)", name="winner"),
 )
+alpha_draws = _table(
+    "alpha_draws",
+    sa.Column("route_key", _ID, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("benchmark_id", _ID, nullable=False, unique=True),
+    sa.Column("alpha", sa.Float, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.CheckConstraint("number >= 1", name="number"),
+    sa.CheckConstraint("alpha > 0", name="alpha"),
+)
 _SERVING = sa.text("status in ('active','canary')")
 routing_bindings = _table(
     "routing_bindings",

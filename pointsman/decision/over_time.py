@@ -1,0 +1,118 @@
+"""Error over time: repeated decisions of one route share a budget of risk, and rest after a switch.
+
+A decision is wrong with at most its `alpha`; one a day at 5 % would move traffic between equals some 18 times a year.
+The shared budget is a bucket: it holds one decision's `alpha` at most, each decision takes what it holds, and it fills
+by (`alpha_per_year` - `alpha`) / 365 a day. So the decisions of any 365 days take at most `alpha_per_year` together,
+however they are spaced. As each is wrong with at most what it took, whatever came before, false switches are expected
+at most `alpha_per_year` times a year, and come twice with a chance of at most half its square.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from pointsman.decision.plan import VerdictPlan
+from pointsman.errors import Conflict, GuardRefused
+from pointsman.ids import RouteKey
+from pointsman.storage import tables
+from pointsman.workspace import Workspace
+
+_YEAR = timedelta(days=365)
+_SWITCHED = ("applying", "canary", "active", "superseded", "rolled_back")
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What one decision took of its route's budget."""
+
+    at: datetime
+    alpha: float
+
+
+def held(alpha: float, alpha_per_year: float, draws: Sequence[Draw], now: datetime) -> float:
+    """What the bucket holds now, after these draws in the order of their times."""
+    per_year = alpha_per_year - alpha
+    level, since = alpha, draws[0].at if draws else now
+    for draw in draws:
+        level = min(alpha, level + per_year * ((draw.at - since) / _YEAR)) - draw.alpha
+        since = draw.at
+    return max(0.0, min(alpha, level + per_year * ((now - since) / _YEAR)))
+
+
+def least_useful(plan: VerdictPlan) -> float:
+    """The smallest alpha that this plan's tests can reach at all."""
+    by_clusters = 2.0 ** -len(plan.clusters)
+    return by_clusters if plan.sequential else max(by_clusters, 1 / (plan.swaps + 1))
+
+
+def share_risk(ws: Workspace, benchmark_id: str, plans: Sequence[VerdictPlan]) -> list[VerdictPlan]:
+    """The plans of a benchmark with the alpha that their route's budget leaves them; as they are without a budget.
+
+    What a benchmark took stays taken, and asking again for it is answered alike. Raises `GuardRefused` while the route
+    rests after a switch, and when the budget holds less than could ever decide anything; both say until when.
+    `Conflict` when another decision of the route is declared in this moment.
+    """
+    plan = plans[0]
+    route = plan.incumbent.route_key
+    table = tables.alpha_draws
+    now = ws.clock.now()
+    with ws.database.begin() as connection:
+        rows = connection.execute(
+            sa.select(table).where(table.c.route_key == str(route)).order_by(table.c.number)
+        ).all()
+        known = next((row.alpha for row in rows if row.benchmark_id == benchmark_id), None)
+        if known is None:
+            _ensure_rested(connection, route, plan.cooldown_days, now)
+        if plan.alpha_per_year is None:
+            return list(plans)
+        if known is None:
+            known = _drawn(plan, [Draw(row.at, row.alpha) for row in rows], now)
+            taken = {"route_key": str(route), "number": len(rows) + 1, "benchmark_id": benchmark_id}
+            try:
+                connection.execute(sa.insert(table).values(**taken, alpha=known, at=now))
+            except sa.exc.IntegrityError as error:
+                raise Conflict(
+                    f"Another decision of {route} was declared in this moment.",
+                    instruction="Repeat the same request.",
+                    code="alpha_taken",
+                ) from error
+    return [replace(one, alpha=known) for one in plans]
+
+
+def _drawn(plan: VerdictPlan, draws: Sequence[Draw], now: datetime) -> float:
+    assert plan.alpha_per_year is not None
+    found, least = held(plan.alpha, plan.alpha_per_year, draws, now), least_useful(plan)
+    if found >= least:
+        return found
+    if least > plan.alpha:
+        return plan.alpha  # which `decide` says can never be reached
+    days = (least - found) * 365 / (plan.alpha_per_year - plan.alpha) if plan.alpha_per_year > plan.alpha else None
+    when = "never again" if days is None else f"from {now + timedelta(days=days):%Y-%m-%d %H:%M} UTC"
+    raise GuardRefused(
+        f"The decisions of {plan.incumbent.route_key} have taken their share of this year's risk of a false switch: "
+        f"{found:.2g} is left, and {len(plan.clusters)} independent inputs cannot decide anything below {least:.2g}. "
+        f"There is enough {when}.",
+        instruction="Decide less often, with inputs of more sources, or with a larger `alpha_per_year`.",
+        code="alpha_spent",
+        held=found,
+        least=least,
+    )
+
+
+def _ensure_rested(connection: sa.Connection, route: RouteKey, cooldown_days: float, now: datetime) -> None:
+    """The first generation of a route is no switch."""
+    table = tables.routing_bindings
+    newest = sa.select(sa.func.max(table.c.created_at)).where(
+        table.c.route_key == str(route), table.c.generation > 1, table.c.status.in_(_SWITCHED)
+    )
+    switched = connection.execute(newest).scalar() if cooldown_days else None
+    if switched is not None and now < switched + timedelta(days=cooldown_days):
+        raise GuardRefused(
+            f"{route} was switched on {switched:%Y-%m-%d %H:%M} UTC and rests for {cooldown_days:g} days.",
+            instruction=f"Decide again from {switched + timedelta(days=cooldown_days):%Y-%m-%d %H:%M} UTC.",
+            code="route_resting",
+        )
