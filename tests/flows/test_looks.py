@@ -14,7 +14,7 @@ import flows.benchmark_matrix
 import tasks.looks
 from flows.benchmark_matrix import BenchmarkMatrixRequest, benchmark_matrix
 from pointsman.decision import audit, verdicts_of
-from pointsman.quality import ChosenJudge, JudgeUnavailable
+from pointsman.quality import ChosenJudge, JudgeUnavailable, TrustPolicy
 from pointsman.storage import tables
 from tests.decision.comparisons import Cell
 from tests.decision.judged import BENCHMARK, JUDGE, Judged
@@ -40,7 +40,7 @@ def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Judged:
     places.update({int(planned.input_id[-3:]): at for at, planned in enumerate(made.plan.inputs)})
     monkeypatch.setattr("tasks.looks.open_workspace", lambda: made.ws)
     monkeypatch.setattr("tasks.looks.open_price_book", lambda name: made.book)
-    spec = SimpleNamespace(build=lambda settings, price: ChosenJudge(Heard(), "of this test", None))
+    spec = SimpleNamespace(build=lambda settings, price: ChosenJudge(Heard(), "of this test", None, TrustPolicy()))
     monkeypatch.setattr("tasks.looks.open_judge", lambda name: spec)
     monkeypatch.setattr("tasks.looks.get_run_logger", lambda: logging.getLogger("looks"))
 
@@ -97,7 +97,15 @@ def test_a_matrix_looks_after_each_round_and_ends_where_it_is_decided(
 ) -> None:
     run: list[int] = []
     calls: dict[str, Any] = dict.fromkeys(
-        ("check_month", "plan_matrix", "check_run_items", "collect_matrix", "record_spending", "report_matrix"),
+        (
+            "check_month",
+            "plan_matrix",
+            "check_run_items",
+            "collect_matrix",
+            "record_spending",
+            "report_matrix",
+            "once_agreed",
+        ),
         lambda *_, **__: None,
     )
     calls |= {"runs_elsewhere": lambda: False, "unfinished_rounds": lambda bm_id: [0, 1, 2]}
