@@ -38,7 +38,7 @@ def balanced(ecs: EcsLab, run_id: str) -> dict[str, int]:
 def test_doctor_shows_it_and_a_second_up_changes_nothing(ecs: EcsLab) -> None:
     rows = {row["part"]: row["state"] for row in ecs.pointsman("doctor")}
     assert {rows[part] for part in ("database", "results store", "Prefect server", "lab", "ECS lab")} == {"works"}
-    before = {name: one.pid for name, one in ecs.lab.world.processes.items()}
+    before = {name: one.pid for name, one in ecs.lab.world.load(ecs.lab.home).processes.items()}
     assert ecs.pointsman("up")["environment"] == ecs.environment
     assert {name: one.pid for name, one in ecs.lab.world.load(ecs.lab.home).processes.items()} == before
 
