@@ -22,7 +22,7 @@ from pointsman.economics.plain import number_of, plain
 from pointsman.economics.price_book import PriceBook
 from pointsman.economics.pricing import total
 from pointsman.economics.production import Production
-from pointsman.economics.sensitivity import Duel, turns
+from pointsman.economics.sensitivity import Duel, Turn, turns
 from pointsman.economics.utilisation import break_evens, curves, per_output
 from pointsman.errors import NotFound
 from pointsman.ids import VariantId
@@ -30,7 +30,7 @@ from pointsman.model import Json, Missing, Number
 from pointsman.workspace import Workspace
 
 EXAMINED = 8
-"""So many challengers, the cheapest ones, are put through every lever and every utilisation."""
+"""So many challengers, the one that is compared and the cheapest, are put through every lever and utilisation."""
 
 
 def weigh(ws: Workspace, hud: Mapping[str, Any], book: PriceBook, production: Production) -> dict[str, Json]:
@@ -71,13 +71,16 @@ def money_document(
     setting = _setting(hud, book, production, shown)
     experiment = hud["experiment_cost_usd"]
     challengers = sorted((one for one in parts.values() if one is not incumbent), key=_cheapest)
-    duels = [Duel(incumbent, one, setting, Decimal(str(hud["minimum_saving"]))) for one in challengers]
+    compared = _compared(hud, challengers)
+    challengers.sort(key=lambda one: str(one.variant) != compared)  # else by cost: it is put through every lever
+    saving, deliveries = Decimal(str(hud["minimum_saving"])), hud["deliveries_per_output"]
+    duels = [Duel(incumbent, one, setting, saving, deliveries) for one in challengers]
     memberships = frontier_membership(shown, qualities, seed=int(hud["verdict"]["data_sha256"][:8], 16))
     return {
         "verdict_id": hud["verdict_id"],
         "benchmark_id": hud["benchmark_id"],
         "incumbent": hud["incumbent"],
-        "challenger": _compared(hud, challengers),
+        "challenger": compared,
         "minimum_saving": hud["minimum_saving"],
         "deliveries_per_output": hud["deliveries_per_output"],
         "price_book_sha256": book.sha256,
@@ -90,7 +93,7 @@ def money_document(
         "sensitivity": [
             {"challenger": str(duel.challenger.variant), "label": labels[str(duel.challenger.variant)]}
             | {"lever": turn.lever, "unit": turn.unit, "now": plain(turn.now), "at": plain(turn.at)}
-            | {"worth_it_now": turn.worth_it_now}
+            | {"worth_it_now": turn.worth_it_now, "prices": _unit_prices(book, turn)}
             for duel in duels[:EXAMINED]
             for turn in turns(duel)
         ],
@@ -112,6 +115,18 @@ def _setting(hud: Mapping[str, Any], book: PriceBook, production: Production, ce
     newest = max((entry.valid_from for entry in book.entries if entry.sku == NAT_SKU), default=None)
     nat = Missing(f"no price for {NAT_SKU}") if newest is None else book.price(NAT_SKU, newest)
     return Setting(production, judging, nat)
+
+
+def _unit_prices(book: PriceBook, turn: Turn) -> list[Json]:
+    """What a price lever means in the units that the provider's prices are quoted in; today's are the newest ones."""
+    if turn.unit != "times" or turn.provider is None:
+        return []
+    newest = {entry.sku: entry for entry in book.entries if entry.sku.startswith(f"{turn.provider}:")}
+    return [
+        {"sku": sku, "unit": entry.unit, "usd": plain(entry.usd)}
+        | {"at_usd": plain(turn.at if isinstance(turn.at, Missing) else entry.usd * turn.at)}
+        for sku, entry in newest.items()
+    ]
 
 
 def _cheapest(parts: Parts) -> tuple[bool, Decimal, VariantId]:

@@ -10,9 +10,10 @@ from typing import Any
 from pointsman.economics.plain import number_of
 from pointsman.economics.utilisation_chart import utilisation_chart
 from pointsman.model import Missing
-from pointsman.reporting import Cell, Figures, Report, Section, Table, Text, escape_markdown
+from pointsman.reporting import Cell, Figures, Report, Section, Table, Text, escape_markdown, show
 
 _MOST_MEMBERS = 20
+_MOST_PRICES = 3
 
 
 def with_money(report: Report, money: Mapping[str, Any] | None) -> Report:
@@ -29,7 +30,7 @@ def money_sections(money: Mapping[str, Any], challenger: str | None = None) -> l
     sections: list[Section] = []
     if challenger is not None:
         sections += [waterfall_table(money, challenger), *_saving(money, challenger)]
-        sections += [sensitivity_table(money, challenger)]
+        sections.append(sensitivity_table(money, challenger))
     sections += utilisation_sections(money)
     sections.append(_membership(money))
     return sections
@@ -111,14 +112,27 @@ def sensitivity_table(money: Mapping[str, Any], challenger: str) -> Table:
             turn["lever"],
             _level(turn["now"], turn["unit"]),
             "yes" if turn["worth_it_now"] else "no",
-            _level(turn["at"], turn["unit"]),
+            _level(turn["at"], turn["unit"]) + _in_prices(turn),
         )
         for turn in money["sensitivity"]
         if turn["challenger"] == challenger
     ]
+    if not rows:
+        rows = [("nothing: it is not among the cheapest, or has no known price", "", "", "")]
+    if not rows:
+        rows = [("nothing: it is not among the cheapest, or has no known price", "", "", "")]
     least = f"{100 * money['minimum_saving']:g} %"
     title = f"Where the answer changes: is {_variant(money, challenger)['label']} cheaper by {least}?"
     return Table(("if only this moves", "it is now", "cheaper now", "the answer changes at"), rows, title)
+
+
+def _in_prices(turn: Mapping[str, Any]) -> str:
+    """What so many times a price is, where there are few enough to read."""
+    told = turn["prices"][:_MOST_PRICES]
+    if not told or isinstance(number_of(told[0]["at_usd"]), Missing):
+        return ""
+    shown = [f"{show(number_of(one['at_usd']))} USD per {one['unit']}" for one in told]
+    return f" ({', '.join(shown)})"
 
 
 def _level(value: Any, unit: str) -> str:

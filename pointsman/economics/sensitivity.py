@@ -25,7 +25,8 @@ _HALVINGS = 30
 class Turn:
     """Where along one lever the answer changes. `at` is `Missing` where it never does within `looked_at`.
 
-    `now` and `at` are in `unit`: a factor of what is now (`times`), outputs a month, or a share of 1.
+    `now` and `at` are in `unit`: a factor of what is now (`times`), a number of outputs or deliveries, or a share of 1.
+    `provider` is whose price or utilisation it is.
     """
 
     lever: str
@@ -34,6 +35,7 @@ class Turn:
     at: Number
     looked_at: tuple[float, float]
     worth_it_now: bool
+    provider: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Duel:
     challenger: Parts
     setting: Setting
     min_saving: Decimal
+    deliveries_per_output: int
 
     @property
     def costs(self) -> tuple[OutputCost, OutputCost]:
@@ -93,6 +96,7 @@ class _Lever:
     now: Decimal
     looked_at: tuple[float, float]
     moved: Callable[[Duel, Decimal], Duel]
+    provider: str | None = None
 
 
 def turns(duel: Duel) -> list[Turn]:
@@ -101,7 +105,15 @@ def turns(duel: Duel) -> list[Turn]:
     if isinstance(start, Missing):
         return []
     return [
-        Turn(lever.name, lever.unit, lever.now, _nearest(duel, lever, start > 0), lever.looked_at, start > 0)
+        Turn(
+            lever=lever.name,
+            unit=lever.unit,
+            now=lever.now,
+            at=_nearest(duel, lever, start > 0),
+            looked_at=lever.looked_at,
+            worth_it_now=start > 0,
+            provider=lever.provider,
+        )
         for lever in _levers(duel)
     ]
 
@@ -110,15 +122,19 @@ def _levers(duel: Duel) -> Iterator[_Lever]:
     one = Decimal(1)
     sides = {parts.provider: parts for parts in (duel.challenger, duel.incumbent)}
     for provider in sides:
-        yield _Lever(f"price of {provider}", "times", one, _FACTORS, partial(_priced, provider))
-    yield _Lever("egress: its price, or deliveries per output", "times", one, _FACTORS, _delivered)
+        yield _Lever(f"price of {provider}", "times", one, _FACTORS, partial(_priced, provider), provider)
+    if duel.deliveries_per_output:
+        yield _Lever("price of egress", "times", one, _FACTORS, _delivered)
+        deliveries = Decimal(duel.deliveries_per_output)
+        low, high = (float(deliveries) * factor for factor in _FACTORS)
+        yield _Lever("deliveries per output", "deliveries", deliveries, (low, high), partial(_sent, deliveries))
     volume = duel.setting.production.outputs_per_month
     if volume is not None:
         yield _Lever("outputs per month", "outputs", Decimal(volume), _VOLUMES, _made)
     for provider, parts in sides.items():
         if parts.hosting is not None and parts.timed:
             at = parts.hosting.utilisation
-            yield _Lever(f"utilisation of {provider}", "share", at, _UTILISATIONS, partial(_busy, provider))
+            yield _Lever(f"utilisation of {provider}", "share", at, _UTILISATIONS, partial(_busy, provider), provider)
 
 
 def crossing(advantage: Callable[[float], float], low: float, high: float) -> float | None:
@@ -178,6 +194,10 @@ def _with(duel: Duel, provider: str, change: Callable[[Parts], Parts]) -> Duel:
 
 def _delivered(duel: Duel, factor: Decimal) -> Duel:
     return replace(duel, incumbent=duel.incumbent.at_egress(factor), challenger=duel.challenger.at_egress(factor))
+
+
+def _sent(now: Decimal, duel: Duel, deliveries: Decimal) -> Duel:
+    return _delivered(duel, deliveries / now)
 
 
 def _made(duel: Duel, volume: Decimal) -> Duel:

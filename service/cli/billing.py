@@ -72,10 +72,11 @@ def fail_unless_agreed(found: Reconciliation, month: str) -> None:
 
 
 def show_reconciliation(document: dict[str, Any]) -> None:
-    columns = ("paid for", "found in", "ledger USD", "invoice USD", "difference", "by quantity", "by price")
-    names = ("name", "kind", "ledger_usd", "invoiced_usd", "usd", "by_quantity", "by_price")
+    columns = ("paid for", "found in", "ledger USD", "idle USD", "invoice USD", "difference", "by quantity", "by price")
+    names = ("name", "kind", "ledger_usd", "idle_usd", "invoiced_usd", "usd", "by_quantity", "by_price")
     rows = [[_short(item[name]) for name in names] for item in document["items"]]
-    rows.append(["in all", "", *(_short(document[name]) for name in ("ledger_usd", "invoiced_usd", "usd")), "", ""])
+    in_all = (_short(document[name]) for name in ("ledger_usd", "idle_usd", "invoiced_usd", "usd"))
+    rows.append(["in all", "", *in_all, "", ""])
     table(f"Ledger and invoice of {document['month']}", columns, rows)
     if document["not_usage"]:
         table("On the invoice, and no usage", ("what", "USD"), list(document["not_usage"].items()))
@@ -89,6 +90,7 @@ def _document(month: str, found: Reconciliation) -> dict[str, Any]:
     return {
         "month": month,
         "ledger_usd": _text(found.ledger_usd),
+        "idle_usd": _text(found.idle_usd),
         "invoiced_usd": _text(found.invoiced_usd),
         "usd": _text(found.usd),
         "share": None if found.share is None else _text(found.share),
@@ -98,10 +100,11 @@ def _document(month: str, found: Reconciliation) -> dict[str, Any]:
                 "name": one.name,
                 "kind": one.kind,
                 "ledger_usd": _text(one.ledger_usd),
+                "idle_usd": _text(one.idle_usd),
                 "invoiced_usd": _text(one.invoiced_usd),
                 "usd": _text(one.usd),
                 "agrees": one.agrees,
-                "ledger_quantity": None if one.quantities is None else _text(one.quantities[0]),
+                "expected_quantity": None if one.quantities is None else _text(one.quantities[0]),
                 "invoiced_quantity": None if one.quantities is None else _text(one.quantities[1]),
                 "by_quantity": None if one.by_quantity is None else _text(one.by_quantity),
                 "by_price": None if one.by_price is None else _text(one.by_price),

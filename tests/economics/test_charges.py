@@ -485,3 +485,16 @@ def test_a_client_is_made_for_the_region_that_answers_and_its_errors_are_named(m
     with pytest.raises(DependencyDown, match="out of reach") as down, answered("pricing"):
         raise EndpointConnectionError(endpoint_url="https://nowhere")
     assert "the dated file applies" in down.value.instruction
+
+
+def test_the_idle_time_of_a_declared_fleet_is_expected_on_the_invoice(world: World, tmp_path: Path):
+    world.cell(A, Tried("completed", [("cpu:vcpu-second", "1000")]), output_bytes=10)
+    book = book_of(tmp_path, PRICES + '[[hosting]]\nprovider = "cpu"\nutilisation = "0.4"\nsource = "s"\n')
+    charges, _ = charges_of(world.ws, book, NOVEMBER)
+    lines = [InvoiceLine(("USE1-CPU",), Decimal("2.75"), Decimal(2750))]
+    (item,) = reconcile(charges, [], lines, book).items
+    assert (item.ledger_usd, item.idle_usd, item.usd) == (1, Decimal("1.5"), Decimal("0.25"))
+    assert (item.quantities, item.by_quantity, item.by_price) == ((2500, 2750), Decimal("0.25"), 0)
+    agreed = reconcile(charges, [], [InvoiceLine(("USE1-CPU",), Decimal("2.51"))], book)
+    assert agreed.agrees
+    assert agreed.idle_usd == Decimal("1.5")

@@ -12,6 +12,7 @@ from pointsman.economics import (
     PriceBook,
     Production,
     money_document,
+    money_sections,
     price_cells,
     read_money,
     record_money,
@@ -20,6 +21,7 @@ from pointsman.economics import (
 )
 from pointsman.economics.comparison import payback
 from pointsman.economics.measurements import qualities_of
+from pointsman.economics.money import EXAMINED
 from pointsman.economics.parts import parts_of
 from pointsman.economics.plain import number_of
 from pointsman.economics.sensitivity import crossing
@@ -262,7 +264,10 @@ def test_where_the_answer_changes(world: World, tmp_path: Path):
     assert at["utilisation of gpu"] == pytest.approx(Decimal("0.5589"), abs=Decimal("0.0001"))
     assert at["price of api"] == pytest.approx(hosted / Decimal("0.01"), rel=Decimal("1e-5"))
     assert at["price of gpu"] == pytest.approx(Decimal("0.01") / hosted, rel=Decimal("1e-5"))
-    assert at["egress: its price, or deliveries per output"] == Missing("worth it all the way from 0.01 to 100")
+    assert "deliveries per output" not in at, "nothing is delivered"
+    ((paid,),) = [turn["prices"] for turn in document["sensitivity"] if turn["lever"] == "price of api"]
+    assert (paid["sku"], paid["unit"], paid["usd"]) == ("api:video", "video", "0.01")
+    assert Decimal(paid["at_usd"]) == pytest.approx(hosted, rel=Decimal("1e-5"))
     assert all(turn["worth_it_now"] for turn in document["sensitivity"])
     (even,) = document["utilisation"]["break_even"]
     assert number_of(even["utilisation"]) == pytest.approx(Decimal("0.5589"), abs=Decimal("0.0001"))
@@ -427,3 +432,35 @@ def test_what_depends_on_an_unknown_is_unknown_with_its_reason(world: World, tmp
     assert document["utilisation"]["curves"] == []
     no_nat = book_of(tmp_path, PRICES.replace("nat:gb", "other:gb"))
     assert usd(lines(money(world, no_nat), PAID)["NAT"]) == Missing("no price for nat:gb")
+
+
+def test_how_often_an_output_may_be_delivered_and_at_which_price_of_egress(world: World, tmp_path: Path):
+    """The API's outputs are larger: what it saves is eaten up by delivering them."""
+    fill(world, HOSTED, output_bytes=0)
+    fill(world, PAID, output_bytes=1_000_000)
+    book = book_of(tmp_path, PRICES + GPU_FLEET)
+    hud = hud_of(HOSTED, PAID) | {"deliveries_per_output": 10}
+    told = Production(outputs_per_month=1000, migration_usd=0, dual_run_days=0, judged_share=0, through_nat=())
+    at = {turn["lever"]: number_of(turn["at"]) for turn in weigh(world.ws, hud, book, told)["sensitivity"]}
+    saved = Decimal("1.006") * 20 / 3600 / Decimal("0.35") - Decimal("0.01") - Decimal("0.00002")
+    each = Decimal("0.00009")
+    assert at["deliveries per output"] == pytest.approx(saved / each, rel=Decimal("1e-5"))
+    assert at["price of egress"] == pytest.approx(saved / each / 10, rel=Decimal("1e-5"))
+    text = to_markdown(with_money(Report("", ""), weigh(world.ws, hud, book, told)))
+    assert "| price of api | as it is | yes | 1." in text
+    assert "USD per video) |" in text
+    assert "| deliveries per output | 10 | yes | 6" in text
+
+
+def test_the_winner_is_put_through_every_lever_however_many_are_cheaper(world: World, tmp_path: Path):
+    dear = VariantId("effect-1", "z", "lab", "demo", "api", "default")
+    many = [VariantId("effect-1", f"w{n}", "lab", "demo", "api", "default") for n in range(EXAMINED)]
+    fill(world, HOSTED, *many, each=1)
+    world.cell(dear, Tried("completed", [("api:video", "1.2")]), output_bytes=0, quality="90")
+    book = book_of(tmp_path, PRICES + GPU_FLEET)
+    document = weigh(world.ws, hud_of(HOSTED, *many, dear, winner=dear), book, TOLD)
+    examined = {turn["challenger"] for turn in document["sensitivity"]}
+    assert str(dear) in examined
+    assert len(examined) == EXAMINED
+    (last,) = {str(one) for one in many} - examined
+    assert "nothing: it is not among the cheapest" in to_markdown(Report("", "", money_sections(document, last)))
