@@ -155,7 +155,7 @@ def _parts(variant: VariantId, cells: Sequence[PricedCell], book: PriceBook) -> 
     ]
     undeclared: Missing | None = None
     if hold is not None and hosting is None:
-        undeclared = Missing(f"how {variant.provider} is hosted is not declared: [[hosting]] in a price file")
+        undeclared = Missing(f"how {variant.provider} is hosted is not declared in a price file")
 
     def each(amounts: Iterable[Number]) -> Number:
         return _per(total(amounts), accepted)

@@ -13,7 +13,7 @@ from pointsman.economics.sensitivity import crossing, left_out
 from pointsman.ids import VariantId
 from pointsman.model import Missing, Number
 
-_POINTS = tuple(Decimal(share) / 100 for share in range(5, 101, 5))
+_POINTS = tuple(Decimal(share) / 100 for share in range(10, 101, 5))
 _LEAST = 0.01
 
 

@@ -26,7 +26,7 @@ def utilisation_chart(found: Mapping[str, Any]) -> Chart:
     flat = [
         {"label": one["label"], "share": share, "usd": float(one["usd"])}
         for one in found["per_output"]
-        for share in (5.0, 100.0)
+        for share in (10.0, 100.0)
     ]
     labels = [one["label"] for one in (*found["curves"], *found["per_output"])]
     colour = {

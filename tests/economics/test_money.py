@@ -159,7 +159,7 @@ def test_what_is_not_told_is_missing_and_says_what_to_tell(world: World, tmp_pat
     assert {name for name, line in old.items() if line["basis"] == "missing"} == {
         *("idle", "cold start", "minimum billing", "commitments", "NAT", "production judging")
     }
-    assert "[[hosting]]" in old["idle"]["why"]
+    assert old["idle"]["why"] == "how gpu is hosted is not declared in a price file"
     assert all(line["usd"] == {"missing": line["why"]} for line in new.values() if line["basis"] == "missing")
     (one,) = [one for one in document["variants"] if one["variant"] == str(HOSTED)]
     assert isinstance(number_of(one["total_usd"]), Missing)
