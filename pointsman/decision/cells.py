@@ -99,7 +99,7 @@ def faults(plan: VerdictPlan, data: Sequence[Measurement]) -> list[str]:
             moved.append(cell.dispatch_id)
         if cell.outcome == "infrastructure":
             lost.append(cell.dispatch_id)
-        if not _possible(cell):
+        if not is_possible(cell):
             impossible.append(cell.dispatch_id)
     missing = [
         f"{variant.label} on {planned.input_id}, repeat {repeat}"
@@ -122,13 +122,14 @@ def faults(plan: VerdictPlan, data: Sequence[Measurement]) -> list[str]:
     ]
 
 
-def _possible(cell: Measurement) -> bool:
-    known = [number for number in (cell.quality, cell.cost_usd) if not isinstance(number, Missing)]
-    if any(not isinstance(score, Missing) and not score.is_finite() for _, score in cell.scores):
+def is_possible(cell: Measurement) -> bool:
+    """Whether its numbers can be true, so far as they are known."""
+    quality, cost = cell.quality, cell.cost_usd
+    if not isinstance(cost, Missing) and not (cost.is_finite() and cost >= 0):
         return False
-    if not all(number.is_finite() and number >= 0 for number in known):
+    if not isinstance(quality, Missing) and not (quality.is_finite() and 0 <= quality <= 100):
         return False
-    return isinstance(cell.quality, Missing) or cell.quality <= 100
+    return all(isinstance(score, Missing) or score.is_finite() for _, score in cell.scores)
 
 
 def _some(names: Sequence[str]) -> str:
@@ -162,14 +163,13 @@ def cells(plan: VerdictPlan, data: Sequence[Measurement]) -> Cells:
         if cell.outcome != "success":
             continue
         success[at] = 1.0
-        scores = dict(cell.scores)
-        given = [cell.quality, *(scores.get(name, Missing("no such score")) for name in plan.scores)]
-        known = [float(one) for one in given if not isinstance(one, Missing)]
-        if len(known) < len(given):
+        scores = _scores(plan, cell) if plan.scores else []
+        if isinstance(cell.quality, Missing) or scores is None:
             unjudged.append(cell.dispatch_id)
             continue
-        quality[at] = known[0]
-        further[(slice(int(refusals), None), *at)] = known[1:]
+        quality[at] = float(cell.quality)
+        if scores:
+            further[(slice(int(refusals), None), *at)] = scores
     names = [planned.cluster for planned in inputs]
     starts = [at for at, name in enumerate(names) if at == 0 or names[at - 1] != name]
 
@@ -184,3 +184,11 @@ def cells(plan: VerdictPlan, data: Sequence[Measurement]) -> Cells:
         further=tuple(per_cluster(amount) for amount in further),
     )
     return Cells(totals, unpriced, tuple(unjudged))
+
+
+def _scores(plan: VerdictPlan, cell: Measurement) -> list[float] | None:
+    """The scores that the plan names, in its order; None when one is not known."""
+    given = dict(cell.scores)
+    known = [given.get(name) for name in plan.scores]
+    numbers = [float(one) for one in known if one is not None and not isinstance(one, Missing)]
+    return numbers if len(numbers) == len(known) else None

@@ -10,6 +10,7 @@ from decimal import Decimal
 
 import numpy as np
 
+from pointsman.decision.cells import is_possible
 from pointsman.decision.plan import VerdictPlan
 from pointsman.economics import per_success, total
 from pointsman.ids import VariantId
@@ -24,6 +25,8 @@ _TAIL = 0.025
 class VariantFigures:
     """`lost` counts cells that our own side lost. `saving` is a share of the incumbent's cost per success.
 
+    `is_whole`: every planned cell was measured, none was lost, and no number is impossible.
+
     `label` is short, and no other variant of the comparison has it.
 
     Quality counts a cell without output as 0, as the verdict does. The saving's interval is a cluster bootstrap at 95 %
@@ -35,6 +38,7 @@ class VariantFigures:
     cells: int
     successes: int
     lost: int
+    is_whole: bool
     first_trouble: str | None
     quality: Number
     cost: Number
@@ -56,12 +60,14 @@ def variant_figures(plan: VerdictPlan, data: Sequence[Measurement]) -> dict[Vari
     figures = {}
     for variant, own in by_variant.items():
         successes = [cell for cell in own if cell.outcome == "success"]
+        lost = sum(cell.outcome == "infrastructure" for cell in own)
         figures[variant] = VariantFigures(
             variant=variant,
             label=labels[variant],
             cells=len(own),
             successes=len(successes),
-            lost=sum(cell.outcome == "infrastructure" for cell in own),
+            lost=lost,
+            is_whole=len(own) == len(plan.inputs) * plan.repeats and not lost and all(map(is_possible, own)),
             first_trouble=next((cell.dispatch_id for cell in own if cell.outcome != "success"), None),
             quality=_mean_quality(own),
             cost=_cost(own),

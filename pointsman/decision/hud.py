@@ -53,7 +53,8 @@ def build_hud(
 ) -> dict[str, Any]:
     """The HUD document of one verdict, made of plain JSON. Equal arguments give equal documents."""
     figures = variant_figures(*seen(plan, measurements))
-    frontier = pareto_frontier((one.variant, one.cost_per_success, one.quality) for one in figures.values())
+    whole = [one for one in figures.values() if one.is_whole]
+    frontier = pareto_frontier((one.variant, one.cost_per_success, one.quality) for one in whole)
     advice = recommend(
         plan,
         verdict,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from pointsman.decision.procedure import ClusterTotals, Margins, winners
+from pointsman.decision.procedure import ClusterTotals, Margins, sequential_winners, winners
 from pointsman.errors import InputRefused
 from pointsman.statistics import Floats, LabelSwaps, clusters_needed, most_by_chance
 
@@ -38,7 +38,9 @@ class Assumptions:
     `cost_spread`: standard deviation, between inputs, of log(challenger's cost / incumbent's cost). `input_spread`: the
     same of log(cost) between inputs, common to all variants. `quality_spread`: of the quality difference, in points.
     `cluster_share`: the share of these variances that inputs of one cluster have in common. `success_rate`: of every
-    variant. Raises `InputRefused` naming the field.
+    variant. `sequential`: looked at after every cluster; the size is then what is needed at most.
+
+    Raises `InputRefused` naming the field.
     """
 
     saving: float
@@ -54,9 +56,14 @@ class Assumptions:
     quality_margin: float = 2.0
     min_saving: float = 0.05
     power: float = 0.8
+    sequential: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.sequential, bool):
+            raise InputRefused("planner, sequential", self.sequential, "true or false")
         for field in fields(self):
+            if field.name not in _LIMITS:
+                continue
             low, high = _LIMITS[field.name]
             value = getattr(self, field.name)
             kind, word = (int, "whole number") if field.name in _COUNTS else ((int, float), "number")
@@ -110,8 +117,10 @@ def inputs_needed(assumptions: Assumptions, seed: int) -> PlanSize:
 def wins(assumptions: Assumptions, clusters: int, *, simulations: int, seed: int) -> int:
     """How many of the simulated comparisons name the better challenger as winner."""
     generator = np.random.Generator(np.random.PCG64([seed, clusters]))
-    swaps = LabelSwaps.draw(clusters, swaps=_SWAPS, seed=seed)
     totals = simulated_totals(assumptions, clusters, simulations, generator)
+    if assumptions.sequential:
+        return int((sequential_winners(totals, assumptions.margins, assumptions.alpha) == 0).sum())
+    swaps = LabelSwaps.draw(clusters, swaps=_SWAPS, seed=seed)
     return int((winners(totals, assumptions.margins, swaps, assumptions.alpha) == 0).sum())
 
 

@@ -164,6 +164,11 @@ def winners(totals: ClusterTotals, margins: Margins, swaps: LabelSwaps, alpha: f
     return cheapest(totals, np.all(gate_p_values(totals, margins, swaps) <= alpha, axis=-2))
 
 
+def sequential_winners(totals: ClusterTotals, margins: Margins, alpha: float) -> NDArray[np.intp]:
+    """As `winners`, at the last look at a sequential comparison."""
+    return cheapest(totals, np.all(sequential_p_values(totals, margins) <= alpha, axis=-2))
+
+
 def cheapest(totals: ClusterTotals, passed: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Of the challengers that passed the one with the lowest cost per success, or -1: `[...]`."""
     price = np.where(passed, cost_per_success(totals)[..., 1:], np.inf)

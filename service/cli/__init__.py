@@ -26,7 +26,7 @@ COMMANDS = {
     "scenario": "Plan, run, watch and cancel a load test; report it, compare two.",
     "benchmark": "Run a matrix of variants and inputs, continue one, look at one.",
     "evaluate": "Judge a benchmark's outputs and decide.",
-    "hud": "What a benchmark came to, and whether its verdict can be recomputed.",
+    "hud": "What a benchmark came to, whether its verdict follows from what is stored, how many inputs one needs.",
     "route": "Where a route's traffic goes, moving it, and putting it back.",
     "acceptance": "Look at an environment, and keep what it consists of.",
     "approve": "Agree to what a run may cost, or reject it; without an id, what waits.",

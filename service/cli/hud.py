@@ -1,15 +1,25 @@
-"""`pointsman hud`: what a benchmark came to, and whether its verdict follows from what is stored."""
+"""`pointsman hud`: what a benchmark came to, whether its verdict follows from what is stored, inputs it needs."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from pointsman.benchmark import list_matrix_runs
-from pointsman.decision import Audit, audit, audit_document, load_verdict, read_hud, verdicts_of
+from pointsman.decision import (
+    Assumptions,
+    Audit,
+    audit,
+    audit_document,
+    inputs_needed,
+    load_verdict,
+    read_hud,
+    verdicts_of,
+)
 from pointsman.errors import NotFound
 from pointsman.version import code_version
 from pointsman.workspace import Workspace
@@ -20,7 +30,7 @@ from service.cli.output import JsonFlag, console, emit, open_workspace, table
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="What a benchmark came to, and whether its verdict follows from what is stored.",
+    help="What a benchmark came to, whether its verdict follows from what is stored, how many inputs one needs.",
 )
 Subject = Annotated[
     str | None,
@@ -54,6 +64,51 @@ def show_command(subject: Subject = None, as_json: JsonFlag = False) -> None:
     ws = open_workspace()
     hud = read_hud(ws, _verdict_id(ws, subject))
     emit(as_json, hud, lambda: show_hud(hud))
+
+
+@app.command("plan")
+def plan_command(
+    saving: Annotated[float, typer.Option(help="The true saving to find, as a share: 0.2.")],
+    challengers: Annotated[int, typer.Option(help="Variants besides the incumbent.")] = 1,
+    cost_spread: Annotated[float, typer.Option(help="Of log(cost / incumbent's cost), between inputs.")] = 0.3,
+    input_spread: Annotated[float, typer.Option(help="Of log(cost), between inputs, alike for all.")] = 0.5,
+    quality_spread: Annotated[float, typer.Option(help="Of the difference in quality, in points.")] = 3.0,
+    success_rate: Annotated[float, typer.Option(help="Of every variant.")] = 1.0,
+    inputs_per_cluster: Annotated[int, typer.Option(help="Inputs that share a source.")] = 1,
+    cluster_share: Annotated[float, typer.Option(help="Of the spread, what these have in common.")] = 0.5,
+    success_margin: Annotated[float, typer.Option(help="As in the rules.")] = 0.02,
+    quality_margin: Annotated[float, typer.Option(help="As in the rules.")] = 2.0,
+    min_saving: Annotated[float, typer.Option(help="As in the rules.")] = 0.05,
+    alpha: Annotated[float, typer.Option(help="As in the rules.")] = 0.05,
+    power: Annotated[float, typer.Option(help="The chance to find it.")] = 0.8,
+    sequential: Annotated[bool, typer.Option("--sequential", help="With a look after every cluster.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Fixes the simulations.")] = 1,
+    as_json: JsonFlag = False,
+) -> None:
+    """How many inputs a comparison needs to find a saving, by simulating it whole."""
+    assumed = Assumptions(
+        saving=saving,
+        challengers=challengers,
+        cost_spread=cost_spread,
+        input_spread=input_spread,
+        quality_spread=quality_spread,
+        success_rate=success_rate,
+        inputs_per_cluster=inputs_per_cluster,
+        cluster_share=cluster_share,
+        success_margin=success_margin,
+        quality_margin=quality_margin,
+        min_saving=min_saving,
+        alpha=alpha,
+        power=power,
+        sequential=sequential,
+    )
+    size = inputs_needed(assumed, seed)
+    found = f"{size.inputs} inputs of {size.clusters} sources find it with a chance of {100 * size.power:.0f} %"
+    emit(
+        as_json,
+        {"assumptions": asdict(assumed), **asdict(size)},
+        lambda: console.print(f"{found} ({size.simulations} simulated comparisons).", soft_wrap=True),
+    )
 
 
 @app.command("verify")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import fields
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from pointsman.decision import Assumptions, inputs_needed
 from pointsman.decision.planner import wins
 from pointsman.errors import InputRefused
+from service.cli.hud import app as hud
 
 
 def clusters(**assumed: Any) -> int:
@@ -46,9 +50,26 @@ def test_the_size_found_is_enough_and_one_less_was_not_sure_to_be() -> None:
     assert fewer < size.power * size.simulations
 
 
+def test_looking_at_every_cluster_needs_more_of_them_at_most() -> None:
+    assert clusters(saving=0.3, sequential=True) > clusters(saving=0.3)
+
+
 def test_an_effect_that_no_size_can_show_is_refused() -> None:
     with pytest.raises(InputRefused, match="512 clusters can show"):
         inputs_needed(Assumptions(saving=0.06, cost_spread=3.0), seed=1)
+
+
+def test_the_command_says_how_many_inputs_and_takes_every_assumption() -> None:
+    answer = CliRunner().invoke(hud, ["plan", "--saving", "0.9", "--cost-spread", "0.01", "--quality-spread", "0.1"])
+    assert answer.exit_code == 0
+    assert "inputs of" in answer.output
+    words = ["plan", "--saving", "0.5", "--inputs-per-cluster", "2", "--quality-margin", "10", "--json"]
+    found = json.loads(CliRunner().invoke(hud, words).output)
+    assert found["inputs"] == 2 * found["clusters"]
+    assert set(found["assumptions"]) == {field.name for field in fields(Assumptions)}
+    assert found["assumptions"]["quality_margin"] == 10
+    refused = CliRunner().invoke(hud, ["plan", "--saving", "2"])
+    assert isinstance(refused.exception, InputRefused)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +87,7 @@ def test_an_effect_that_no_size_can_show_is_refused() -> None:
         ("power", 1),
         ("quality_spread", "3"),
         ("min_saving", float("nan")),
+        ("sequential", 1),
     ],
 )
 def test_assumptions_out_of_range_are_refused_by_name(field: str, value: Any) -> None:
