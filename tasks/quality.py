@@ -8,7 +8,7 @@ from typing import Literal
 from prefect import get_run_logger, task
 
 from pointsman import benchmark, quality
-from pointsman.quality import ChosenJudge, JudgeIdentity, JudgeSpec
+from pointsman.quality import ChosenJudge, JudgeIdentity
 from pointsman.settings import load_settings
 from tasks.chunks import chunk_runs
 from tasks.opening import open_judge, open_price_book, open_workspace
@@ -24,8 +24,7 @@ def _chosen(name: str, price_book: str) -> ChosenJudge:
 
 def judge_identities(name: str, price_book: str) -> list[JudgeIdentity]:
     """The judge that is asked, and the local one behind it if that is another: plans are declared for both."""
-    local = JudgeSpec(kind="local").build(load_settings())
-    return list(dict.fromkeys(chosen.judge.identity for chosen in (_chosen(name, price_book), local)))
+    return list(dict.fromkeys(_chosen(one, price_book).judge.identity for one in (name, "local")))
 
 
 @task(name="open-evaluation-set", **RECORD)

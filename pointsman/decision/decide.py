@@ -39,8 +39,8 @@ def decide(plan: VerdictPlan, data: Sequence[Measurement], services: Services = 
 
     EQUIVALENT: nobody wins, and every challenger is shown to differ from the incumbent by less than the margins.
     INVALID: a planned cell is missing, doubled, unplanned, impossible or lost by our own infrastructure.
-    INSUFFICIENT_DATA: a successful cell was not judged, nothing is priced, or there are too few clusters to ever reach
-    `alpha`.
+    INSUFFICIENT_DATA: a successful cell was not judged, the incumbent's all scored 0, nothing is priced, or there are
+    too few clusters to ever reach `alpha`.
     """
     sha256 = data_sha256(data, services_document(services))
 
@@ -123,6 +123,11 @@ def _lacking(plan: VerdictPlan, measured: Cells) -> list[str]:
         first = measured.unjudged[0]
         what = "no quality" if not plan.scores else f"no quality, or not each of {', '.join(plan.scores)}"
         lacking.append(f"{len(measured.unjudged)} successful cells have {what} (the first: {first}).")
+    totals = measured.totals
+    if totals.success[0].sum() > 0 and totals.quality[0].sum() == 0:
+        lacking.append(
+            f"All outputs of the incumbent {plan.incumbent.label} scored 0, so that no quality is too low beside them."
+        )
     needed = 1 if plan.sequential else clusters_needed(plan.alpha)
     if len(plan.clusters) < needed:
         lacking.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -10,6 +11,7 @@ from pointsman.economics.cells import price_cells
 from pointsman.economics.price_book import PriceBook
 from pointsman.errors import NotFound
 from pointsman.model import Measurement, Missing, Number
+from pointsman.quality import NO_REFERENCE
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
 
@@ -25,6 +27,7 @@ def measurements(
 ) -> list[Measurement]:
     """One per planned cell, in planned order, with the qualities of this evaluation set and no other.
 
+    What rests on checks without a source is no quality, so that no verdict but INSUFFICIENT_DATA comes of it.
     Raises `NotFound` for an unknown benchmark, or an evaluation set that is not one of it.
     """
     cells = price_cells(
@@ -58,9 +61,14 @@ def qualities_of(ws: Workspace, benchmark_id: str, evaluation_set_id: str) -> di
         )
         if evaluation_set_id not in of_benchmark:
             raise NotFound("evaluation set", evaluation_set_id, f"{', '.join(sorted(of_benchmark)) or 'none'}")
-        rows = connection.execute(
-            sa.select(evaluations.c.dispatch_id, evaluations.c.quality, evaluations.c.missing_reason).where(
-                evaluations.c.evaluation_set_id == evaluation_set_id
-            )
-        )
-        return {row.dispatch_id: Missing(row.missing_reason) if row.quality is None else row.quality for row in rows}
+        found = sa.select(evaluations).where(evaluations.c.evaluation_set_id == evaluation_set_id)
+        return {row.dispatch_id: _quality(row) for row in connection.execute(found)}
+
+
+def _quality(row: sa.Row[Any]) -> Number:
+    if row.quality is None:
+        return Missing(row.missing_reason)
+    if row.scores.get("basis") == NO_REFERENCE:
+        # Whoever wrote a number there: that an output plays and is not black does not make it a good one.
+        return Missing("checks without a source make no quality")
+    return Decimal(row.quality)

@@ -24,6 +24,7 @@ from pointsman.quality.label_sheets import draw_up_sheet, read_answers
 from pointsman.quality.labels import quality_by_people
 from pointsman.quality.local import LocalJudge
 from pointsman.quality.protocol import (
+    NO_REFERENCE,
     Evaluation,
     FailedJudgement,
     Judge,
@@ -41,6 +42,7 @@ from pointsman.quality.trust_card import trust_card
 from pointsman.quality.trust_policy import TrustPolicy
 
 __all__ = [
+    "NO_REFERENCE",
     "ChosenJudge",
     "Corrected",
     "Criterion",

@@ -32,10 +32,14 @@ _POLL_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How one ffmpeg ended. `exit_code` is None when it was stopped: past its deadline, or because it was asked to."""
+    """How one ffmpeg ended. `exit_code` is None when it was stopped: past its deadline, or because it was asked to.
+
+    `out` is what it wrote to its standard output.
+    """
 
     exit_code: int | None
     log: str
+    out: str = ""
 
 
 @functools.cache
@@ -60,6 +64,13 @@ def ffmpeg_version() -> str:
     return found[1] if found else "unknown"
 
 
+@functools.cache
+def ffmpeg_filters() -> frozenset[str]:
+    """The filters that this ffmpeg has: builds differ, and libvmaf is the one that is most often left out."""
+    listed = subprocess.run([ffmpeg_path(), "-hide_banner", "-filters"], capture_output=True, text=True, check=False)
+    return frozenset(re.findall(r"^ [A-Z.|]{2,3} (\w+) +\S+->\S+", listed.stdout, re.M))
+
+
 def media_input(path: Path) -> list[str]:
     """The arguments that open `path` as media and nothing else, decoded by one thread."""
     return [
@@ -69,7 +80,7 @@ def media_input(path: Path) -> list[str]:
 
 
 def run_ffmpeg(arguments: list[str], *, deadline_s: float, stop: threading.Event) -> Finished:
-    """Run ffmpeg in a process group of its own and return its log.
+    """Run ffmpeg in a process group of its own and return its log and output.
 
     It is killed with its group when `stop` is set or after `deadline_s`; its own limit on CPU seconds ends it also
     when this process is no longer there to do so.
@@ -78,7 +89,7 @@ def run_ffmpeg(arguments: list[str], *, deadline_s: float, stop: threading.Event
     child = subprocess.Popen(
         [*argv, *arguments],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
         text=True,
@@ -87,8 +98,8 @@ def run_ffmpeg(arguments: list[str], *, deadline_s: float, stop: threading.Event
     waited = 0.0
     while True:
         try:
-            _, log = child.communicate(timeout=_POLL_S)
-            return Finished(child.returncode, log)
+            out, log = child.communicate(timeout=_POLL_S)
+            return Finished(child.returncode, log, out)
         except subprocess.TimeoutExpired:
             waited += _POLL_S
         except BaseException:

@@ -1,58 +1,57 @@
-"""The local evaluator: how close an output is to its source, by VMAF and SSIM, and whether it plays at all.
+"""The local evaluator: how close an output is to its source, whether it plays at all, and what can be seen of it.
 
-Quality is VMAF (0 to 100, the model's mean over the compared frames). An output that cannot be decoded, or is longer
-or shorter than its source, is a bad output and scores 0; it is not a number that nobody knows.
+Quality is from 0 to 100: of clips VMAF (the model's mean over the compared frames), of single pictures 100 x SSIM, as
+VMAF's model looks for motion. An output that cannot be decoded, is longer or shorter than its source or lost its sound
+is a bad output and scores 0; it is not a number that nobody knows. What cannot be compared has no quality and says why:
+an output without a source, HDR, a picture made into a clip. Checks without a source are noted and never make a quality,
+not even 0, as such a number would let a verdict come about that nothing supports.
 """
 
 from __future__ import annotations
 
-import re
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 
 from pointsman.canonical import sha256_of
 from pointsman.clock import Clock, SystemClock
 from pointsman.model import Json, Missing, Number
+from pointsman.quality import graphs, looking
+from pointsman.quality.comparison import Comparison, read_comparison
 from pointsman.quality.ffmpeg import Finished, ffmpeg_version, media_input, run_ffmpeg
-from pointsman.quality.media import Clip, Fault, declared_rate, decoded, fault_of, look_at
-from pointsman.quality.protocol import Calls, Evaluation, JudgeAttempt, JudgeIdentity, Sample
+from pointsman.quality.looking import Looked, Sound, Source
+from pointsman.quality.media import Clip, Fault, clip_of, fault_of, hdr_transfer, is_picture, look_at
+from pointsman.quality.protocol import NO_REFERENCE, Calls, Evaluation, JudgeAttempt, JudgeIdentity, Sample
+from pointsman.quality.signals import findings, read_signals
 from pointsman.quality.workers import judge_concurrently
 
-VMAF_MODEL = "vmaf_v0.6.1"
-VMAF_EVERY = 5
-"""Of clips with `_LONG` frames or more VMAF looks at every fifth frame; SSIM always looks at all. A third of the CPU
-time, and 0.3 below the full mean for every encoder alike, within 0.2 of each other. Five shares no factor with the two,
-four or eight frames after which encoders repeat their cheap ones, so it favours none of them."""
-_LONG = 50
-_PICTURE = "scale={width}:{height}:flags=bicubic:out_range=tv,format=yuv420p,settb=1/1000,setpts=N"
-_GRAPH = (
-    "[0:v:0]{time}{picture}[output];[1:v:0]{time}{picture},split[first][second];"
-    "[output][first]ssim=shortest={cut}[same];"
-    "[same][second]libvmaf=model=version={model}:n_threads=1:n_subsample={every}:shortest={cut}"
-)
-_RULES: dict[str, Json] = {
-    "alignment": "by frame number when both have as many frames, else by time at the source's rate",
-    "duration": "frames / declared rate; may differ by 0.1 s or 2 %, whichever is more",
-    "quality": "VMAF; 0 when undecodable or of another duration",
-}
-_VMAF = re.compile(r"VMAF score: ([\d.]+)")
-_SSIM = re.compile(r"SSIM .*All:([\d.]+)")
+_QUALITY = "VMAF, of single pictures 100 SSIM; 0 when undecodable, of another duration or without its sound"
+_ALONE: dict[str, Json] = {"basis": NO_REFERENCE}
+_Judged = tuple[Number, dict[str, Json]]
 
 
 class LocalJudge:
-    """VMAF and SSIM against the source, `workers` outputs at a time, each by one single-threaded ffmpeg."""
+    """VMAF, SSIM and PSNR against the source, `workers` outputs at a time, each by one single-threaded ffmpeg.
+
+    `sound="free"` lets outputs be silent, or last otherwise than their picture, without being broken.
+    """
 
     billed_skus: tuple[str, ...] = ()
 
-    def __init__(self, *, clock: Clock | None = None, workers: int = 2, deadline_s: float = 600.0) -> None:
+    def __init__(
+        self, *, clock: Clock | None = None, workers: int = 2, deadline_s: float = 600.0, sound: Sound = "as_source"
+    ) -> None:
         self._clock = clock or SystemClock()
         self._workers = workers
         self._deadline_s = deadline_s
-        self._sources: dict[Path, Clip | Fault | None] = {}
-        rules = {"graph": _GRAPH, "picture": _PICTURE, "every": VMAF_EVERY, "long": _LONG, **_RULES}
-        self.identity = JudgeIdentity("local", f"ffmpeg {ffmpeg_version()} {VMAF_MODEL}", sha256_of(rules))
+        self._sound = sound
+        self._sources: dict[Path, Source | Fault | None] = {}
+        absent: list[Json] = [*sorted(set(graphs.absent()))]
+        rules: dict[str, Json] = {"graphs": graphs.rules(), "broken": looking.RULES, "quality": _QUALITY}
+        rules |= {"sound": sound, "absent": absent}
+        model = "without libvmaf" if "vmaf" in absent else graphs.VMAF_MODEL
+        self.identity = JudgeIdentity("local", f"ffmpeg {ffmpeg_version()} {model}", sha256_of(rules))
 
     def judge(self, samples: Iterable[Sample], calls: Calls | None = None) -> Generator[Evaluation, None, None]:
         """As `Judge.judge`; calls nobody and never raises `JudgeUnavailable`."""
@@ -60,7 +59,7 @@ class LocalJudge:
 
     def _judge(self, sample: Sample, stop: threading.Event) -> Evaluation:
         started = self._clock.now()
-        quality, scores = self._compare(sample, stop)
+        quality, scores = self._evaluate(sample, stop)
         completed = not isinstance(quality, Missing)
         attempt = JudgeAttempt(
             number=1,
@@ -71,51 +70,96 @@ class LocalJudge:
         )
         return Evaluation(sample.dispatch_id, quality, scores, (attempt,))
 
-    def _compare(self, sample: Sample, stop: threading.Event) -> tuple[Number, dict[str, Json]]:
+    def _evaluate(self, sample: Sample, stop: threading.Event) -> _Judged:
+        output = sample.output
         if sample.source is None:
-            return Missing("the output has no source to compare it with"), {}
+            return self._alone(output, "the output has no source to compare it with", stop, has_source=False)
         source = self._source(sample.source, stop)
-        if not isinstance(source, Clip):
+        if not isinstance(source, Source):
             return Missing("the source of the output cannot be decoded"), {}
-        seen = self._pass(sample.output, sample.source, source, stop)
+        if source.clip.transfer is not None:
+            return self._alone(output, f"the source is HDR ({source.clip.transfer}), which is not compared", stop)
+        if source.picture is not is_picture(output):
+            kinds = ("picture", "clip") if source.picture else ("clip", "picture")
+            return self._alone(output, "the source is a {} and the output a {}".format(*kinds), stop)
+        return self._beside(output, source, stop)
+
+    def _alone(self, output: Path, why: str, stop: threading.Event, *, has_source: bool = True) -> _Judged:
+        """What can be said of an output that is not compared. Beside a source it has to play at least."""
+        clip = look_at(output, deadline_s=self._deadline_s, stop=stop)
+        if isinstance(clip, Clip):
+            lacking = graphs.not_measured(clip.width, clip.height)
+            seen = self._run([output], graphs.alone(lacking, banding=True), stop)
+            clip = clip_of(seen)
+        if clip is None:
+            return Missing(f"{why}; {self._stopped}"), {}
+        if isinstance(clip, Fault):
+            scores: dict[str, Json] = {"decodable": False, "reason": clip.reason}
+            return (Decimal(0), scores) if has_source else (Missing(f"{why}; {clip.reason}"), _ALONE | scores)
+        signals = read_signals(seen, rate=clip.rate or 1.0, lacking=lacking)
+        found = findings(signals, None, frames=clip.frames, rate=clip.rate or 1.0)
+        scores = {**_ALONE, "decodable": True, "frames": clip.frames, "size": f"{clip.width}x{clip.height}"}
+        scores |= {"sound_s": clip.sound_s, "signals": signals.as_scores(), "findings": dict(found)}
+        return Missing(f"{why}; checks without a source make no quality"), scores | {"not_measured": dict(lacking)}
+
+    def _beside(self, output: Path, source: Source, stop: threading.Event) -> _Judged:
+        clip = source.clip
+        lacking = graphs.not_measured(clip.width, clip.height)
+        size = {"width": clip.width, "height": clip.height, "source_frames": clip.frames}
+        seen = self._run([output, source.path], graphs.beside(lacking=lacking, **size), stop)
         if seen.exit_code is None:
-            return Missing(f"ffmpeg was stopped; its limit is {self._deadline_s:.0f} s for one output"), {}
+            return Missing(self._stopped), {}
         if (fault := fault_of(seen, 0)) is not None:
             return Decimal(0), {"decodable": False, "reason": fault.reason}
-        scores: dict[str, Json] = {"decodable": True}
-        got, want = decoded(seen.log, 0).frames, source.frames
-        rate = source.rate or 1.0
-        difference = got / (declared_rate(seen.log, 0) or rate) - want / rate
-        scores |= {"frames": got, "source_frames": want, "duration_difference_s": round(difference, 4)}
-        if abs(difference) > max(0.1, 0.02 * want / rate):
-            direction = "longer" if difference > 0 else "shorter"
-            scores["reason"] = f"wrong duration: {abs(difference):.3f} s {direction} than its source"
-            return Decimal(0), scores
-        if got != want:
-            seen = self._pass(sample.output, sample.source, source, stop, by_time=f"fps={rate},")
-        vmaf, ssim = _VMAF.search(seen.log), _SSIM.search(seen.log)
-        if seen.exit_code != 0 or vmaf is None or ssim is None:
-            return Missing("ffmpeg could not compare the output with its source"), scores
-        scores |= {"vmaf": float(vmaf[1]), "ssim": float(ssim[1])}
-        return min(Decimal(vmaf[1]), Decimal(100)), scores
+        if (transfer := hdr_transfer(seen.log, 0)) is not None:
+            return self._alone(output, f"the output is HDR ({transfer}), which is not compared", stop)
+        looked = Looked.read(seen, source, lacking)
+        scores = looked.as_scores()
+        if (broken := looked.broken(self._sound)) is not None:
+            return Decimal(0), {**scores, "reason": broken}
+        if not looked.in_step:
+            by_time = graphs.beside_by_time(lacking=lacking, rate=source.rate, **size)
+            seen = self._run([output, source.path], by_time, stop)
+            if seen.exit_code is None:
+                return Missing(self._stopped), scores
+        compared = read_comparison(seen)
+        scores |= compared.as_scores()
+        return _quality(compared, lacking, single=clip.frames == 1), scores
 
-    def _source(self, path: Path, stop: threading.Event) -> Clip | Fault | None:
+    def _source(self, path: Path, stop: threading.Event) -> Source | Fault | None:
         # Two threads may look at one source at the same time; both find the same.
         if path not in self._sources:
-            self._sources[path] = look_at(path, deadline_s=self._deadline_s, stop=stop)
+            # Of its size nothing is known yet, so its banding is looked at beside its outputs.
+            lacking = graphs.absent()
+            seen = self._run([path], graphs.alone(lacking, banding=False), stop)
+            clip = clip_of(seen)
+            if isinstance(clip, Clip):
+                alone = read_signals(seen, rate=clip.rate or 1.0, lacking=lacking)
+                self._sources[path] = Source(path, clip, alone, is_picture(path))
+            else:
+                self._sources[path] = clip
         return self._sources[path]
 
-    def _pass(self, output: Path, source: Path, clip: Clip, stop: threading.Event, *, by_time: str = "") -> Finished:
-        # Frame by frame nothing is cut off, so that all frames of a longer output get counted.
-        picture = _PICTURE.format(width=clip.width, height=clip.height)
-        every = VMAF_EVERY if clip.frames >= _LONG else 1
-        cut = int(bool(by_time))
-        graph = _GRAPH.format(time=by_time, picture=picture, model=VMAF_MODEL, every=every, cut=cut)
+    def _run(self, inputs: Sequence[Path], graph: str, stop: threading.Event) -> Finished:
+        opened = [argument for path in inputs for argument in media_input(path)]
+        shown = ("-map", "0:a:0?", "-fps_mode", "passthrough", "-f", "null", "-")
         return run_ffmpeg(
-            [
-                *("-filter_complex_threads", "1", *media_input(output), *media_input(source)),
-                *("-filter_complex", graph, "-an", "-fps_mode", "passthrough", "-f", "null", "-"),
-            ],
+            ["-filter_complex_threads", "1", *opened, "-filter_complex", graph, *shown],
             deadline_s=self._deadline_s,
             stop=stop,
         )
+
+    @property
+    def _stopped(self) -> str:
+        return f"ffmpeg was stopped; its limit is {self._deadline_s:.0f} s for one output"
+
+
+def _quality(compared: Comparison, lacking: Mapping[str, str], *, single: bool) -> Number:
+    wanted = "ssim" if single else "vmaf"
+    if wanted in lacking:
+        return Missing(f"{wanted.upper()} was not measured: {lacking[wanted]}")
+    if single and compared.ssim is not None:
+        return max(100 * compared.ssim, Decimal(0))
+    if not single and compared.vmaf is not None:
+        return min(compared.vmaf.mean, Decimal(100))
+    return Missing("ffmpeg could not compare the output with its source")

@@ -14,6 +14,9 @@ from typing import Literal, Protocol
 from pointsman.errors import DependencyDown
 from pointsman.model import Json, Number
 
+NO_REFERENCE = "no reference"
+"""`scores["basis"]` of an output that was looked at without its source: such checks alone never make a quality."""
+
 
 @dataclass(frozen=True, slots=True)
 class JudgeIdentity:

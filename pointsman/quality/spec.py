@@ -14,6 +14,7 @@ from pointsman.errors import InputRefused
 from pointsman.model import Missing, Number
 from pointsman.quality.calls import SpendCap
 from pointsman.quality.local import LocalJudge
+from pointsman.quality.looking import Sound
 from pointsman.quality.protocol import Judge
 from pointsman.quality.rubric import load_rubric
 from pointsman.quality.trust_policy import TrustPolicy
@@ -58,6 +59,13 @@ class JudgeSpec(BaseModel):
         Literal["inline", "frames"],
         Field(description="For Gemini: clips as they are, or up to 16 pictures of each for models without video"),
     ] = "inline"
+    sound: Annotated[
+        Sound,
+        Field(
+            description="For the local evaluator: as_source: an output that lost the sound of its source, or whose "
+            "sound is longer or shorter, scores 0; free: that is only noted"
+        ),
+    ] = "as_source"
     max_spend_usd: Annotated[
         Decimal | None, Field(description="For Gemini: judging stops and falls back at this cost", gt=0, le=100_000)
     ] = None
@@ -75,12 +83,14 @@ class JudgeSpec(BaseModel):
         price; nothing was sent then.
         """
         if self.kind == "local":
-            return ChosenJudge(LocalJudge(clock=clock), "The local evaluator was asked for.", None, self.trust)
+            return ChosenJudge(
+                LocalJudge(clock=clock, sound=self.sound), "The local evaluator was asked for.", None, self.trust
+            )
         key = load_credential("GEMINI_API_KEY", given=settings.gemini_api_key)
         if key is None:
             if self.kind == "auto":
                 reason = "GEMINI_API_KEY is not set, so outputs are judged locally: VMAF against their sources."
-                return ChosenJudge(LocalJudge(clock=clock), reason, None, self.trust)
+                return ChosenJudge(LocalJudge(clock=clock, sound=self.sound), reason, None, self.trust)
             raise InputRefused(
                 "GEMINI_API_KEY",
                 None,

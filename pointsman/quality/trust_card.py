@@ -195,6 +195,10 @@ def _problems(judged: Sequence[Mapping[str, Any]], attempts: Sequence[Mapping[st
     found.update(f"attempt: {row['detail']['code']}" for row in attempts if row["detail"].get("code"))
     found.update(f"quality missing: {row['missing_reason']}" for row in judged if row["missing_reason"])
     found.update(f"scored 0: {row['scores']['reason']}" for row in judged if row["scores"].get("reason"))
+    for row in judged:
+        variant = VariantId.parse(row["variant_id"]).label
+        found.update(f"seen: {name.replace('_', ' ')} ({variant})" for name in row["scores"].get("findings", ()))
+        found.update(f"no {name}: {why}" for name, why in row["scores"].get("not_measured", {}).items())
     return [(what, -less) for less, what in sorted((-times, what) for what, times in found.items())]
 
 

@@ -171,6 +171,21 @@ def test_a_successful_cell_without_a_quality_is_not_enough_data() -> None:
     assert "1 successful cells have no quality (the first: d-001-0003-0)" in verdict.why
 
 
+def test_checks_without_a_source_alone_make_no_winner_however_much_is_saved() -> None:
+    alone = {"quality": Missing("checks without a source make no quality")}
+    every = {(v, i, 0): alone for v in range(3) for i in range(8)}
+    assert decide(plan(), measured(plan(), cost=cheaper(0.1), changed=every)).outcome == "INSUFFICIENT_DATA"
+    kept = {cell: alone for cell in every if cell[1] == 0}
+    assert decide(plan(), measured(plan(), cost=cheaper(0.1), changed=kept)).outcome == "INSUFFICIENT_DATA"
+
+
+def test_beside_an_incumbent_whose_outputs_all_scored_0_nothing_wins() -> None:
+    bad = measured(plan(), cost=cheaper(0.5), quality=lambda cell: "0")
+    verdict = decide(plan(), bad)
+    assert verdict.outcome == "INSUFFICIENT_DATA"
+    assert "All outputs of the incumbent wf0@lab-cpu scored 0" in verdict.why
+
+
 def test_a_failed_cell_needs_no_quality() -> None:
     declared = plan(challengers=1, success_margin=0.5, quality_margin=50)
     gone = {"quality": Missing("nothing to judge"), "outcome": "failure"}

@@ -23,6 +23,7 @@ from pointsman.economics import (
 from pointsman.economics.cells import outcome_of
 from pointsman.errors import InputRefused, NotFound
 from pointsman.model import Missing
+from pointsman.quality import NO_REFERENCE
 from tests.economics.worlds import BENCHMARK, EASY_PRICES, JUDGED, NOW, A, B, Tried, World, book_of
 
 LOST = Tried("lost", [("cpu:vcpu-second", "3")])
@@ -161,6 +162,13 @@ def test_measurements_join_money_with_the_qualities_of_one_evaluation_set(world:
     assert third.quality == Missing("not judged")
     assert (fourth.outcome, fourth.quality) == ("failure", Missing("no output: boom"))
     assert fourth.cost_usd == Decimal("0.003")
+
+
+def test_checks_without_a_source_are_no_quality_whoever_wrote_a_number_there(world: World, book: PriceBook):
+    judged = world.cell(A, Tried(), output_bytes=0)
+    world.evaluation(JUDGED, judged, "100", basis=NO_REFERENCE)
+    (only,) = measurements(world.ws, BENCHMARK, JUDGED, book, deliveries_per_output=1)
+    assert (only.outcome, only.quality) == ("success", Missing("checks without a source make no quality"))
 
 
 def test_unknown_benchmarks_sets_and_impossible_numbers_are_refused(world: World, book: PriceBook):

@@ -169,7 +169,7 @@ class World:
                 basis="measured",
             )
 
-    def evaluation(self, set_id: str, dispatch: str, quality: str) -> None:
+    def evaluation(self, set_id: str, dispatch: str, quality: str, **scores: str) -> None:
         known = quality[0].isdigit()
         self._insert(
             tables.quality_evaluations,
@@ -179,7 +179,7 @@ class World:
             dispatch_id=dispatch,
             quality=Decimal(quality) if known else None,
             missing_reason=None if known else quality,
-            scores={},
+            scores=scores,
             created_at=NOW,
         )
 

@@ -12,6 +12,7 @@ import pytest
 from pointsman.clock import SystemClock
 from pointsman.model import Missing
 from pointsman.quality import Evaluation, LocalJudge, Sample
+from pointsman.quality import graphs as graphs_module
 from pointsman.quality import local as local_module
 from pointsman.quality.ffmpeg import media_input, run_ffmpeg
 from tests.quality.worlds import Clips, never
@@ -107,7 +108,8 @@ def test_a_playlist_that_names_other_files_is_not_followed(judge: LocalJudge, cl
 
 def test_without_a_source_quality_is_missing_and_says_why(judge: LocalJudge, clips: Clips) -> None:
     evaluation = evaluate(judge, clips.good, None)
-    assert evaluation.quality == Missing("the output has no source to compare it with")
+    why = "the output has no source to compare it with; checks without a source make no quality"
+    assert evaluation.quality == Missing(why)
     assert (evaluation.attempts[0].outcome, evaluation.attempts[0].code) == ("failed", "not_comparable")
 
 
@@ -118,9 +120,10 @@ def test_a_broken_source_is_not_the_fault_of_the_output(judge: LocalJudge, clips
 def test_an_encode_that_is_compared_for_too_long_is_missing_not_a_hang(
     clips: Clips, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge = LocalJudge(clock=SystemClock(), deadline_s=1)
+    judge = LocalJudge(clock=SystemClock())
     whole = evaluate(judge, clips.good, clips.source)
     assert isinstance(whole.quality, Decimal)
+    monkeypatch.setattr(judge, "_deadline_s", 1)
     # Reading at the clip's own speed takes two seconds, which is past the deadline.
     monkeypatch.setattr(local_module, "media_input", lambda path: ["-re", *media_input(path)])
     stopped = evaluate(judge, clips.good, clips.source)
@@ -152,7 +155,7 @@ def test_stopping_kills_the_process_at_once(clips: Clips) -> None:
 
 def test_an_interrupt_leaves_no_process_behind(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
     children = []
-    real = local_module.run_ffmpeg.__globals__["subprocess"].Popen
+    real = run_ffmpeg.__globals__["subprocess"].Popen
 
     class Interrupted(real):  # type: ignore[misc, valid-type]
         def communicate(self, input: str | None = None, timeout: float | None = None) -> tuple[str, str]:
@@ -174,5 +177,5 @@ def test_the_identity_names_ffmpeg_and_the_model_and_changes_with_the_rules(monk
     assert before.name == "local"
     assert before.model.startswith("ffmpeg ")
     assert before.model.endswith("vmaf_v0.6.1")
-    monkeypatch.setattr(local_module, "VMAF_EVERY", 7)
+    monkeypatch.setattr(graphs_module, "VMAF_EVERY", 7)
     assert LocalJudge().identity.rubric_sha256 != before.rubric_sha256

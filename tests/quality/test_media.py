@@ -39,7 +39,7 @@ def test_rarer_types_are_told_by_their_first_bytes(first: bytes, mime: str | Non
 
 
 def test_a_clip_is_described_by_what_was_decoded(clips: Clips) -> None:
-    assert look_at(clips.good, deadline_s=20, stop=never()) == Clip(192, 108, 60, 30.0)
+    assert look_at(clips.good, deadline_s=20, stop=never()) == Clip(192, 108, 60, 30.0, 2.0)
     cut = look_at(clips.cut, deadline_s=20, stop=never())
     assert isinstance(cut, Fault)
     assert "decode errors" in cut.reason

@@ -9,6 +9,7 @@ import pytest
 from pointsman.model import Missing
 from pointsman.quality import (
     JudgeUnavailable,
+    LocalJudge,
     Sample,
     complete,
     fall_back,
@@ -112,3 +113,15 @@ def test_a_fallback_is_shown_with_its_reason_and_escaped(ws: Workspace, matrix: 
     page = to_html([report], "quality")
     assert "quota *used up*" in page
     assert "<script>" not in page
+
+
+def test_what_the_local_evaluator_saw_and_could_not_measure_is_counted_by_variant(
+    ws: Workspace, matrix: Matrix, clips: Clips
+) -> None:
+    judge = LocalJudge()
+    set_id = open_evaluation_set(ws, matrix.id, judge.identity)
+    judge_chunk(ws, set_id, judge, matrix.cells)
+    shown = to_markdown(trust_card(ws, set_id))
+    assert "seen: softer (slow-lane@acme-cloud)" in shown
+    assert "no banding: a picture of 192x108 is too small; it takes 216 pixels one way" in shown
+    assert "softer (fast-lane" not in shown
