@@ -49,6 +49,9 @@ def recommend(
     elif verdict.outcome == "NO_SIGNIFICANT_WINNER":
         found.append(Recommendation(_keep(incumbent, minimum_detectable_saving), measure_again))
         found += _capacities(verdict, figures)
+    elif verdict.outcome == "INSUFFICIENT_DATA" and plan.sequential:
+        go_on = f"pointsman benchmark run --benchmark-id {shlex.quote(benchmark_id)}"
+        found.append(Recommendation(f"Decide nothing yet, and measure on: {verdict.why}", go_on))
     elif verdict.outcome == "INSUFFICIENT_DATA" and len(plan.clusters) < clusters_needed(plan.alpha):
         text = (
             f"Decide nothing yet: {verdict.why} Measuring the same inputs again cannot help; add some of other sources."

@@ -10,6 +10,7 @@ from pointsman.statistics.label_swaps import (
     critical_value,
     p_values,
     step_down_p_values,
+    unit_contributions,
     weakest_conditions,
 )
 from pointsman.statistics.power import fewest_by_chance, most_by_chance
@@ -38,6 +39,7 @@ __all__ = [
     "ratio_intervals",
     "step_down_p_values",
     "t_reach",
+    "unit_contributions",
     "weakest_conditions",
     "weighted_kappa",
     "wilson_interval",

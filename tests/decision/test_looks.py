@@ -24,6 +24,7 @@ from pointsman.statistics import always_valid_p_values, confidence_bound, holm
 from tests.decision.comparisons import Cell, measured, plan, variant, wobble
 from tests.decision.judged import Judged
 from tests.decision.test_decide import random_totals
+from tests.decision.test_hud import hud_of
 
 
 def cheaper(cell: Cell) -> float:
@@ -86,6 +87,13 @@ def test_at_the_last_look_nobody_winning_is_an_answer_and_so_is_being_equal() ->
     equal = measured(declared, cost=lambda cell: 0.01 * wobble(cell, 0.01))
     assert decide(declared, equal).outcome == "EQUIVALENT"
     assert decide(declared, first(equal, 12)).outcome == "EQUIVALENT", "no need to go on"
+
+
+def test_a_look_that_decides_nothing_recommends_to_measure_on() -> None:
+    declared = plan(clusters=16, sequential=True)
+    advice = hud_of(declared, first(measured(declared, cost=cheaper), 3))["recommendations"][0]
+    assert advice["command"] == "pointsman benchmark run --benchmark-id bm_1"
+    assert "After 3 of 16 clusters" in advice["text"]
 
 
 def test_a_document_of_a_look_is_recomputed_with_estimates_of_what_was_seen() -> None:

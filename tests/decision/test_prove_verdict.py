@@ -1,4 +1,4 @@
-"""The promises of the procedure, by simulation: false winners at most 5 %, and the planner's size finds the true one.
+"""The promises of a verdict of fixed size, by simulation: false winners at most 5 %, and what is detectable is found.
 
 Rates are held against the 99 % binomial bound of the promised rate for the number of simulations.
 """
@@ -11,10 +11,10 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from pointsman.decision import Assumptions, decide, inputs_needed, minimum_detectable_saving
+from pointsman.decision import Assumptions, decide, minimum_detectable_saving
 from pointsman.decision.planner import simulated_totals
 from pointsman.decision.procedure import ClusterTotals, Margins, winners
-from pointsman.statistics import LabelSwaps, fewest_by_chance, most_by_chance
+from pointsman.statistics import LabelSwaps, most_by_chance
 from tests.decision.comparisons import measured, plan
 
 pytestmark = pytest.mark.prove
@@ -107,25 +107,6 @@ def test_decide_itself_names_a_false_winner_no_more_often() -> None:
         )
         false += decide(replace(declared, seed=at), data).winner is not None
     assert false <= most_by_chance(comparisons, ALPHA)
-
-
-@pytest.mark.parametrize(
-    "assumed",
-    [
-        Assumptions(saving=0.25, challengers=8),
-        Assumptions(saving=0.4, challengers=3, cost_spread=0.6, inputs_per_cluster=3),
-        Assumptions(saving=0.3, challengers=1, success_rate=0.98, success_margin=0.1, quality_margin=10),
-    ],
-)
-def test_the_planners_size_finds_the_better_challenger_in_eighty_of_a_hundred_comparisons(assumed: Assumptions) -> None:
-    size = inputs_needed(assumed, seed=1)
-    comparisons, found = 1_000, 0
-    for batch in range(comparisons // BATCH):
-        generator = np.random.Generator(np.random.PCG64([991, batch]))
-        totals = simulated_totals(assumed, size.clusters, BATCH, generator)
-        drawn = LabelSwaps.draw(size.clusters, swaps=1_999, seed=1_000 + batch)
-        found += int((winners(totals, assumed.margins, drawn, assumed.alpha) == 0).sum())
-    assert found >= fewest_by_chance(comparisons, assumed.power)
 
 
 @pytest.mark.parametrize("clusters", [16, 40])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,10 +14,11 @@ import sqlalchemy as sa
 import flows.benchmark_matrix
 import tasks.looks
 from flows.benchmark_matrix import BenchmarkMatrixRequest, benchmark_matrix
-from pointsman.decision import audit, verdicts_of
+from flows.money_hud import ComparisonRules
+from pointsman.decision import VerdictPlan, audit, verdicts_of
 from pointsman.quality import ChosenJudge, JudgeUnavailable, TrustPolicy
 from pointsman.storage import tables
-from tests.decision.comparisons import Cell
+from tests.decision.comparisons import Cell, plan
 from tests.decision.judged import BENCHMARK, JUDGE, Judged
 from tests.few_inputs import variant
 
@@ -51,6 +53,17 @@ def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Judged:
 
     made.until = go_on  # type: ignore[attr-defined]
     return made
+
+
+def test_every_rule_of_a_request_is_declared_in_the_plan_and_means_the_same_when_nothing_is_said() -> None:
+    rules = ComparisonRules().model_dump()
+    assert plan(**rules) == plan()
+    given = ComparisonRules(
+        scores={"ssim": 0.01}, refusal_margin=0.1, p95_limit_ms=5000, peak_per_s=2, alpha_per_year=0.2, sequential=True
+    )
+    declared = plan(**given.model_dump())
+    assert declared.order == ("success", "refusals", "quality", "ssim", "latency", "capacity", "cost")
+    assert VerdictPlan.from_document(json.loads(declared.canonical())) == declared
 
 
 def states(judged: Judged) -> dict[str, int]:
