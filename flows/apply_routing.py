@@ -8,10 +8,22 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pointsman.errors import RunFailed
-from pointsman.routing import HEADROOM
+from pointsman.errors import GuardRefused, RunFailed
+from pointsman.routing import HEADROOM, CanaryRules
+from pointsman.safety import Consent
+from tasks.approving import await_decision
+from tasks.canary import advance_canary, look_at_canary, pause_canary
 from tasks.production import enter_with_change, once_agreed
-from tasks.routing import Moved, apply_binding, check_capacity, plan_change, probe, report_routing, roll_back
+from tasks.routing import (
+    Moved,
+    apply_binding,
+    check_capacity,
+    plan_change,
+    probe,
+    propose_binding,
+    report_routing,
+    roll_back,
+)
 
 
 class ApplyRoutingRequest(BaseModel):
@@ -33,13 +45,16 @@ class ApplyRoutingRequest(BaseModel):
         6, title="Probe jobs", description="Routed jobs that must meet the new binding.", ge=1, le=1000
     )
     price_book: str = Field(
-        "default", title="Price book", description="Name of a saved price book block: what the probe will cost."
+        "default", title="Price book", description="Name of a saved price book block: what the routed jobs will cost."
     )
     production: str | None = Field(
         None,
         title="Production",
         description="Only for a route of production: the id of that environment, to say so.",
         max_length=64,
+    )
+    canary: CanaryRules | None = Field(
+        None, title="Canary", description="Go there in steps and look at each; empty: all at once."
     )
     peak_per_s: float | None = Field(
         None,
@@ -66,9 +81,45 @@ class ApplyRoutingRequest(BaseModel):
         return self
 
 
+def in_steps(
+    moved: Moved, run_id: str, gateway: str, target: str, input_set: str, rules: CanaryRules, consent: Consent | None
+) -> Moved:
+    """Take a canary from the step where it is to its end; in production by the `consent` that its looks were given.
+
+    Raises `RunFailed` (`canary_aborted`) after a step that was bad and was rolled back, `GuardRefused` when it stays at
+    a step: too few jobs met the newcomers, or somebody paused it.
+    """
+    while moved.step is not None:
+        found = look_at_canary(moved, run_id, target, input_set, rules, consent)
+        if found.decision == "abort":
+            assert moved.generation is not None
+            reason = f"the canary at {found.percent} %: {found.why}"
+            back = roll_back(moved.route_key, moved.generation, run_id, gateway, reason)
+            report_routing(back)
+            raise RunFailed(
+                f"The canary was bad at {found.percent} %: {found.why}. "
+                f"Generation {back.generation} has the old content again.",
+                instruction=f"pointsman route history {moved.route_key}",
+                code="canary_aborted",
+            )
+        if found.decision == "wait":
+            pause_canary(moved.route_key, found.why)
+            report_routing(moved)
+            raise GuardRefused(
+                f"The canary stays at {found.percent} %: {found.why}.",
+                instruction=f"Promote it all the same, or abort it: pointsman route promote {moved.route_key}",
+                code="canary_stuck",
+            )
+        moved = advance_canary(moved, gateway, found.why, consent)
+    return moved
+
+
 @flow(name="apply-routing", flow_run_name="apply-{request.route_key}")
 def apply_routing(request: ApplyRoutingRequest) -> Moved:
-    """Returns the binding before and after, and what the probe saw. Raises `RunFailed` after a failed probe."""
+    """Returns the binding before and after, and what the probe saw. Raises `RunFailed` after a failed probe or canary.
+
+    Where the change takes consent, the run is suspended until somebody else decided, or ends and can be repeated.
+    """
     run_id = request.run_id or flow_run.id
     planned = plan_change(request.route_key, request.verdict_id, request.variant, request.expected_generation)
     if request.peak_per_s is not None:
@@ -81,12 +132,19 @@ def apply_routing(request: ApplyRoutingRequest) -> Moved:
             planned,
             run_id,
             input_set_id=request.input_set,
-            jobs=request.probe_jobs,
+            probe_jobs=request.probe_jobs,
+            canary=request.canary,
             price_book=request.price_book,
             production=request.production,
         )
     )
-    applied = apply_binding(planned, run_id, request.gateway)
+    steps = request.canary.steps if request.canary else (100,)
+    waits = propose_binding(planned, run_id, request.gateway, steps, consent)
+    if waits is not None:
+        await_decision(waits)
+    applied = apply_binding(planned, run_id, request.gateway, steps, consent)
+    if request.canary is not None:
+        applied = in_steps(applied, run_id, request.gateway, request.target, request.input_set, request.canary, consent)
     proved = probe(applied, run_id, request.target, request.input_set, request.probe_jobs, consent)
     if proved.probe is not None and not proved.probe.passed:
         back = roll_back(

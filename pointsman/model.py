@@ -153,6 +153,13 @@ class Binding:
             if variant.route_key != self.route_key:
                 raise InputRefused("binding weights", str(variant), f"variants of {self.route_key}")
 
+    def leads_as(self, other: Binding | None) -> bool:
+        """Whether traffic that follows the one follows the other: the same generation, and the same shares."""
+        if other is None or (self.route_key, self.generation) != (other.route_key, other.generation):
+            return False
+        mine, theirs = ({one: share for one, share in of.weights.items() if share} for of in (self, other))
+        return mine == theirs
+
     @property
     def sole_variant(self) -> VariantId | None:
         """The variant that gets all traffic, or None during a canary."""

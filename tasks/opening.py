@@ -15,7 +15,7 @@ from pointsman.dispatch import TargetSpec
 from pointsman.economics import PriceBook
 from pointsman.errors import NotFound
 from pointsman.quality import JudgeSpec
-from pointsman.routing import FlagdFileGateway
+from pointsman.routing import Gateway, GatewaySpec
 from pointsman.settings import Secret, handed_out, load_settings
 from pointsman.workspace import Workspace
 
@@ -81,5 +81,9 @@ def open_price_book(name: str) -> PriceBook:
     return _load(PriceBookBlock, name).spec.build()
 
 
-def open_gateway(name: str) -> FlagdFileGateway:
-    return _load(GatewayBlock, name).spec.build()
+def gateway_spec(name: str) -> GatewaySpec:
+    return _load(GatewayBlock, name).spec
+
+
+def open_gateway(name: str) -> Gateway:
+    return gateway_spec(name).build()

@@ -11,7 +11,7 @@ from pointsman.benchmark import input_set, matrix_run, variant
 from pointsman.economics import forecast_load, forecast_together
 from pointsman.errors import GuardRefused, NotFound
 from pointsman.ids import RouteKey, VariantId
-from pointsman.routing import PROBE_IN_FLIGHT
+from pointsman.routing import PROBE_IN_FLIGHT, CanaryRules
 from pointsman.safety import Admission, Consent, Entrant, Forecast, Limits, ProductionRules, enter_production
 from pointsman.settings import load_settings
 from pointsman.workspace import Workspace
@@ -74,15 +74,26 @@ def enter_with_matrix(
 
 @task(name="enter-with-change", **RECORD)
 def enter_with_change(
-    planned: Moved, run_id: str, *, input_set_id: str, jobs: int, price_book: str, production: str | None
+    planned: Moved,
+    run_id: str,
+    *,
+    input_set_id: str,
+    probe_jobs: int,
+    canary: CanaryRules | None,
+    price_book: str,
+    production: str | None,
 ) -> Admission | None:
-    """Hold a change of a route in production, with the routed jobs that prove it, to the guard before it is made."""
+    """Hold a change of a route in production to the guard before it is made, with the routed jobs that look at it."""
     ws = open_workspace()
     key = RouteKey.parse(planned.route_key)
-    new = [VariantId.parse(one) for one, weight in planned.after.items() if weight]
+    before = {VariantId.parse(one): weight for one, weight in planned.before.items() if weight}
+    after = {VariantId.parse(one): weight for one, weight in planned.after.items() if weight}
+    more = [one for one, weight in after.items() if weight > before.get(one, 0)]
+    jobs = probe_jobs + (canary.most_jobs if canary else 0)
     entrant = Entrant(
         run_id=f"change-{run_id}",
-        what=f"The change of {key} to {', '.join(one.label for one in new)}, proved by {jobs} routed jobs",
+        what=f"The change of {key} to {', '.join(one.label for one in more)}, proved by "
+        f"{'at most ' if canary else ''}{jobs} routed jobs",
         environment_id=key.environment,
         production=production,
         requester=requester_of(ws),
@@ -90,8 +101,9 @@ def enter_with_change(
         in_flight=min(PROBE_IN_FLIGHT, jobs),
     )
     inputs = len(input_set(ws, input_set_id).members)
-    # Which of several variants a job meets is not known before: each may get them all.
-    return _enter(ws, entrant, lambda: forecast_together(_forecasts(ws, new, jobs, inputs, price_book)))
+    # Which of several variants a job meets is not known before: each may get them all, in a canary the old ones too.
+    met = sorted({*after, *before} if canary else after)
+    return _enter(ws, entrant, lambda: forecast_together(_forecasts(ws, met, jobs, inputs, price_book)))
 
 
 def _enter(ws: Workspace, entrant: Entrant, forecast: Callable[[], Forecast]) -> Admission | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 from prefect import task
 from pydantic import BaseModel, ConfigDict
@@ -13,12 +14,13 @@ from pointsman.errors import Conflict, NotFound
 from pointsman.ids import RouteKey, VariantId, derive
 from pointsman.model import Binding
 from pointsman.routing import ProposedBinding, binding_for_verdict
-from pointsman.safety import Consent
+from pointsman.safety import Admission, Consent
 from pointsman.workspace import Workspace
 from tasks.bridging import cancelled
 from tasks.opening import executor_secret, open_gateway, open_target, open_workspace
 from tasks.policies import CHANGE, DRIVE, ONCE, RECORD
 from tasks.recording import record_report
+from tasks.safety import requester_of
 
 
 class Probed(BaseModel):
@@ -44,6 +46,9 @@ class Moved(BaseModel):
     generation: int | None
     cause: str
     verdict_id: str | None = None
+    rollout_id: str | None = None
+    step: int | None = None
+    """The step of a canary that it is at; None when it carries everything."""
     probe: Probed | None = None
 
 
@@ -91,20 +96,55 @@ def check_capacity(planned: Moved, peak_per_s: float, headroom: float) -> None:
     routing.ensure_capacity(open_workspace(), weights, peak=peak, headroom=factor)
 
 
-@task(name="apply-binding", **CHANGE)
-def apply_binding(planned: Moved, run_id: str, gateway: str) -> Moved:
+def _asked(
+    ws: Workspace, planned: Moved, run_id: str, steps: tuple[int, ...], consent: Consent | None
+) -> dict[str, Any]:
+    return {
+        "route_key": RouteKey.parse(planned.route_key),
+        "weights": {variant(ws, one).id: weight for one, weight in planned.after.items()},
+        "expected": planned.before_generation,
+        "cause": planned.cause,
+        "verdict_id": planned.verdict_id,
+        "idempotency_key": derive("apply", run_id),
+        "steps": steps,
+        "requester": requester_of(ws),
+        "consent": consent,
+    }
+
+
+@task(name="propose-binding", **RECORD)
+def propose_binding(
+    planned: Moved, run_id: str, gateway: str, steps: tuple[int, ...], consent: Consent | None
+) -> Admission | None:
+    """Record the change and hold it to the rules of its route; the consent that it waits for, if any."""
     ws = open_workspace()
-    applied = routing.apply_binding(
-        ws,
-        open_gateway(gateway),
-        route_key=RouteKey.parse(planned.route_key),
-        weights={variant(ws, one).id: weight for one, weight in planned.after.items()},
-        expected=planned.before_generation,
-        cause=planned.cause,
-        verdict_id=planned.verdict_id,
-        idempotency_key=derive("apply", run_id),
+    approval = routing.propose_binding(ws, open_gateway(gateway), **_asked(ws, planned, run_id, steps, consent))
+    return None if approval is None or approval.decision else Admission(approval.subject_id, "waiting", approval)
+
+
+@task(name="apply-binding", **CHANGE)
+def apply_binding(planned: Moved, run_id: str, gateway: str, steps: tuple[int, ...], consent: Consent | None) -> Moved:
+    """Let it serve, or the first step of a canary; one that has begun is found at the step where it is."""
+    ws = open_workspace()
+    applied = routing.apply_binding(ws, open_gateway(gateway), **_asked(ws, planned, run_id, steps, consent))
+    return at_step(ws, planned, applied)
+
+
+def at_step(ws: Workspace, moved: Moved, binding: Binding) -> Moved:
+    """The change as its binding stands; of a canary, as it stands now."""
+    record = next(one for one in routing.history(ws, binding.route_key) if one.binding == binding)
+    if record.rollout_id is not None:
+        serving = next(one for one in routing.history(ws, binding.route_key) if one.status in ("active", "canary"))
+        record = serving if serving.rollout_id == record.rollout_id else record
+    return moved.model_copy(
+        update={
+            "generation": record.binding.generation,
+            "after": _shares(record.binding),
+            "cause": record.binding.cause,
+            "rollout_id": record.rollout_id,
+            "step": record.step,
+        }
     )
-    return planned.model_copy(update={"generation": applied.generation, "after": _shares(applied)})
 
 
 @task(name="probe", **DRIVE)
@@ -132,6 +172,12 @@ def probe(moved: Moved, run_id: str, target: str, input_set_id: str, jobs: int, 
         why="; ".join(found.failures),
     )
     return moved.model_copy(update={"probe": seen})
+
+
+@task(name="takes-guard", **RECORD)
+def takes_guard(route_key: str) -> bool:
+    """Whether routed jobs have to pass the guard of production."""
+    return routing.in_production(open_workspace(), RouteKey.parse(route_key))
 
 
 @task(name="roll-back", **CHANGE)

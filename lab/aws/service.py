@@ -17,6 +17,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import make_server
 
 from lab.aws.agent import Agent, Ending
+from lab.aws.appconfig import AppConfig, AppConfigDoor
 from lab.aws.ecs import EcsAgent, EcsDoor
 from lab.aws.gaps import fill_gaps
 from lab.aws.machines import MotoMachines
@@ -45,7 +46,8 @@ def serve(port: int, effects_url: str, secret: Secret, url_file: Path) -> None:
     make_group(GROUP, owners)
     make_template(TEMPLATE)
     agent, ecs = Agent(fis().experiments, workers, MotoMachines(), SystemClock()), EcsAgent(SystemClock())
-    application = EcsDoor(_Lab(DomainDispatcherApplication(create_backend_app), agent), ecs)
+    behind = AppConfigDoor(_Lab(DomainDispatcherApplication(create_backend_app), agent), AppConfig(SystemClock()))
+    application = EcsDoor(behind, ecs)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = make_server("127.0.0.1", port, application, threaded=True, request_handler=MotoRequestHandler)
     ended = threading.Event()

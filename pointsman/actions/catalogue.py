@@ -198,6 +198,12 @@ _EVENTS = (
         "A gateway did not show what is recorded, and was shown it again.",
     ),
     EventType(
+        "routing_rules_set",
+        "info",
+        "pointsman route rules {route_key}",
+        "An admin changed what changes of a route are held to.",
+    ),
+    EventType(
         "routing_apply_failed",
         "critical",
         "pointsman route show {route_key}",

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from pointsman.canonical import canonical_json
-from pointsman.errors import Conflict, InputRefused, NotFound
+from pointsman.errors import Conflict, GuardRefused, InputRefused, NotFound
 from pointsman.ids import VariantId, check_id
 from pointsman.model import Variant
 from pointsman.storage import insert_absent, tables
@@ -86,15 +86,34 @@ def list_variants(
 
 
 def set_enabled(ws: Workspace, variant_id: VariantId | str, enabled: bool) -> Variant:
-    """Allow or forbid the variant in new matrices; those already planned keep it. Raises as `variant` does."""
+    """Allow or forbid the variant in new matrices; those already planned keep it. Raises as `variant` does.
+
+    Raises `GuardRefused` (`variant_held`) for one that a route may still have to go back to.
+    """
     wanted = _parsed(variant_id)
     with ws.database.begin() as connection:
+        if not enabled:
+            _refuse_held(connection, wanted)
         changed = connection.execute(
             sa.update(tables.variants).where(tables.variants.c.id == str(wanted)).values(enabled=enabled)
         ).rowcount
         if not changed:
             raise _unknown(connection, wanted)
     return variant(ws, wanted)
+
+
+def _refuse_held(connection: sa.Connection, wanted: VariantId) -> None:
+    holds = tables.routing_holds
+    held = sa.select(holds.c.variants, holds.c.generation).where(
+        holds.c.route_key == str(wanted.route_key), holds.c.released_at.is_(None)
+    )
+    for row in connection.execute(held):
+        if str(wanted) in row.variants:
+            raise GuardRefused(
+                f"{wanted.label} is held: {wanted.route_key} may still have to go back to generation {row.generation}.",
+                instruction=f"Confirm the switch first: pointsman route promote {wanted.route_key}",
+                code="variant_held",
+            )
 
 
 def register_effect_revision(ws: Workspace, revision_id: str, *, name: str, media: str) -> bool:

@@ -7,6 +7,7 @@ from pointsman.decision.declared import declare_plans, declared_plans, draw_up_p
 from pointsman.decision.detectable import minimum_detectable_saving
 from pointsman.decision.document import VerdictDocument, read_document, verdict_document, verify
 from pointsman.decision.estimates import Estimate, estimates
+from pointsman.decision.figures import VariantFigures, variant_figures
 from pointsman.decision.hud_report import hud_report, hud_table
 from pointsman.decision.over_time import share_risk
 from pointsman.decision.plan import PlannedInput, VerdictPlan
@@ -21,6 +22,7 @@ __all__ = [
     "PlanSize",
     "PlannedInput",
     "StoredVerdict",
+    "VariantFigures",
     "VerdictDocument",
     "VerdictPlan",
     "audit",
@@ -42,6 +44,7 @@ __all__ = [
     "read_hud",
     "share_risk",
     "store_verdict",
+    "variant_figures",
     "verdict_document",
     "verdicts_of",
     "verify",

@@ -1,41 +1,103 @@
 """Moving traffic: append-only bindings, the gateways that show them, rollback, and the probe that proves them."""
 
-from pointsman.routing.apply import apply_binding, rollback
+from pointsman.routing.apply import apply_binding, propose_binding, rollback
 from pointsman.routing.bindings import BindingRecord, current, history, resolve, routes
+from pointsman.routing.canary import CanaryRules, Finding, judge_canary, stopped_canary
 from pointsman.routing.capacity_gate import HEADROOM, capacity_gate, ensure_capacity
+from pointsman.routing.consent import in_production
 from pointsman.routing.drift import Drift, drift
-from pointsman.routing.gateways import FlagdFileGateway, Gateway, GatewaySpec
-from pointsman.routing.probe import PROBE_IN_FLIGHT, ProbeResult, judge_probe, probe_plan, run_probe
+from pointsman.routing.evidence import Evidence, evidence_in, evidence_of
+from pointsman.routing.gateways import (
+    AlbGateway,
+    AlbSpec,
+    AppConfigGateway,
+    AppConfigSpec,
+    FlagdFileGateway,
+    Gateway,
+    GatewaySpec,
+    read_gateway,
+)
+from pointsman.routing.holds import Hold, confirm, open_hold
+from pointsman.routing.litellm import litellm_config, litellm_yaml
+from pointsman.routing.probe import PROBE_IN_FLIGHT, ProbeResult, judge_probe, probe_plan, run_probe, sample_route
 from pointsman.routing.reconcile import Reconciled, reconcile
 from pointsman.routing.report import ProbeSeen, in_words, routing_report
+from pointsman.routing.rollouts import (
+    Rollout,
+    advance,
+    check_steps,
+    mixed,
+    note_finding,
+    pause,
+    read_rollout,
+    require_canary,
+    resume,
+    under_way,
+)
+from pointsman.routing.rules import Freeze, RoutingRules, read_rules, rules_of, set_rules
 from pointsman.routing.verdicts import ProposedBinding, binding_for_verdict
 
 __all__ = [
     "HEADROOM",
     "PROBE_IN_FLIGHT",
+    "AlbGateway",
+    "AlbSpec",
+    "AppConfigGateway",
+    "AppConfigSpec",
     "BindingRecord",
+    "CanaryRules",
     "Drift",
+    "Evidence",
+    "Finding",
     "FlagdFileGateway",
+    "Freeze",
     "Gateway",
     "GatewaySpec",
+    "Hold",
     "ProbeResult",
     "ProbeSeen",
     "ProposedBinding",
     "Reconciled",
+    "Rollout",
+    "RoutingRules",
+    "advance",
     "apply_binding",
     "binding_for_verdict",
     "capacity_gate",
+    "check_steps",
+    "confirm",
     "current",
     "drift",
     "ensure_capacity",
+    "evidence_in",
+    "evidence_of",
     "history",
+    "in_production",
     "in_words",
+    "judge_canary",
     "judge_probe",
+    "litellm_config",
+    "litellm_yaml",
+    "mixed",
+    "note_finding",
+    "open_hold",
+    "pause",
     "probe_plan",
+    "propose_binding",
+    "read_gateway",
+    "read_rollout",
+    "read_rules",
     "reconcile",
+    "require_canary",
     "resolve",
+    "resume",
     "rollback",
     "routes",
     "routing_report",
+    "rules_of",
     "run_probe",
+    "sample_route",
+    "set_rules",
+    "stopped_canary",
+    "under_way",
 ]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import sqlalchemy as sa
 
 from pointsman.errors import GuardRefused, InputRefused, NotFound
-from pointsman.ids import RouteKey, VariantId
+from pointsman.ids import RouteKey, VariantId, derive
 from pointsman.model import Binding
-from pointsman.routing import bindings
-from pointsman.routing.changing import Change, make
+from pointsman.routing import bindings, rollouts
+from pointsman.routing.changing import Change, make, propose
+from pointsman.routing.consent import ask_for_consent, consent_to, require_guarded, waits_for_consent
 from pointsman.routing.gateways import Gateway
+from pointsman.routing.guards import Intended, ensure_allowed
+from pointsman.routing.rollouts import check_steps, mixed
 from pointsman.routing.verdicts import binding_for_verdict
+from pointsman.safety import Approval, Consent, Identity, unproven
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
 
@@ -27,27 +31,109 @@ def apply_binding(
     cause: str,
     idempotency_key: str,
     verdict_id: str | None = None,
+    steps: Sequence[int] = (100,),
+    requester: Identity | None = None,
+    consent: Consent | None = None,
 ) -> Binding:
-    """Make `weights` (whole percents of registered variants) the next generation of the route, and return it active.
+    """Make `weights` (whole percents of registered variants) the next generation of the route, and return it.
 
     `expected` is the generation that the caller takes to be current, None for a route without a binding. The same
     `idempotency_key` with the same request gives the same generation, and continues one that was interrupted.
+    With several `steps` (percents that grow to 100) it is the first step of a canary, which `advance` continues.
 
     Raises, before anything is written: `InputRefused` or `NotFound` for bad weights or unknown variants, `GuardRefused`
-    when a verdict is named that does not ask for these weights, `Conflict` when another generation is current or the
-    key was used for another request. Later: `DependencyDown` when the gateway is out of reach (the generation stays
-    applying and the same call continues it), `RunFailed` when the gateway does not show it (the generation is failed),
-    `Conflict` when a newer change overtook this one.
+    when a verdict is named that does not ask for these weights, a rule of the route is broken, or the route is in
+    production and has no `consent` of its guard (`production_not_guarded`), `Conflict` when another generation is
+    current or the key was used for another request. Later: `GuardRefused` (`awaiting_approval`) until somebody other
+    than the `requester` agreed, where the rules of a route outside production ask for it; `DependencyDown` when the
+    gateway is out of reach (the generation stays applying and the same call continues it), `RunFailed` when the gateway
+    does not show it (the generation is failed), `Conflict` when a newer change overtook this one.
     """
-    change = Change(
-        kind="apply",
-        route_key=route_key,
-        expected=expected,
-        idempotency_key=idempotency_key,
-        details={"weights": {str(v): w for v, w in weights.items()}, "cause": cause, "verdict_id": verdict_id},
-        content=lambda _connection, _serving: (weights, cause),
-        verdict_id=verdict_id,
+    change, check = _applying(
+        ws, route_key, weights, expected, cause, idempotency_key, verdict_id, steps, requester, consent
     )
+    return make(ws, gateway, change, check)
+
+
+def propose_binding(
+    ws: Workspace,
+    gateway: Gateway,
+    *,
+    route_key: RouteKey,
+    weights: Mapping[VariantId, int],
+    expected: int | None,
+    cause: str,
+    idempotency_key: str,
+    verdict_id: str | None = None,
+    steps: Sequence[int] = (100,),
+    requester: Identity | None = None,
+    consent: Consent | None = None,
+) -> Approval | None:
+    """Only record the change that the same call of `apply_binding` carries out; the consent that it waits for, if any.
+
+    Raises as `apply_binding` does.
+    """
+    change, check = _applying(
+        ws, route_key, weights, expected, cause, idempotency_key, verdict_id, steps, requester, consent
+    )
+    record = propose(ws, gateway, change, check)
+    return consent_to(ws, record) if record.status == "awaiting_approval" else None
+
+
+def _applying(
+    ws: Workspace,
+    route_key: RouteKey,
+    weights: Mapping[VariantId, int],
+    expected: int | None,
+    cause: str,
+    idempotency_key: str,
+    verdict_id: str | None,
+    steps: Sequence[int],
+    requester: Identity | None,
+    consent: Consent | None,
+) -> tuple[Change, Callable[[], None]]:
+    percents = check_steps(steps)
+    canary = len(percents) > 1
+    rollout_id = f"canary_{derive('rollout', route_key, idempotency_key)}" if canary else None
+    awaits_consent = waits_for_consent(ws, route_key)
+
+    def first(serving: Binding | None) -> Mapping[VariantId, int]:
+        if not canary:
+            return weights
+        if serving is None:
+            raise GuardRefused(
+                f"Nothing serves {route_key} yet, so there is nothing that a canary could be compared with.",
+                instruction="Leave --canary out for the first binding of a route.",
+                code="no_incumbent",
+            )
+        return mixed(serving.weights, weights, percents[0])
+
+    def content(
+        _connection: sa.Connection, serving: bindings.BindingRecord | None
+    ) -> tuple[Mapping[VariantId, int], str]:
+        if serving is not None and serving.step is not None:
+            raise GuardRefused(
+                f"{route_key} is in a canary, at generation {serving.binding.generation}.",
+                instruction=f"Promote it or abort it first: pointsman route abort {route_key}",
+                code="canary_under_way",
+            )
+        held = serving.binding if serving else None
+        return first(held), f"{percents[0]} % of {cause}" if canary else cause
+
+    def also(connection: sa.Connection, serving: bindings.BindingRecord | None, new: Binding) -> None:
+        if rollout_id is not None and serving is not None:
+            rollouts.insert(
+                connection,
+                ws,
+                rollout_id=rollout_id,
+                route_key=route_key,
+                steps=percents,
+                weights=weights,
+                base_generation=serving.binding.generation,
+                why=cause,
+            )
+        if awaits_consent:
+            ask_for_consent(ws, connection, new, requester or unproven(ws.actor))
 
     def check() -> None:
         Binding(route_key, 1, weights, cause)
@@ -57,8 +143,25 @@ def apply_binding(
         _check_registered(ws, route_key, weights)
         if verdict_id is not None:
             _check_verdict(ws, verdict_id, route_key, weights)
+        serving = bindings.current(ws, route_key)
+        ensure_allowed(ws, Intended(route_key, weights, first(serving), serving, verdict_id))
+        require_guarded(ws, route_key, consent, f"The change of {route_key}")
 
-    return make(ws, gateway, change, check)
+    details = {"weights": {str(v): w for v, w in weights.items()}, "cause": cause, "verdict_id": verdict_id}
+    change = Change(
+        kind="apply",
+        route_key=route_key,
+        expected=expected,
+        idempotency_key=idempotency_key,
+        details=details | ({"steps": list(percents)} if canary else {}),
+        content=content,
+        verdict_id=verdict_id,
+        rollout_id=rollout_id,
+        step=0 if canary else None,
+        also=also,
+        awaits_consent=awaits_consent,
+    )
+    return change, check
 
 
 def rollback(
@@ -74,8 +177,9 @@ def rollback(
     """Make what served before generation `expected` the next generation of the route, and return it active.
 
     What served before is the generation that was active just before the current one, so rolling a rollback back puts
-    its subject on the route again; `to_generation` names another one that served. Raises as `apply_binding` does,
-    `GuardRefused` when nothing served before, and `NotFound` for a named one that never served.
+    its subject on the route again, and rolling a canary back aborts it; `to_generation` names another one that served.
+    Raises as `apply_binding` does, `GuardRefused` when nothing served before, and `NotFound` for a named one that never
+    served.
     """
 
     def content(

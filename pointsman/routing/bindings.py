@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,8 +18,8 @@ from pointsman.workspace import Workspace
 
 _TABLE = tables.routing_bindings
 SERVED = frozenset({"active", "superseded", "rolled_back"})
-"""The states of generations that serve traffic or once did."""
-SERVING = frozenset({"active"})
+"""The states of generations that serve traffic or once did; those with a step only served a part of it for a while."""
+SERVING = frozenset({"active", "canary"})
 """The states in which a generation serves traffic; of each route at most one generation is in them."""
 
 
@@ -32,6 +33,10 @@ class BindingRecord:
     """apply, rollback or restore."""
     actor: str
     verdict_id: str | None
+    rollout_id: str | None
+    """The canary that it is a step of, its last one included."""
+    step: int | None
+    """Which step of it, from 0; None for the last one and for what is no canary."""
     created_at: datetime
 
 
@@ -85,14 +90,14 @@ def serving(connection: sa.Connection, route_key: RouteKey) -> BindingRecord | N
 
 
 def served(connection: sa.Connection, route_key: RouteKey) -> list[Binding]:
-    """The generations that serve traffic or once did, newest first."""
-    wanted = sa.select(_TABLE).where(_TABLE.c.route_key == str(route_key), _TABLE.c.status.in_(SERVED))
-    rows = connection.execute(wanted.order_by(_TABLE.c.generation.desc())).mappings()
+    """The generations that serve traffic or once did, newest first, without the steps of canaries."""
+    whole = sa.select(_TABLE).where(_TABLE.c.route_key == str(route_key), _TABLE.c.status.in_(SERVED))
+    rows = connection.execute(whole.where(_TABLE.c.step.is_(None)).order_by(_TABLE.c.generation.desc())).mappings()
     return [_record(row).binding for row in rows]
 
 
 def served_before(connection: sa.Connection, current: Binding) -> Binding | None:
-    """The generation that served traffic just before `current`; generations that never became active do not count."""
+    """What served just before `current`: no step of a canary, and none that never became active."""
     older = (one for one in served(connection, current.route_key) if one.generation < current.generation)
     return next(older, None)
 
@@ -103,9 +108,11 @@ def newest_generation(connection: sa.Connection, route_key: RouteKey) -> int:
     return connection.execute(highest).scalar() or 0
 
 
-def applying(connection: sa.Connection, route_key: RouteKey) -> list[BindingRecord]:
-    """Generations on their way to the gateway."""
-    wanted = sa.select(_TABLE).where(_TABLE.c.route_key == str(route_key), _TABLE.c.status == "applying")
+def under_way(
+    connection: sa.Connection, route_key: RouteKey, states: Collection[str] = ("applying", "awaiting_approval")
+) -> list[BindingRecord]:
+    """Generations on their way to the gateway, or that wait for consent."""
+    wanted = sa.select(_TABLE).where(_TABLE.c.route_key == str(route_key), _TABLE.c.status.in_(states))
     return [_record(row) for row in connection.execute(wanted).mappings()]
 
 
@@ -115,16 +122,26 @@ def generation(connection: sa.Connection, route_key: RouteKey, number: int) -> B
     return _record(connection.execute(wanted).mappings().one())
 
 
+def of_step(connection: sa.Connection, rollout_id: str, step: int) -> BindingRecord:
+    """The generation of a canary's step that is known to exist; the newest one that served, if it was restored."""
+    wanted = sa.select(_TABLE).where(_TABLE.c.rollout_id == rollout_id, _TABLE.c.step == step)
+    found = [_record(row) for row in connection.execute(wanted.order_by(_TABLE.c.generation.desc())).mappings()]
+    return next((one for one in found if one.status in SERVED | SERVING), found[0])
+
+
 def insert(
     connection: sa.Connection,
     ws: Workspace,
     binding: Binding,
     *,
+    state: str,
     kind: str,
     verdict_id: str | None,
+    rollout_id: str | None,
+    step: int | None,
     idempotency_key: str,
 ) -> None:
-    """Append a generation in state applying. Raises `IntegrityError` when somebody else took its number or its key."""
+    """Append a generation in `state`. Raises `IntegrityError` when somebody else took its number or its key."""
     now = ws.clock.now()
     connection.execute(
         sa.insert(_TABLE).values(
@@ -136,12 +153,14 @@ def insert(
             cause=binding.cause,
             actor=ws.actor,
             verdict_id=verdict_id,
+            rollout_id=rollout_id,
+            step=step,
             idempotency_key=idempotency_key,
             created_at=now,
         )
     )
-    record_creation(connection, BINDING, _entity(binding), at=now, actor=ws.actor, reason=binding.cause)
-    move(connection, ws, binding, BINDING.initial, "applying", binding.cause)
+    record_creation(connection, BINDING, entity(binding), at=now, actor=ws.actor, reason=binding.cause)
+    move(connection, ws, binding, BINDING.initial, state, binding.cause)
 
 
 def move(connection: sa.Connection, ws: Workspace, binding: Binding, old: str, new: str, reason: str) -> None:
@@ -155,7 +174,7 @@ def move(connection: sa.Connection, ws: Workspace, binding: Binding, old: str, n
     connection.execute(
         sa.insert(tables.state_transitions).values(
             entity=BINDING.name,
-            entity_id=_entity(binding),
+            entity_id=entity(binding),
             from_state=old,
             to_state=new,
             at=ws.clock.now(),
@@ -165,7 +184,8 @@ def move(connection: sa.Connection, ws: Workspace, binding: Binding, old: str, n
     )
 
 
-def _entity(binding: Binding) -> str:
+def entity(binding: Binding) -> str:
+    """By what name a generation stands in tables that hold other things as well."""
     return f"{binding.route_key}#{binding.generation}"
 
 
@@ -177,5 +197,7 @@ def _record(row: Any) -> BindingRecord:
         kind=row["kind"],
         actor=row["actor"],
         verdict_id=row["verdict_id"],
+        rollout_id=row["rollout_id"],
+        step=row["step"],
         created_at=row["created_at"],
     )

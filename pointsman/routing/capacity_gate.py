@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
 from pointsman.errors import GuardRefused, InputRefused
@@ -32,15 +32,23 @@ def capacity_gate(capacity: Number, peak: Decimal, headroom: Decimal) -> str | N
     return None
 
 
-def ensure_capacity(ws: Workspace, weights: Mapping[VariantId, int], *, peak: Decimal, headroom: Decimal) -> None:
-    """Raise `GuardRefused` unless each variant was shown to sustain its share of the route's peak with headroom."""
+def not_sustained(
+    ws: Workspace, weights: Mapping[VariantId, int], *, peak: Decimal, headroom: Decimal
+) -> Iterator[tuple[VariantId, str]]:
+    """Every variant that was not shown to sustain its share of the route's peak with headroom, and why."""
     known = latest_capacities(ws, weights)
     for variant, percent in weights.items():
         found = known.get(variant)
         capacity = Missing("no capacity search of it has ended") if found is None else found.per_s
         if percent and (why := capacity_gate(capacity, peak * percent / 100, headroom)) is not None:
-            raise GuardRefused(
-                f"{variant.label} must not take {percent} % of a peak of {peak:f} per second: {why}.",
-                instruction=f"pointsman scenario capacity --variant {variant}",
-                code="capacity_not_shown",
-            )
+            yield variant, f"{percent} % of a peak of {peak:f} per second: {why}"
+
+
+def ensure_capacity(ws: Workspace, weights: Mapping[VariantId, int], *, peak: Decimal, headroom: Decimal) -> None:
+    """Raise `GuardRefused` unless each variant was shown to sustain its share of the route's peak with headroom."""
+    for variant, why in not_sustained(ws, weights, peak=peak, headroom=headroom):
+        raise GuardRefused(
+            f"{variant.label} must not take {why}.",
+            instruction=f"pointsman scenario capacity --variant {variant}",
+            code="capacity_not_shown",
+        )

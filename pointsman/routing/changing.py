@@ -19,9 +19,11 @@ from pointsman.canonical import sha256_of
 from pointsman.errors import Conflict, DependencyDown, InputRefused, PointsmanError, RunFailed
 from pointsman.ids import RouteKey, VariantId
 from pointsman.model import Binding
-from pointsman.routing import bindings
+from pointsman.routing import bindings, holds
+from pointsman.routing.consent import go_on_with_consent
 from pointsman.routing.drift import note_drift
 from pointsman.routing.gateways import Gateway
+from pointsman.routing.rules import rules_of
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
 
@@ -59,6 +61,11 @@ class Change:
     details: Mapping[str, Any]
     content: Content
     verdict_id: str | None = None
+    rollout_id: str | None = None
+    step: int | None = None
+    also: Callable[[sa.Connection, bindings.BindingRecord | None, Binding], None] | None = None
+    """What else stands when the generation does, given what serves and the new one."""
+    awaits_consent: bool = False
 
     @property
     def sha256(self) -> str:
@@ -71,15 +78,24 @@ class Change:
 
 def make(ws: Workspace, gateway: Gateway, change: Change, check: Callable[[], None]) -> Binding:
     """Carry the change out, or answer what it came to before. `check` refuses a new one before anything is written."""
+    return carry_out(ws, gateway, change.route_key, propose(ws, gateway, change, check).binding.generation)
+
+
+def propose(ws: Workspace, gateway: Gateway, change: Change, check: Callable[[], None]) -> bindings.BindingRecord:
+    """Only record the change, or find it recorded; one that waits for consent is held to `check` again."""
     if not 1 <= len(change.idempotency_key) <= _KEY_LENGTH:
         raise InputRefused("idempotency key", change.idempotency_key, f"1 to {_KEY_LENGTH} characters")
     with ws.database.connect() as connection:
         number = _answered(connection, change)
-    if number is None:
+        known = None if number is None else bindings.generation(connection, change.route_key, number)
+    if known is None or known.status == "awaiting_approval":
         check()
-        held = gateway.read(change.route_key)
-        number = _record(ws, change, newer_than=held.generation if held else 0)
-    return carry_out(ws, gateway, change.route_key, number)
+    if known is not None:
+        return known
+    held = gateway.read(change.route_key)
+    number = _record(ws, change, newer_than=held.generation if held else 0)
+    with ws.database.connect() as connection:
+        return bindings.generation(connection, change.route_key, number)
 
 
 def _answered(connection: sa.Connection, change: Change) -> int | None:
@@ -110,16 +126,22 @@ def _record(ws: Workspace, change: Change, *, newer_than: int) -> int:
             raise _stale(route_key, change.expected, generation)
         weights, cause = change.content(connection, found)
         number = max(bindings.newest_generation(connection, route_key), newer_than) + 1
-        for left in bindings.applying(connection, route_key):
+        for left in bindings.under_way(connection, route_key):
             bindings.move(connection, ws, left.binding, left.status, "aborted", f"overtaken by generation {number}")
+        new = Binding(route_key, number, weights, cause)
         bindings.insert(
             connection,
             ws,
-            Binding(route_key, number, weights, cause),
+            new,
+            state="awaiting_approval" if change.awaits_consent else "applying",
             kind=change.kind,
             verdict_id=change.verdict_id,
+            rollout_id=change.rollout_id,
+            step=change.step,
             idempotency_key=change.idempotency_key,
         )
+        if change.also is not None:
+            change.also(connection, found, new)
         connection.execute(
             sa.insert(_KEYS).values(
                 key=change.stored_key,
@@ -134,12 +156,15 @@ def _record(ws: Workspace, change: Change, *, newer_than: int) -> int:
 def carry_out(ws: Workspace, gateway: Gateway, route_key: RouteKey, number: int) -> Binding:
     """Put a generation that was recorded into the gateway and let it serve; answer one that settled before.
 
-    Raises as a change does: `DependencyDown` when the gateway is out of reach (the generation stays applying),
-    `RunFailed` when the gateway does not show it (the generation is failed), `Conflict` when a newer one overtook it.
+    Raises as a change does: `GuardRefused` when it waits for consent or did not get it, `DependencyDown` when the
+    gateway is out of reach (the generation stays applying), `RunFailed` when the gateway does not show it (the
+    generation is failed), `Conflict` when a newer one overtook it.
     """
     with ws.database.connect() as connection:
         record = bindings.generation(connection, route_key, number)
         found = bindings.serving(connection, route_key)
+    if record.status == "awaiting_approval":
+        record = go_on_with_consent(ws, record)
     if record.status != "applying":
         return _settled(ws, record)
     new = record.binding
@@ -149,9 +174,11 @@ def carry_out(ws: Workspace, gateway: Gateway, route_key: RouteKey, number: int)
         _log_failure(ws, new, str(error.message))
         raise
     except PointsmanError as error:
-        return _fail(ws, record, error.message)
-    if shown != new:
-        return _fail(ws, record, f"the gateway shows generation {shown.generation if shown else None} after it")
+        return _fail(ws, gateway, record, error.message)
+    if not new.leads_as(shown):
+        return _fail(
+            ws, gateway, record, f"the gateway shows generation {shown.generation if shown else None} after it"
+        )
     return _let_serve(ws, gateway, record)
 
 
@@ -159,7 +186,7 @@ def _put(ws: Workspace, gateway: Gateway, new: Binding, recorded: Binding | None
     """Publish and read back. An older generation of somebody who was overtaken may get in between: then once more."""
     for turn in range(_TURNS):
         held = gateway.read(new.route_key)
-        if held != new and turn == 0:
+        if not new.leads_as(held) and turn == 0:
             note_drift(ws, new.route_key, recorded=recorded, shown=held)
         try:
             gateway.publish(new, expected=held.generation if held else None)
@@ -174,6 +201,7 @@ def _put(ws: Workspace, gateway: Gateway, new: Binding, recorded: Binding | None
 
 def _let_serve(ws: Workspace, gateway: Gateway, record: bindings.BindingRecord) -> Binding:
     new = record.binding
+    rules = rules_of(ws, new.route_key)
     with ws.database.begin() as connection:
         bindings.take_turn(connection, new.route_key)
         record = bindings.generation(connection, new.route_key, new.generation)
@@ -181,8 +209,13 @@ def _let_serve(ws: Workspace, gateway: Gateway, record: bindings.BindingRecord) 
             found = bindings.serving(connection, new.route_key)
             if found:
                 reason = f"generation {new.generation}: {new.cause}"
-                bindings.move(connection, ws, found.binding, found.status, _TOLD[record.kind].predecessor, reason)
-            bindings.move(connection, ws, new, "applying", "active", "the gateway shows it")
+                left = _TOLD[record.kind].predecessor
+                aborted = found.status == "canary" and left == "rolled_back"
+                bindings.move(connection, ws, found.binding, found.status, "aborted" if aborted else left, reason)
+                holds.settle(connection, ws, found, record, rules)
+                _end_rollout(connection, ws, found, record)
+            state = "active" if record.step is None else "canary"
+            bindings.move(connection, ws, new, "applying", state, "the gateway shows it")
             ActionLog(ws).record_in(
                 connection,
                 _TOLD[record.kind].event,
@@ -199,14 +232,26 @@ def _let_serve(ws: Workspace, gateway: Gateway, record: bindings.BindingRecord) 
     return _settled(ws, record)
 
 
+def _end_rollout(
+    connection: sa.Connection, ws: Workspace, before: bindings.BindingRecord, now: bindings.BindingRecord
+) -> None:
+    """A canary has ended when its last step serves, or something that is no step of it."""
+    if before.step is None or (now.rollout_id == before.rollout_id and now.step is not None):
+        return
+    table = tables.routing_rollouts
+    state = "completed" if now.rollout_id == before.rollout_id else "aborted"
+    ended = sa.update(table).where(table.c.id == before.rollout_id).values(state=state, ended_at=ws.clock.now())
+    connection.execute(ended)
+
+
 def _make_way(ws: Workspace, gateway: Gateway, overtaken: Binding) -> None:
     """Where a gateway cannot refuse an older generation, whoever wrote it too late shows the newer one again."""
-    now = bindings.current(ws, overtaken.route_key)
-    if now and now.generation > overtaken.generation and gateway.read(overtaken.route_key) == overtaken:
-        gateway.publish(now, expected=overtaken.generation)
+    now, shown = bindings.current(ws, overtaken.route_key), gateway.read(overtaken.route_key)
+    if now and shown and now.generation > shown.generation:
+        gateway.publish(now, expected=shown.generation)
 
 
-def _fail(ws: Workspace, record: bindings.BindingRecord, why: str) -> Binding:
+def _fail(ws: Workspace, gateway: Gateway, record: bindings.BindingRecord, why: str) -> Binding:
     new = record.binding
     with ws.database.begin() as connection:
         bindings.take_turn(connection, new.route_key)
@@ -216,13 +261,15 @@ def _fail(ws: Workspace, record: bindings.BindingRecord, why: str) -> Binding:
     if record.status == "applying":
         _log_failure(ws, new, why)
         raise _failed(new, why)
+    if record.status == "aborted":
+        _make_way(ws, gateway, new)
     return _settled(ws, record)
 
 
 def _settled(ws: Workspace, record: bindings.BindingRecord) -> Binding:
     """The answer for a generation that is no longer on its way: the one it had when it settled."""
     binding = record.binding
-    if record.status in bindings.SERVED:
+    if record.status in bindings.SERVED | bindings.SERVING:
         return binding
     if record.status == "failed":
         raise _failed(binding, "it failed when it was first tried")

@@ -46,7 +46,7 @@ def note_drift(ws: Workspace, route_key: RouteKey, *, recorded: Binding | None, 
 
 def drift_between(route_key: RouteKey, *, recorded: Binding | None, shown: Binding | None) -> Drift | None:
     """The difference of two bindings, if there is one."""
-    if recorded == shown:
+    if recorded == shown or (recorded is not None and recorded.leads_as(shown)):
         return None
     if recorded is not None and shown is not None and recorded.generation == shown.generation:
         why = f"both name generation {recorded.generation}, but the gateway's content is another"

@@ -31,8 +31,8 @@ from pointsman.dispatch import (
 from pointsman.errors import Cancelled, InputRefused
 from pointsman.ids import derive
 from pointsman.model import Binding, InputMember
-from pointsman.safety.places import registered_place
-from pointsman.safety.production import Consent, require_consent
+from pointsman.routing.consent import require_guarded
+from pointsman.safety import Consent
 from pointsman.scenario.production_watch import brakes_of
 from pointsman.scenario.readings import Brake
 from pointsman.settings import Secret
@@ -154,12 +154,62 @@ def run_probe(
     Into production nothing is sent without the `consent` that the change was given (`GuardRefused`), and a probe that
     is stopped there by the safety lever or an alarm has failed, whatever it saw.
     """
-    key = binding.route_key
-    with ws.database.connect() as connection:
-        require_consent(registered_place(connection, key.environment), consent, f"The probe of {key}")
+    sent = _send(ws, run_id, binding, inputs, target, secret, cancelled, consent)
+    if sent.folder is None:
+        assert sent.brake is not None
+        return ProbeResult(0, {}, {}, (sent.brake.message,))
+    result = judge_probe(read_dispatches(sent.folder), binding)
+    if sent.brake is not None:
+        return replace(result, failures=(sent.brake.message,))
+    write_atomically(sent.folder / "probe.json", canonical_json(result.as_document()) + b"\n")
+    return result
+
+
+def sample_route(
+    ws: Workspace,
+    *,
+    run_id: str,
+    binding: Binding,
+    inputs: Sequence[InputMember],
+    target: TargetSpec,
+    secret: Secret | None,
+    cancelled: Callable[[], bool],
+    consent: Consent | None = None,
+) -> pl.DataFrame | Brake:
+    """Send a routed job per element of `inputs` and return what became of each, as the ledger has it.
+
+    Like a probe in everything else; samples of one generation that are to be sent anew need run ids of their own. Where
+    the safety lever or an alarm of production stopped them, that is returned, whatever they saw.
+    """
+    sent = _send(ws, run_id, binding, inputs, target, secret, cancelled, consent)
+    if sent.brake is not None:
+        return sent.brake
+    assert sent.folder is not None
+    return read_dispatches(sent.folder)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """Where the ledger is, if anything was sent, and what stopped it in production."""
+
+    folder: Path | None
+    brake: Brake | None
+
+
+def _send(
+    ws: Workspace,
+    run_id: str,
+    binding: Binding,
+    inputs: Sequence[InputMember],
+    target: TargetSpec,
+    secret: Secret | None,
+    cancelled: Callable[[], bool],
+    consent: Consent | None,
+) -> _Sent:
+    require_guarded(ws, binding.route_key, consent, f"Sending routed jobs of {binding.route_key}")
     look = _Look(ws, cancelled, consent)
     if look() and look.brake is not None:
-        return ProbeResult(0, {}, {}, (look.brake.message,))
+        return _Sent(None, look.brake)
     attempt = 1
     while (summary := read_summary(_folder(ws, run_id, binding, attempt))) and summary.outcome == "cancelled":
         attempt += 1
@@ -169,17 +219,12 @@ def run_probe(
         plan = probe_plan(run_id=run_id, attempt=attempt, binding=binding, inputs=inputs, target=target, per_s=per_s)
         write_drive(folder, plan)
     summary = drive(folder, secret=secret, cancelled=look, clock=ws.clock)
-    if look.brake is not None:
-        seen = judge_probe(read_dispatches(folder), binding)
-        return replace(seen, failures=(look.brake.message,))
-    if summary.outcome == "cancelled":
+    if look.brake is None and summary.outcome == "cancelled":
         raise Cancelled(
             f"The probe of generation {binding.generation} of {binding.route_key} was stopped before it had ended.",
             instruction=f"pointsman route show {binding.route_key}",
         )
-    result = judge_probe(read_dispatches(folder), binding)
-    write_atomically(folder / "probe.json", canonical_json(result.as_document()) + b"\n")
-    return result
+    return _Sent(folder, look.brake)
 
 
 class _Look:

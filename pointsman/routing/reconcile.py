@@ -38,11 +38,11 @@ def reconcile(ws: Workspace, gateway: Gateway, route_key: RouteKey) -> Reconcile
     recorded: that may be the only thing that still knows where traffic should go.
     """
     with ws.database.connect() as connection:
-        left = bindings.applying(connection, route_key)
+        left = bindings.under_way(connection, route_key, ("applying",))
         found = bindings.serving(connection, route_key)
         newest = bindings.newest_generation(connection, route_key)
     shown = gateway.read(route_key)
-    if left and (found is None or shown == left[-1].binding):
+    if left and (found is None or left[-1].binding.leads_as(shown)):
         under_way = left[-1].binding
         served = carry_out(ws, gateway, route_key, under_way.generation)
         return Reconciled(route_key, "finished", served, f"generation {under_way.generation} was under way")
@@ -81,5 +81,7 @@ def reconcile(ws: Workspace, gateway: Gateway, route_key: RouteKey) -> Reconcile
         details={"why": why},
         content=lambda _connection, _serving: (recorded.weights, cause),
         verdict_id=found.verdict_id,
+        rollout_id=found.rollout_id,
+        step=found.step,
     )
     return Reconciled(route_key, "restored", make(ws, gateway, change, lambda: None), why)

@@ -169,7 +169,7 @@ def _refuse(
         raise refused(
             "approval_decided",
             f"{found.id} was {found.decision} by {found.decided_by} at {found.decided_at:%F %T} UTC.",
-            f"See what became of it: pointsman scenario status {found.subject_id}",
+            f"See what became of it: {_look_at(found)}",
         )
     if by.name == found.requester:
         raise refused(
@@ -188,7 +188,7 @@ def _refuse(
         raise refused(
             "approval_expired",
             f"{found.id} could be decided until {found.expires_at:%F %T} UTC.",
-            "Ask again: start the same scenario as a new run.",
+            "Ask again: start the same scenario, or ask for the same change, as a new run.",
         )
     if decision == "approved" and found.limit_usd > limits.run_usd:
         raise refused(
@@ -196,6 +196,11 @@ def _refuse(
             f"{found.id} asks for {found.limit_usd} USD; at most {limits.run_usd} USD are allowed for one run.",
             f"Reject it, or raise POINTSMAN_MAX_RUN_USD: pointsman approve {found.id} --reject",
         )
+
+
+def _look_at(found: Approval) -> str:
+    route_key, _, generation = found.subject_id.partition("#")
+    return f"pointsman route history {route_key}" if generation else f"pointsman scenario status {found.subject_id}"
 
 
 def _known(connection: sa.Connection, approval_id: str) -> Approval:

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from deployments.blocks import save_blocks
 from pointsman.benchmark import input_set as known_inputs
 from pointsman.errors import InputRefused, NotFound
 from pointsman.ids import RouteKey
-from pointsman.routing import HEADROOM, BindingRecord, binding_for_verdict, current, history, routes
+from pointsman.routing import (
+    HEADROOM,
+    BindingRecord,
+    CanaryRules,
+    binding_for_verdict,
+    check_steps,
+    current,
+    history,
+    pause,
+    read_gateway,
+    read_rules,
+    require_canary,
+    routes,
+    rules_of,
+    set_rules,
+    under_way,
+)
 from pointsman.settings import load_settings
 from pointsman.workspace import Workspace
-from service.cli.approving import once_approved
+from service.cli.approving import acting, once_approved
 from service.cli.continuing import run_to_continue
 from service.cli.hud_view import show_move
 from service.cli.lab_setup import INPUT_SET
 from service.cli.naming import one_variant
 from service.cli.output import JsonFlag, ProductionOption, YesFlag, agree, emit, open_workspace, table
 from service.cli.route_drift import show_drift
+from service.cli.route_view import confirm_switch, show_canary, show_gateway, show_litellm, show_rules
 from service.cli.running import connect, request, run_flow
 
 app = typer.Typer(
@@ -27,6 +47,24 @@ app = typer.Typer(
 RouteArgument = Annotated[str | None, typer.Argument(help="er:..:env:..:stage:..; may be left out when there is one.")]
 GatewayOption = Annotated[str, typer.Option(help="Name of the saved gateway block that shows the route.")]
 InputsOption = Annotated[str, typer.Option(help="Input set of the routed jobs that prove the change.")]
+
+
+CanaryOption = Annotated[
+    str | None, typer.Option(help="Go there in steps of so many percent, with a look at each: 5,25,100.")
+]
+JobsOption = Annotated[int | None, typer.Option(help="Routed jobs of one look at a step of a canary; else 60.")]
+
+
+def _canary(steps: str | None, jobs: int | None) -> CanaryRules | None:
+    if steps is None:
+        if jobs is not None:
+            raise InputRefused("--jobs", jobs, "together with --canary")
+        return None
+    try:
+        percents = check_steps([int(one) for one in steps.split(",")])
+    except ValueError as error:
+        raise InputRefused("--canary", steps, "percents with commas, as in 5,25,100") from error
+    return request(CanaryRules, steps=percents, **({} if jobs is None else {"jobs_per_step": jobs}))
 
 
 def _key(ws: Workspace, text: str | None) -> RouteKey:
@@ -73,6 +111,7 @@ def show_command(
     restore: Annotated[
         bool, typer.Option("--restore", help="With --drift: let the gateway show what is recorded.")
     ] = False,
+    litellm: Annotated[bool, typer.Option("--litellm", help="As a configuration of LiteLLM's proxy.")] = False,
     gateway: GatewayOption = "default",
     yes: YesFlag = False,
     as_json: JsonFlag = False,
@@ -86,6 +125,9 @@ def show_command(
         show_drift(ws, key, gateway, restore=restore, yes=yes, as_json=as_json)
         return
     binding = current(ws, key)
+    if litellm:
+        show_litellm(ws, key, binding, as_json)
+        return
     number = binding.generation if binding else None
     _show(f"Binding of {key}", [r for r in history(ws, key) if r.binding.generation == number], as_json)
 
@@ -111,6 +153,8 @@ def apply_command(
     ] = None,
     headroom: Annotated[float, typer.Option(help="How many times the peak must be sustained.")] = float(HEADROOM),
     production: ProductionOption = None,
+    canary: CanaryOption = None,
+    jobs: JobsOption = None,
     yes: YesFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -145,6 +189,7 @@ def apply_command(
         peak_per_s=peak,
         headroom=headroom,
         production=production,
+        canary=_canary(canary, jobs),
     )
     agree(yes, key, f"Move {key} to {verdict or variant} (now at generation {asked.expected_generation}).")
     with run_to_continue(load_settings().home, "apply", asked.model_dump(mode="json")) as named:
@@ -193,3 +238,116 @@ def rollback_command(
     agree(yes, key, f"Undo generation {binding.generation} of {key}{f', back to generation {to}' if to else ''}.")
     moved = run_flow(load, asked).model_dump(mode="json")
     emit(as_json, moved, lambda: show_move(moved))
+
+
+@app.command("promote")
+def promote_command(
+    route: RouteArgument = None,
+    to_end: Annotated[bool, typer.Option("--to-end", help="All further steps at once, without a look.")] = False,
+    reason: Annotated[str, typer.Option(help="Kept in the history.")] = "promoted by an operator",
+    input_set: InputsOption = INPUT_SET,
+    target: Annotated[str, typer.Option(help="Target that serves the route.")] = "lab",
+    gateway: GatewayOption = "default",
+    jobs: JobsOption = None,
+    production: ProductionOption = None,
+    yes: YesFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Take the step of a canary for good and go on; after the last one, confirm the switch and hold nothing more."""
+    ws = open_workspace()
+    key = _key(ws, route)
+    canary = under_way(ws, key)
+    if canary is None:
+        confirm_switch(ws, key, reason, yes=yes, as_json=as_json)
+        return
+    known_inputs(ws, input_set)
+    connect()
+
+    def load() -> Any:
+        from flows.promote_routing import promote_routing
+
+        return promote_routing
+
+    from flows.promote_routing import PromoteRoutingRequest
+
+    rollout, serving = canary
+    rules = {} if jobs is None else {"canary": request(CanaryRules, jobs_per_step=jobs)}
+    asked = request(
+        PromoteRoutingRequest,
+        route_key=str(key),
+        expected_generation=serving.binding.generation,
+        reason=reason,
+        to_end=to_end,
+        gateway=gateway,
+        target=target,
+        input_set=input_set,
+        production=production,
+        **rules,
+    )
+    agree(yes, key, f"Go on with the canary of {key}, which is at {rollout.steps[serving.step or 0]} %.")
+    with run_to_continue(load_settings().home, "promote", asked.model_dump(mode="json")) as named:
+        change = asked.model_copy(update={"run_id": named})
+        moved = once_approved(ws, lambda: run_flow(load, change)).model_dump(mode="json")
+    emit(as_json, moved, lambda: show_move(moved))
+
+
+@app.command("pause")
+def pause_command(
+    route: RouteArgument = None,
+    reason: Annotated[str, typer.Option(help="Kept with the canary.")] = "paused by an operator",
+    as_json: JsonFlag = False,
+) -> None:
+    """Let a canary stay at the step where it is, until it is promoted or aborted."""
+    ws = open_workspace()
+    key = _key(ws, route)
+    show_canary(pause(ws, key, reason), as_json)
+
+
+@app.command("abort")
+def abort_command(
+    route: RouteArgument = None,
+    reason: Annotated[str, typer.Option(help="Kept in the history.")] = "aborted by an operator",
+    input_set: InputsOption = INPUT_SET,
+    target: Annotated[str, typer.Option(help="Target that serves the route.")] = "lab",
+    gateway: GatewayOption = "default",
+    yes: YesFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """End a canary: what served before it gets all traffic again."""
+    ws = open_workspace()
+    require_canary(ws, _key(ws, route))
+    rollback_command(route, None, reason, input_set, target, gateway, yes, as_json)
+
+
+@app.command("rules")
+def rules_command(
+    route: RouteArgument = None,
+    file: Annotated[
+        Path | None, typer.Option("--set", help="TOML file whose rules the route gets; for admins.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show what changes of a route are held to, or set it."""
+    ws = open_workspace()
+    key = RouteKey.parse(route) if route else _key(ws, route)
+    if file is not None:
+        set_rules(ws, key, read_rules(file), acting(ws))
+    show_rules(key, rules_of(ws, key), as_json)
+
+
+@app.command("gateway")
+def gateway_command(
+    name: Annotated[str, typer.Argument(help="What the gateway is called: lower-case letters, digits, dashes.")],
+    file: Annotated[Path | None, typer.Option("--set", help="TOML file that describes it; else it is shown.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show or save a gateway: a flagd file, rules of a load balancer, or a hosted configuration of AppConfig."""
+    if not re.fullmatch(r"[a-z0-9-]{1,64}", name):
+        raise InputRefused("gateway", name, "lower-case letters, digits, dashes")
+    spec = None if file is None else read_gateway(file)
+    connect()
+    from blocks import GatewayBlock
+
+    if spec is not None:
+        save_blocks({f"gateway/{name}": (GatewayBlock.get_block_type_slug(), spec)})
+    show_gateway(name, as_json)

@@ -21,6 +21,7 @@ CONTRACT = {  # flows of CONTRACTS, "Prefect names", that exist so far, and thos
     "money-hud",
     "apply-routing",
     "rollback-routing",
+    "promote-routing",
     "capture-baseline",
 }
 PREFIX = "{{ $POINTSMAN_PREFECT_PREFIX }}"

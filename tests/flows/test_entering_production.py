@@ -14,6 +14,7 @@ from pointsman.economics import forecast_together
 from pointsman.errors import GuardRefused
 from pointsman.ids import VariantId
 from pointsman.model import Missing
+from pointsman.routing import CanaryRules
 from pointsman.safety import Admission, Consent, Entrant, Forecast, Identity
 from pointsman.scenario import Scenario, Stage
 from tasks import production
@@ -94,9 +95,9 @@ def test_the_guard_of_a_change_hears_of_its_routed_jobs(entered: list[Any]) -> N
     planned = Moved(
         route_key=key, before={}, before_generation=None, after={ONE: 100, OTHER: 0}, generation=None, cause="a test"
     )
-    about: dict[str, Any] = {"input_set_id": "i", "jobs": 6, "price_book": "default", "production": "prod"}
-    production.enter_with_change.fn(planned, "run1", **about)
-    ((entrant, _),) = entered
+    about: dict[str, Any] = {"input_set_id": "i", "probe_jobs": 6, "price_book": "default", "production": "prod"}
+    production.enter_with_change.fn(planned, "run1", canary=None, **about)
+    ((entrant, forecast),) = entered
     assert (entrant.run_id, entrant.environment_id, entrant.dispatches, entrant.in_flight) == (
         "change-run1",
         "prod",
@@ -104,6 +105,27 @@ def test_the_guard_of_a_change_hears_of_its_routed_jobs(entered: list[Any]) -> N
         4,
     )
     assert "to fast@cpu, proved by 6 routed jobs" in entrant.what
+    assert forecast.high == Decimal(3)
+
+
+def test_the_guard_of_a_canary_hears_of_every_job_that_its_looks_may_send_also_to_what_serves(
+    entered: list[Any],
+) -> None:
+    planned = Moved(
+        route_key="er:e1:env:prod:stage:live",
+        before={OTHER: 100},
+        before_generation=1,
+        after={ONE: 100},
+        generation=None,
+        cause="a test",
+    )
+    canary = CanaryRules(steps=(5, 25, 100), jobs_per_step=10, looks=3)
+    about: dict[str, Any] = {"input_set_id": "i", "probe_jobs": 6, "price_book": "default", "production": "prod"}
+    production.enter_with_change.fn(planned, "run1", canary=canary, **about)
+    ((entrant, forecast),) = entered
+    assert entrant.dispatches == 2 * 3 * 10 + 6
+    assert "to fast@cpu, proved by at most 66 routed jobs" in entrant.what
+    assert forecast.high == Decimal(6)
 
 
 def test_it_is_asked_again_after_every_decision_until_it_is_admitted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +182,15 @@ def test_a_refusal_of_the_guard_ends_a_flow_before_any_other_step(
     for name in ("enter_with_matrix", "enter_with_change"):
         if hasattr(module, name):
             monkeypatch.setattr(module, name, refuse)
-    for name in ("check_month", "plan_matrix", "apply_binding", "probe", "report_matrix", "report_routing"):
+    for name in (
+        "check_month",
+        "plan_matrix",
+        "propose_binding",
+        "apply_binding",
+        "probe",
+        "report_matrix",
+        "report_routing",
+    ):
         if hasattr(module, name):
             monkeypatch.setattr(module, name, never)
     monkeypatch.setattr(module, "plan_change" if hasattr(module, "plan_change") else "benchmark_id", lambda *_: "bm_1")

@@ -28,6 +28,7 @@ NAMES = {
     "judge-chunk",
     "money-hud",
     "apply-routing",
+    "promote-routing",
     "rollback-routing",
     "capture-baseline",
 }
@@ -49,6 +50,7 @@ VALID: dict[str, dict[str, Any]] = {
     "money-hud": {"benchmark_id": "bm_1", "evaluation_set_id": "set", "incumbent": variant("x264-medium-crf26")},
     "apply-routing": {"route_key": ROUTE, "variant": variant("x264-medium-crf26"), "input_set": "photographs"},
     "capture-baseline": {"environment": "staging"},
+    "promote-routing": {"route_key": ROUTE, "expected_generation": 2, "input_set": "photographs"},
     "rollback-routing": {"route_key": ROUTE, "expected_generation": 2, "input_set": "photographs"},
 }
 

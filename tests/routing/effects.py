@@ -1,15 +1,20 @@
-"""A target in a thread that speaks the lab's HTTP API and runs a routed job at once on what the flagd file says."""
+"""A target in a thread that speaks the lab's HTTP API and runs a routed job on what the flagd file says: at once, or,
+where `slow` says so, after a while in a queue.
+"""
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 
-from pointsman.ids import RouteKey
+from pointsman.ids import RouteKey, VariantId
+from pointsman.model import Binding
 from pointsman.routing import Gateway, resolve
 
 SECRET = "s3cret"
+QUEUE_S = 1.0
 AT = "2026-01-01T00:00:00.000Z"
 
 
@@ -20,8 +25,11 @@ class Effects:
         self.gateway = gateway
         self.jobs: dict[str, dict[str, object]] = {}
         self.outcome = "completed"
+        self.fails: Callable[[Binding, VariantId], bool] = lambda _binding, _variant: False
+        self.slow: Callable[[Binding, VariantId], bool] = lambda _binding, _variant: False
         self.url = ""
         self._lock = Lock()
+        self._queued: dict[str, float] = {}
 
     def submit(self, asked: dict[str, object]) -> dict[str, object]:
         dispatch_id = str(asked["dispatch_id"])
@@ -29,16 +37,28 @@ class Effects:
             if dispatch_id not in self.jobs:
                 binding = self.gateway.read(RouteKey.parse(str(asked["route_key"])))
                 assert binding is not None
-                self.jobs[dispatch_id] = self._job(dispatch_id, str(resolve(binding, dispatch_id)), binding.generation)
+                chosen = resolve(binding, dispatch_id)
+                outcome = "failed" if self.fails(binding, chosen) else self.outcome
+                if self.slow(binding, chosen):
+                    self._queued[dispatch_id] = time.monotonic() + QUEUE_S
+                    outcome = "queued"
+                self.jobs[dispatch_id] = self._job(dispatch_id, str(chosen), binding.generation, outcome)
             return self.jobs[dispatch_id]
 
-    def _job(self, dispatch_id: str, variant: str, generation: int) -> dict[str, object]:
-        ended = self.outcome in ("completed", "failed")
+    def look(self, dispatch_id: str) -> dict[str, object]:
+        """The job as it is now: one that has queued for long enough is done."""
+        if dispatch_id in self._queued and time.monotonic() >= self._queued[dispatch_id]:
+            job = self.jobs[dispatch_id]
+            job.update(self._job(dispatch_id, str(job["variant"]), int(str(job["generation"])), "completed"))
+        return self.jobs[dispatch_id]
+
+    def _job(self, dispatch_id: str, variant: str, generation: int, outcome: str) -> dict[str, object]:
+        ended = outcome in ("completed", "failed")
         return {
             "dispatch_id": dispatch_id,
-            "job_id": f"job-{len(self.jobs)}",
-            "status": self.outcome,
-            "reason": "encoder crashed" if self.outcome == "failed" else None,
+            "job_id": f"job-{dispatch_id}",
+            "status": outcome,
+            "reason": "encoder crashed" if outcome == "failed" else None,
             "variant": variant,
             "route_key": None,
             "generation": generation,
@@ -56,7 +76,7 @@ class Effects:
             return 202, self.submit(asked)
         if path == "/v1/jobs/status":
             ids = [str(one) for one in asked["ids"]]  # type: ignore[attr-defined]
-            known = [self.jobs[one] for one in ids if one in self.jobs]
+            known = [self.look(one) for one in ids if one in self.jobs]
             return 200, {"jobs": known, "unknown": [one for one in ids if one not in self.jobs]}
         if path.endswith("/cancel"):
             job = self.jobs[path.split("/")[-2]]

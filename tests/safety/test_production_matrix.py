@@ -16,7 +16,7 @@ from pointsman.actions import ActionLog
 from pointsman.benchmark import cancel_matrix, create_matrix, fail_matrix, matrix_run, run_matrix_elsewhere, run_round
 from pointsman.errors import GuardRefused, InputRefused, NotFound, RunFailed
 from pointsman.model import Binding
-from pointsman.routing import run_probe
+from pointsman.routing import run_probe, sample_route
 from pointsman.safety import Consent, Entrant, Limits, ProductionRules, enter_production, list_approvals
 from pointsman.scenario.production_watch import Brakes
 from pointsman.scenario.readings import Brake
@@ -349,31 +349,33 @@ def test_a_matrix_that_is_done_is_answered_without_consent(world: MatrixWorld, d
     assert matrix_run(world.ws, BM).consent is not None, "its judging carries the approval"
 
 
-def probe(world: MatrixWorld, consent: Consent | None) -> Any:
-    key = VARIANT.id.route_key
-    return run_probe(
-        world.ws,
-        run_id="probe1",
-        binding=Binding(key, 2, {VARIANT.id: 100}, "a test"),
-        inputs=INPUTS.members,
-        target=TARGET,
-        secret=None,
-        cancelled=lambda: False,
-        consent=consent,
-    )
+def to_live(world: MatrixWorld, consent: Consent | None) -> dict[str, Any]:
+    return {
+        "run_id": "probe1",
+        "binding": Binding(VARIANT.id.route_key, 2, {VARIANT.id: 100}, "a test"),
+        "inputs": INPUTS.members,
+        "target": TARGET,
+        "secret": None,
+        "cancelled": lambda: False,
+        "consent": consent,
+    }
 
 
-def test_a_probe_sends_nothing_into_production_without_the_consent_of_its_change(
-    world: MatrixWorld, monkeypatch: pytest.MonkeyPatch, brakes: list[Brake | None]
+@pytest.mark.parametrize("send", [run_probe, sample_route])
+def test_routed_jobs_do_not_get_into_production_without_the_consent_of_their_change(
+    world: MatrixWorld, monkeypatch: pytest.MonkeyPatch, brakes: list[Brake | None], send: Callable[..., Any]
 ) -> None:
     sent = FakeDrive()
     monkeypatch.setattr("pointsman.routing.probe.drive", sent)
     with pytest.raises(GuardRefused) as caught:
-        probe(world, None)
+        send(world.ws, **to_live(world, None))
     assert caught.value.code == "production_not_guarded"
     world.approve()
     world.enter()
     brakes[:] = [RINGS]
-    found = probe(world, world.consent)
-    assert (found.passed, found.why) == (False, "In ALARM: effects-5xx.")
+    found = send(world.ws, **to_live(world, world.consent))
+    if send is run_probe:
+        assert (found.passed, found.why) == (False, "In ALARM: effects-5xx.")
+    else:
+        assert found == RINGS
     assert sent.orders == []

@@ -1,7 +1,18 @@
 """Where a binding takes effect: the protocol, and the gateways that follow it."""
 
+from pointsman.routing.gateways.alb import AlbGateway, AlbSpec
+from pointsman.routing.gateways.appconfig import AppConfigGateway, AppConfigSpec
 from pointsman.routing.gateways.flagd_file import FlagdFileGateway
 from pointsman.routing.gateways.protocol import Gateway
-from pointsman.routing.gateways.spec import GatewaySpec
+from pointsman.routing.gateways.spec import GatewaySpec, read_gateway
 
-__all__ = ["FlagdFileGateway", "Gateway", "GatewaySpec"]
+__all__ = [
+    "AlbGateway",
+    "AlbSpec",
+    "AppConfigGateway",
+    "AppConfigSpec",
+    "FlagdFileGateway",
+    "Gateway",
+    "GatewaySpec",
+    "read_gateway",
+]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from pointsman.clock import Clock, SystemClock
-from pointsman.errors import Conflict, DependencyDown, InputRefused
+from pointsman.errors import DependencyDown
 from pointsman.ids import RouteKey
 from pointsman.model import Binding
-from pointsman.routing.gateways.flagd_flag import binding_of, flag_of
+from pointsman.routing.gateways.flagd_document import (
+    binding_in,
+    new_document,
+    put_binding,
+    read_document,
+    write_document,
+)
 from pointsman.storage import write_atomically
 
-_SCHEMA = "https://flagd.dev/schema/v0/flags.json"
 _RETRY_S = 0.05
 
 
@@ -41,50 +45,32 @@ class FlagdFileGateway:
         """Show `new`, as the protocol says. Raises `DependencyDown` when the file cannot be written."""
         with self._locked():
             document = self._document()
-            shown = self._binding(document, new.route_key)
-            if shown == new:
+            if not put_binding(document, new, self._binding(document, new.route_key), expected, where=str(self.path)):
                 return
-            generation = shown.generation if shown else None
-            if generation != expected or (generation is not None and new.generation <= generation):
-                raise Conflict(
-                    f"{self.path} shows generation {generation} of {new.route_key}; generation {new.generation} was to "
-                    f"replace generation {expected}.",
-                    instruction=f"pointsman route show {new.route_key}",
-                    code="gateway_conflict",
-                    route_key=str(new.route_key),
-                    shown=generation,
-                )
-            document["flags"][str(new.route_key)] = flag_of(new)
             self._write(document)
 
     def _document(self) -> dict[str, Any]:
         try:
             text = self.path.read_bytes()
         except FileNotFoundError:
-            return {"$schema": _SCHEMA, "flags": {}}
+            return new_document()
         except OSError as error:
             raise self._unusable(f"cannot be read: {error.strerror}") from error
         try:
-            document = json.loads(text)
+            return read_document(text)
         except ValueError as error:
-            raise self._unusable(f"is not JSON: {error}") from error
-        if not isinstance(document, dict) or not isinstance(document.get("flags"), dict):
-            raise self._unusable("is not a flagd definition with an object `flags`")
-        return document
+            raise self._unusable(str(error)) from error
 
     def _binding(self, document: dict[str, Any], key: RouteKey) -> Binding | None:
-        flag = document["flags"].get(str(key))
-        if flag is None:
-            return None
         try:
-            return binding_of(key, flag)
-        except (ValueError, InputRefused) as error:
-            raise self._unusable(f"holds a flag {key} that is no binding: {error}") from error
+            return binding_in(document, key)
+        except ValueError as error:
+            raise self._unusable(str(error)) from error
 
     def _write(self, document: dict[str, Any]) -> None:
         try:
             mode = self.path.stat().st_mode & 0o777 if self.path.exists() else 0o644
-            write_atomically(self.path, json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
+            write_atomically(self.path, write_document(document))
             self.path.chmod(mode)  # a flagd of another user reads it too
             folder = os.open(self.path.parent, os.O_RDONLY)
             try:

@@ -1,0 +1,107 @@
+"""A gateway that is a listener rule of an Application Load Balancer, whose target groups get the weights of a binding.
+
+The rule's action says where traffic goes, its tags which generation that is. The two are two calls; the weights come
+first, so that a gateway in between still names the older generation and is found out as drift, never the other way.
+A load balancer refuses nothing that is older: whoever comes too late finds the newer generation in its tags, or puts it
+back (`changing.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pointsman.errors import DependencyDown, InputRefused
+from pointsman.ids import RouteKey, VariantId
+from pointsman.model import Binding
+from pointsman.routing.gateways.flagd_document import refuse_unless_newer
+
+_GENERATION = "pointsman:generation"
+_MOST_GROUPS = 5
+
+
+class AlbSpec(BaseModel):
+    """Which rule serves which route, and which target group is which variant."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rules: dict[str, str] = Field(title="Rules", description="Route key to the ARN of its listener rule.")
+    target_groups: dict[str, str] = Field(title="Target groups", description="Variant id to the ARN of its group.")
+
+
+class AlbGateway:
+    """Shows bindings as weights of target groups. The cause of a binding has no place here: the record has it."""
+
+    def __init__(self, client: Any, spec: AlbSpec) -> None:
+        self._client = client
+        self._rules = {RouteKey.parse(key): arn for key, arn in spec.rules.items()}
+        self._groups = {VariantId.parse(one): arn for one, arn in spec.target_groups.items()}
+
+    def read(self, key: RouteKey) -> Binding | None:
+        """The weights of the route's rule; None for a rule that no generation was ever given to.
+
+        Raises `InputRefused` for a route without a rule, `DependencyDown` for a rule that shows no binding.
+        """
+        arn = self._rule(key)
+        tags = self._ask("describe_tags", ResourceArns=[arn])["TagDescriptions"][0]["Tags"]
+        generation = next((one["Value"] for one in tags if one["Key"] == _GENERATION), None)
+        if generation is None:
+            return None
+        (rule,) = self._ask("describe_rules", RuleArns=[arn])["Rules"]
+        names = {group: variant for variant, group in self._groups.items() if variant.route_key == key}
+        try:
+            given = {
+                one["TargetGroupArn"]: one["Weight"] for one in rule["Actions"][-1]["ForwardConfig"]["TargetGroups"]
+            }
+            return Binding(key, int(generation), {names[group]: weight for group, weight in given.items()}, "")
+        except (KeyError, ValueError, InputRefused) as error:
+            raise self._unusable(key, f"shows no binding: {error!r}") from error
+
+    def publish(self, new: Binding, *, expected: int | None) -> None:
+        """Show `new`, as the protocol says, and as far as a load balancer can."""
+        arn = self._rule(new.route_key)
+        shown = self.read(new.route_key)
+        if new.leads_as(shown):
+            return
+        refuse_unless_newer(new, shown, expected, where=f"The rule {arn}")
+        weights = dict(sorted(new.weights.items()))
+        if len(weights) > _MOST_GROUPS:
+            raise InputRefused("binding weights", len(weights), f"at most {_MOST_GROUPS} variants at a load balancer")
+        groups = [{"TargetGroupArn": self._group(one), "Weight": weight} for one, weight in weights.items()]
+        (rule,) = self._ask("describe_rules", RuleArns=[arn])["Rules"]
+        # Whatever a rule does before it forwards, such as to authenticate, stays.
+        kept = [one for one in rule["Actions"] if one["Type"] != "forward"]
+        forward = {"Type": "forward", "Order": len(kept) + 1, "ForwardConfig": {"TargetGroups": groups}}
+        self._ask("modify_rule", RuleArn=arn, Actions=[*kept, forward])
+        self._ask("add_tags", ResourceArns=[arn], Tags=[{"Key": _GENERATION, "Value": str(new.generation)}])
+
+    def _rule(self, key: RouteKey) -> str:
+        if key not in self._rules:
+            raise InputRefused("route", str(key), f"a route with a rule: {', '.join(map(str, self._rules)) or 'none'}")
+        return self._rules[key]
+
+    def _group(self, variant: VariantId) -> str:
+        if variant not in self._groups:
+            known = ", ".join(map(str, self._groups)) or "none"
+            raise InputRefused("binding weights", str(variant), f"variants with a target group: {known}")
+        return self._groups[variant]
+
+    def _ask(self, call: str, **asked: Any) -> Any:
+        from botocore.exceptions import BotoCoreError, ClientError  # slow to import, and most commands ask no AWS
+
+        try:
+            return getattr(self._client, call)(**asked)
+        except (ClientError, BotoCoreError) as error:
+            raise DependencyDown(
+                f"The load balancer did not do {call}: {error}.",
+                instruction="Look at the rule and the rights of whoever changes it, then repeat the command.",
+                code="gateway_unusable",
+            ) from error
+
+    def _unusable(self, key: RouteKey, why: str) -> DependencyDown:
+        return DependencyDown(
+            f"The rule {self._rules[key]} {why}.",
+            instruction=f"Repair the rule; what it should show: pointsman route history {key}",
+            code="gateway_unusable",
+        )
