@@ -13,6 +13,7 @@ from flows.money_hud import ComparisonRules, MoneyHudRequest, money_hud
 from flows.run_scenario import RunScenarioRequest, run_scenario
 from pointsman.economics import Production
 from pointsman.preparation import Preparation
+from pointsman.routing import CanaryRules
 from pointsman.scenario import Scenario
 from tasks.economics import Decided
 from tasks.prepare import prepare
@@ -77,6 +78,9 @@ class ChooseRouteRequest(BaseModel):
     )
     gateway: str = Field("default", title="Gateway", description="Name of a saved routing gateway block.")
     target: str = Field("lab", title="Target", description="Name of the target block that serves the route.")
+    canary: CanaryRules | None = Field(
+        None, title="Canary", description="Go to the winner in steps and look at each; empty: all at once."
+    )
     probe_jobs: int = Field(6, title="Probe jobs", description="Routed jobs that prove the change.", ge=1, le=1000)
     production: str | None = Field(
         None,
@@ -174,6 +178,7 @@ def choose_route(request: ChooseRouteRequest) -> RouteChoice:
             gateway=request.gateway,
             target=request.target,
             input_set=request.input_set,
+            canary=request.canary,
             probe_jobs=request.probe_jobs,
             price_book=request.price_book,
             production=request.production,

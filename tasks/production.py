@@ -90,20 +90,51 @@ def enter_with_change(
     after = {VariantId.parse(one): weight for one, weight in planned.after.items() if weight}
     more = [one for one, weight in after.items() if weight > before.get(one, 0)]
     jobs = probe_jobs + (canary.most_jobs if canary else 0)
-    entrant = Entrant(
-        run_id=f"change-{run_id}",
-        what=f"The change of {key} to {', '.join(one.label for one in more)}, proved by "
-        f"{'at most ' if canary else ''}{jobs} routed jobs",
+    what = (
+        f"The change of {key} to {', '.join(one.label for one in more)}, proved by {'at most ' if canary else ''}{jobs}"
+    )
+    # Which of several variants a job meets is not known before: each may get them all, in a canary the old ones too.
+    met = sorted({*after, *before} if canary else after)
+    asked = _routed(ws, f"change-{run_id}", f"{what} routed jobs", key, jobs, production)
+    return _enter(ws, asked, lambda: _routed_forecast(ws, met, jobs, input_set_id, price_book))
+
+
+@task(name="enter-with-watch", **RECORD)
+def enter_with_watch(
+    route_key: str,
+    variant_id: str,
+    run_id: str,
+    *,
+    input_set_id: str,
+    jobs: int,
+    price_book: str,
+    production: str | None,
+) -> Admission | None:
+    """Hold the routed jobs of a watch in production to the guard before they are sent."""
+    ws = open_workspace()
+    key, serves = RouteKey.parse(route_key), VariantId.parse(variant_id)
+    what = f"The watch of {key}, {jobs} routed jobs to {serves.label}"
+    asked = _routed(ws, f"watch-{run_id}", what, key, jobs, production)
+    return _enter(ws, asked, lambda: _routed_forecast(ws, [serves], jobs, input_set_id, price_book))
+
+
+def _routed(ws: Workspace, run_id: str, what: str, key: RouteKey, jobs: int, production: str | None) -> Entrant:
+    return Entrant(
+        run_id=run_id,
+        what=what,
         environment_id=key.environment,
         production=production,
         requester=requester_of(ws),
         dispatches=jobs,
         in_flight=min(PROBE_IN_FLIGHT, jobs),
     )
+
+
+def _routed_forecast(
+    ws: Workspace, met: Sequence[VariantId], jobs: int, input_set_id: str, price_book: str
+) -> Forecast:
     inputs = len(input_set(ws, input_set_id).members)
-    # Which of several variants a job meets is not known before: each may get them all, in a canary the old ones too.
-    met = sorted({*after, *before} if canary else after)
-    return _enter(ws, entrant, lambda: forecast_together(_forecasts(ws, met, jobs, inputs, price_book)))
+    return forecast_together(_forecasts(ws, met, jobs, inputs, price_book))
 
 
 def _enter(ws: Workspace, entrant: Entrant, forecast: Callable[[], Forecast]) -> Admission | None:

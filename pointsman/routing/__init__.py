@@ -20,8 +20,10 @@ from pointsman.routing.gateways import (
 from pointsman.routing.holds import Hold, confirm, open_hold
 from pointsman.routing.litellm import litellm_config, litellm_yaml
 from pointsman.routing.probe import PROBE_IN_FLIGHT, ProbeResult, judge_probe, probe_plan, run_probe, sample_route
+from pointsman.routing.promise import Kept, broken, hold_to_promise
 from pointsman.routing.reconcile import Reconciled, reconcile
 from pointsman.routing.report import ProbeSeen, in_words, routing_report
+from pointsman.routing.resolver import Resolved, Resolver
 from pointsman.routing.rollouts import (
     Rollout,
     advance,
@@ -54,15 +56,19 @@ __all__ = [
     "Gateway",
     "GatewaySpec",
     "Hold",
+    "Kept",
     "ProbeResult",
     "ProbeSeen",
     "ProposedBinding",
     "Reconciled",
+    "Resolved",
+    "Resolver",
     "Rollout",
     "RoutingRules",
     "advance",
     "apply_binding",
     "binding_for_verdict",
+    "broken",
     "capacity_gate",
     "check_steps",
     "confirm",
@@ -72,6 +78,7 @@ __all__ = [
     "evidence_in",
     "evidence_of",
     "history",
+    "hold_to_promise",
     "in_production",
     "in_words",
     "judge_canary",

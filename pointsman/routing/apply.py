@@ -20,6 +20,9 @@ from pointsman.safety import Approval, Consent, Identity, unproven
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
 
+_NAMED = 20
+"""So many generations are named where one is not known."""
+
 
 def apply_binding(
     ws: Workspace,
@@ -204,11 +207,16 @@ def rollback(
 
 
 def _named(connection: sa.Connection, route_key: RouteKey, number: int) -> Binding:
-    served = {one.generation: one for one in bindings.served(connection, route_key)}
-    if number not in served:
-        known = ", ".join(map(str, sorted(served))) or "none: nothing has served it yet"
-        raise NotFound("generation", number, known, instruction=f"pointsman route history {route_key}")
-    return served[number]
+    found = bindings.served_as(connection, route_key, number)
+    if found is None:
+        known = ", ".join(map(str, bindings.served_generations(connection, route_key)[:_NAMED]))
+        raise NotFound(
+            "generation",
+            number,
+            known or "none: nothing has served it yet",
+            instruction=f"pointsman route history {route_key}",
+        )
+    return found
 
 
 def _check_registered(ws: Workspace, route_key: RouteKey, weights: Mapping[VariantId, int]) -> None:

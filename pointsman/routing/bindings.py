@@ -89,17 +89,28 @@ def serving(connection: sa.Connection, route_key: RouteKey) -> BindingRecord | N
     return _record(row) if row else None
 
 
-def served(connection: sa.Connection, route_key: RouteKey) -> list[Binding]:
-    """The generations that serve traffic or once did, newest first, without the steps of canaries."""
-    whole = sa.select(_TABLE).where(_TABLE.c.route_key == str(route_key), _TABLE.c.status.in_(SERVED))
-    rows = connection.execute(whole.where(_TABLE.c.step.is_(None)).order_by(_TABLE.c.generation.desc())).mappings()
-    return [_record(row).binding for row in rows]
-
-
 def served_before(connection: sa.Connection, current: Binding) -> Binding | None:
     """What served just before `current`: no step of a canary, and none that never became active."""
-    older = (one for one in served(connection, current.route_key) if one.generation < current.generation)
-    return next(older, None)
+    older = _served(current.route_key).where(_TABLE.c.generation < current.generation)
+    row = connection.execute(older.order_by(_TABLE.c.generation.desc()).limit(1)).mappings().one_or_none()
+    return _record(row).binding if row else None
+
+
+def served_as(connection: sa.Connection, route_key: RouteKey, number: int) -> Binding | None:
+    """The generation of this number, if it serves or once did, and was no step of a canary."""
+    row = connection.execute(_served(route_key).where(_TABLE.c.generation == number)).mappings().one_or_none()
+    return _record(row).binding if row else None
+
+
+def served_generations(connection: sa.Connection, route_key: RouteKey) -> list[int]:
+    """The numbers of those, newest first."""
+    numbers = _served(route_key).with_only_columns(_TABLE.c.generation).order_by(_TABLE.c.generation.desc())
+    return list(connection.execute(numbers).scalars())
+
+
+def _served(route_key: RouteKey) -> sa.Select[Any]:
+    served = sa.select(_TABLE).where(_TABLE.c.route_key == str(route_key), _TABLE.c.status.in_(SERVED))
+    return served.where(_TABLE.c.step.is_(None))
 
 
 def newest_generation(connection: sa.Connection, route_key: RouteKey) -> int:

@@ -89,6 +89,14 @@ class RoutingRules(BaseModel):
     """How long what served before is held after a switch, unless it is confirmed earlier."""
     held: dict[str, Decimal] = Field(default_factory=dict)
     """What holding takes in an hour, as `{sku of the price book: units}`."""
+    watch_success_margin: float = Field(default=0.02, ge=0, lt=1)
+    """By how much production may succeed less often than the verdict promised; the next two likewise."""
+    watch_latency_ratio: float = Field(default=2.0, ge=1, le=100)
+    watch_cost_ratio: float = Field(default=1.1, ge=1, le=100)
+    watch_alpha: float = Field(default=0.01, gt=0, le=0.5)
+    """The risk of calling a promise broken that is kept, of each promise at each look."""
+    auto_restore: bool = False
+    """Let `watch-routing` show a gateway again what is recorded, when it was changed behind our back."""
     auto_rollback: bool = False
     """Let `watch-routing` go back by itself when production does not keep what the verdict promised."""
 

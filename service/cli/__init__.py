@@ -28,6 +28,7 @@ COMMANDS = {
     "evaluate": "Judge a benchmark's outputs and decide.",
     "hud": "What a benchmark came to, whether its verdict follows from what is stored, how many inputs one needs.",
     "route": "Where a route's traffic goes, moving it, and putting it back.",
+    "watch": "Hold what serves a route to what its verdict promised.",
     "acceptance": "Look at an environment, and keep what it consists of.",
     "approve": "Agree to what a run may cost, or reject it; without an id, what waits.",
     "token": "Who may do what: make, list and revoke tokens.",

@@ -12,10 +12,12 @@ from deployments.blocks import save_blocks
 from pointsman.benchmark import input_set as known_inputs
 from pointsman.errors import InputRefused, NotFound
 from pointsman.ids import RouteKey
+from pointsman.model import Binding
 from pointsman.routing import (
     HEADROOM,
     BindingRecord,
     CanaryRules,
+    Resolver,
     binding_for_verdict,
     check_steps,
     current,
@@ -36,7 +38,7 @@ from service.cli.continuing import run_to_continue
 from service.cli.hud_view import show_move
 from service.cli.lab_setup import INPUT_SET
 from service.cli.naming import one_variant
-from service.cli.output import JsonFlag, ProductionOption, YesFlag, agree, emit, open_workspace, table
+from service.cli.output import JsonFlag, ProductionOption, YesFlag, agree, console, emit, open_workspace, table
 from service.cli.route_drift import show_drift
 from service.cli.route_view import confirm_switch, show_canary, show_gateway, show_litellm, show_rules
 from service.cli.running import connect, request, run_flow
@@ -67,7 +69,8 @@ def _canary(steps: str | None, jobs: int | None) -> CanaryRules | None:
     return request(CanaryRules, steps=percents, **({} if jobs is None else {"jobs_per_step": jobs}))
 
 
-def _key(ws: Workspace, text: str | None) -> RouteKey:
+def route_of(ws: Workspace, text: str | None) -> RouteKey:
+    """The route of this name; the only one that has a binding where none is named."""
     if text is not None:
         return RouteKey.parse(text)
     known = routes(ws)
@@ -118,7 +121,7 @@ def show_command(
 ) -> None:
     """Show what a route is bound to now, and whether the gateway shows that; exits 1 where it does not."""
     ws = open_workspace()
-    key = _key(ws, route)
+    key = route_of(ws, route)
     if restore and not drift:
         raise InputRefused("--restore", True, "together with --drift")
     if drift:
@@ -136,7 +139,7 @@ def show_command(
 def history_command(route: RouteArgument = None, as_json: JsonFlag = False) -> None:
     """Show every generation of a route, newest first."""
     ws = open_workspace()
-    key = _key(ws, route)
+    key = route_of(ws, route)
     _show(f"History of {key}", history(ws, key), as_json)
 
 
@@ -166,7 +169,7 @@ def apply_command(
         chosen = one_variant(ws, "--variant", variant).id
         variant, route = str(chosen), route or str(chosen.route_key)
     known_inputs(ws, input_set)
-    key = binding_for_verdict(ws, verdict).route_key if verdict else _key(ws, route)
+    key = binding_for_verdict(ws, verdict).route_key if verdict else route_of(ws, route)
     binding = current(ws, key)
     connect()
 
@@ -212,7 +215,7 @@ def rollback_command(
     """Put back what the route had before, as a new generation, and prove it by routed jobs."""
     ws = open_workspace()
     known_inputs(ws, input_set)
-    key = _key(ws, route)
+    key = route_of(ws, route)
     binding = current(ws, key)
     if binding is None:
         raise NotFound("binding", str(key), "a route that has one")
@@ -255,7 +258,7 @@ def promote_command(
 ) -> None:
     """Take the step of a canary for good and go on; after the last one, confirm the switch and hold nothing more."""
     ws = open_workspace()
-    key = _key(ws, route)
+    key = route_of(ws, route)
     canary = under_way(ws, key)
     if canary is None:
         confirm_switch(ws, key, reason, yes=yes, as_json=as_json)
@@ -299,7 +302,7 @@ def pause_command(
 ) -> None:
     """Let a canary stay at the step where it is, until it is promoted or aborted."""
     ws = open_workspace()
-    key = _key(ws, route)
+    key = route_of(ws, route)
     show_canary(pause(ws, key, reason), as_json)
 
 
@@ -315,7 +318,7 @@ def abort_command(
 ) -> None:
     """End a canary: what served before it gets all traffic again."""
     ws = open_workspace()
-    require_canary(ws, _key(ws, route))
+    require_canary(ws, route_of(ws, route))
     rollback_command(route, None, reason, input_set, target, gateway, yes, as_json)
 
 
@@ -329,7 +332,7 @@ def rules_command(
 ) -> None:
     """Show what changes of a route are held to, or set it."""
     ws = open_workspace()
-    key = RouteKey.parse(route) if route else _key(ws, route)
+    key = RouteKey.parse(route) if route else route_of(ws, route)
     if file is not None:
         set_rules(ws, key, read_rules(file), acting(ws))
     show_rules(key, rules_of(ws, key), as_json)
@@ -351,3 +354,22 @@ def gateway_command(
     if spec is not None:
         save_blocks({f"gateway/{name}": (GatewayBlock.get_block_type_slug(), spec)})
     show_gateway(name, as_json)
+
+
+@app.command("resolve")
+def resolve_command(
+    route: RouteArgument = None,
+    targeting_key: Annotated[str, typer.Option("--for", help="Whom the request is of; fixes which share it is.")] = "",
+    cache: Annotated[Path | None, typer.Option(help="File that keeps the answer for when nobody answers.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say which variant serves a request of the route, as a service would learn it."""
+    if route is None:
+        route = str(route_of(open_workspace(), None))
+
+    def recorded(key: RouteKey) -> Binding | None:
+        return current(open_workspace(), key)
+
+    found = Resolver(recorded, cache=cache).resolve(route, targeting_key)
+    document = {"route_key": route, "variant": str(found.variant), "generation": found.generation, "stale": found.stale}
+    emit(as_json, document, lambda: console.print(str(found.variant), markup=False, soft_wrap=True))

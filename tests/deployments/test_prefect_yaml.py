@@ -22,6 +22,7 @@ CONTRACT = {  # flows of CONTRACTS, "Prefect names", that exist so far, and thos
     "apply-routing",
     "rollback-routing",
     "promote-routing",
+    "watch-routing",
     "capture-baseline",
 }
 PREFIX = "{{ $POINTSMAN_PREFECT_PREFIX }}"

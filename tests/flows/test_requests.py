@@ -29,6 +29,7 @@ NAMES = {
     "money-hud",
     "apply-routing",
     "promote-routing",
+    "watch-routing",
     "rollback-routing",
     "capture-baseline",
 }
@@ -50,6 +51,7 @@ VALID: dict[str, dict[str, Any]] = {
     "money-hud": {"benchmark_id": "bm_1", "evaluation_set_id": "set", "incumbent": variant("x264-medium-crf26")},
     "apply-routing": {"route_key": ROUTE, "variant": variant("x264-medium-crf26"), "input_set": "photographs"},
     "capture-baseline": {"environment": "staging"},
+    "watch-routing": {"route_key": ROUTE, "input_set": "photographs"},
     "promote-routing": {"route_key": ROUTE, "expected_generation": 2, "input_set": "photographs"},
     "rollback-routing": {"route_key": ROUTE, "expected_generation": 2, "input_set": "photographs"},
 }

@@ -14,7 +14,7 @@ from pointsman.model import Binding
 from pointsman.routing import Gateway, resolve
 
 SECRET = "s3cret"
-QUEUE_S = 1.0
+QUEUE_S = 4.0
 AT = "2026-01-01T00:00:00.000Z"
 
 

@@ -160,6 +160,7 @@ def test_a_canary_that_turns_bad_at_25_percent_is_rolled_back_by_itself(world, t
     assert (proof.probe.passed, proof.probe.seen) == (True, {str(A): 20})
 
 
+@pytest.mark.prove
 def test_a_canary_that_too_few_jobs_meet_stays_and_is_promoted_by_an_operator(world):
     with pytest.raises(GuardRefused, match="stays at 5 %") as stuck:
         world.apply(CanaryRules(steps=(5, 100), jobs_per_step=2, looks=1))
@@ -170,6 +171,7 @@ def test_a_canary_that_too_few_jobs_meet_stays_and_is_promoted_by_an_operator(wo
     assert world.states()[0] == (3, "active")
 
 
+@pytest.mark.prove
 def test_a_canary_that_somebody_pauses_stays_until_it_is_promoted_to_the_end(world, monkeypatch):
     look = tasks.canary.look_at_canary.fn
 

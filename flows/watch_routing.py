@@ -1,0 +1,123 @@
+"""watch-routing: does the gateway show what is recorded, and does production keep what the verdict promised?"""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.runtime import flow_run
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows.benchmark_matrix import BenchmarkMatrixRequest, benchmark_matrix
+from flows.evaluate_quality import EvaluateQualityRequest, evaluate_quality
+from pointsman.errors import RunFailed
+from tasks.production import enter_with_watch, once_agreed
+from tasks.routing import roll_back
+from tasks.watch import (
+    Watched,
+    confirm_switch,
+    hold_to_promise,
+    look_at_route,
+    may_roll_back,
+    report_watch,
+    sample_route,
+)
+
+
+class WatchRoutingRequest(BaseModel):
+    """A route, and the jobs that show how it does."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    route_key: str = Field(title="Route", description="er:<id>:env:<id>:stage:<stage>")
+    input_set: str = Field(title="Input set", description="Inputs of the jobs.", max_length=64)
+    jobs: int = Field(20, title="Routed jobs", description="Sent as traffic is.", ge=1, le=1000)
+    mirror: bool = Field(
+        True, title="Mirror", description="Also run the variant on every input, judge and price what comes out."
+    )
+    judge: str = Field("auto", title="Judge", description="Name of a saved judge block: auto, local or gemini.")
+    price_book: str = Field("default", title="Price book", description="Name of a saved price book block.")
+    budget_usd: float | None = Field(
+        None, title="Budget (USD)", description="Stop the mirrored jobs when they have cost more.", gt=0, le=1e6
+    )
+    gateway: str = Field("default", title="Gateway", description="Name of a saved routing gateway block.")
+    target: str = Field("lab", title="Target", description="Name of the target block that serves the route.")
+    production: str | None = Field(
+        None,
+        title="Production",
+        description="Only for a route of production: the id of that environment, to say so. The routed jobs and the "
+        "mirrored ones are then agreed to by somebody else.",
+        max_length=64,
+    )
+    run_id: str | None = Field(
+        None,
+        title="Run id",
+        description="Names the look. The same id again continues it; empty: the flow run's own id.",
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+    )
+
+
+@flow(name="watch-routing", flow_run_name="watch-{request.route_key}")
+def watch_routing(request: WatchRoutingRequest) -> Watched:
+    """Returns what was found. Raises `RunFailed` (`routing_drift`) when the gateway shows something else or a promise
+    is broken, after going back where the rules of the route let it. In production its jobs pass the guard.
+    """
+    run_id = request.run_id or flow_run.id
+    watched = look_at_route(request.route_key, request.gateway)
+    if watched.variant is not None:
+        serves = watched.variant
+        consent = once_agreed(
+            lambda: enter_with_watch(
+                request.route_key,
+                serves,
+                run_id,
+                input_set_id=request.input_set,
+                jobs=request.jobs,
+                price_book=request.price_book,
+                production=request.production,
+            )
+        )
+        watched = sample_route(watched, run_id, request.target, request.input_set, request.jobs, consent)
+        watched = hold_to_promise(watched, *mirrored(serves, run_id, request), request.price_book)
+    if not watched.broken and watched.gateway in ("agrees", "restored"):
+        watched = confirm_switch(watched)
+        report_watch(watched, request.price_book)
+        return watched
+    report_watch(watched, request.price_book)
+    if watched.broken and may_roll_back(request.route_key):
+        back = roll_back(
+            request.route_key, watched.generation, run_id, request.gateway, f"production: {watched.broken}"
+        )
+        raise RunFailed(
+            f"Production does not keep what the verdict promised: {watched.broken}. "
+            f"Generation {back.generation} has the old content again.",
+            instruction=f"pointsman route history {request.route_key}",
+            code="routing_drift",
+        )
+    raise RunFailed(
+        f"Production does not keep what the verdict promised: {watched.broken}."
+        if watched.broken
+        else f"The gateway does not show what is recorded: {watched.gateway}.",
+        instruction=f"pointsman route rollback {request.route_key}"
+        if watched.broken
+        else f"pointsman route show {request.route_key} --drift --restore",
+        code="routing_drift",
+    )
+
+
+def mirrored(variant: str, run_id: str, request: WatchRoutingRequest) -> tuple[str | None, str | None]:
+    """The benchmark and the evaluation set of jobs that the variant alone was sent; nothing where none is wanted."""
+    if not request.mirror:
+        return None, None
+    benchmark_id = benchmark_matrix.fn(
+        BenchmarkMatrixRequest(
+            variants=(variant,),
+            input_set=request.input_set,
+            price_book=request.price_book,
+            budget_usd=request.budget_usd,
+            production=request.production,
+            run_id=run_id,
+        )
+    )
+    evaluation_set_id = evaluate_quality.fn(
+        EvaluateQualityRequest(benchmark_id=benchmark_id, judge=request.judge, price_book=request.price_book)
+    )
+    return benchmark_id, evaluation_set_id
