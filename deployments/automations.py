@@ -13,7 +13,7 @@ from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState, SendNotification
+from prefect.events.actions import ChangeFlowRunState, RunDeployment, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
 from blocks import INSTALLATION_LABEL, installation
@@ -24,6 +24,8 @@ HEARTBEAT_S = 30
 """How often runs of our deployments are heard of: PREFECT_FLOWS_HEARTBEAT_FREQUENCY in prefect.yaml."""
 STUCK_AFTER = timedelta(minutes=10)
 """A task is started within minutes, its image pulled included; one that ended without its flow is never heard of."""
+OF_RUN = "{{ flow_run.parameters.request.run_id or flow_run.id }}"
+"""The run id of the matrix whose flow run an event is about."""
 _ENDED = ("Completed", "Failed", "Cancelled", "Crashed")
 _AWAY = ("Paused", "Suspended", "Scheduled", "AwaitingRetry", "AwaitingConcurrencySlot", "Late")
 """States in which a run has no process and needs none."""
@@ -87,6 +89,29 @@ def wanted_automations(prefix: str, deployed_on: Sequence[str], notify: UUID | N
             )
         )
     return found
+
+
+def proposing(prefix: str, pool: str, deployment: UUID | None) -> AutomationCore:
+    """Whoever runs a matrix on its own gets it judged, decided and a binding proposed by a deployment of this pool.
+
+    A step of a longer chain is no run of its own, and is not proposed twice.
+    """
+    return AutomationCore(
+        name=f"{prefix}pointsman: propose after a matrix on {pool}",
+        description=f"A matrix that has ended is judged and decided, and a binding is proposed. {MARK}",
+        trigger=EventTrigger(
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            match_related=[
+                {"prefect.resource.role": "flow", "prefect.resource.name": "benchmark-matrix"},
+                {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.pointsman-pool:{pool}"},
+            ],
+            for_each={"prefect.resource.id"},
+            expect=_events("Completed"),
+            posture=Posture.Reactive,
+            threshold=1,
+        ),
+        actions=[RunDeployment(deployment_id=deployment or UUID(int=0), parameters={"request": {"of_run": OF_RUN}})],
+    )
 
 
 def plan_automation(client: SyncPrefectClient, wanted: AutomationCore) -> Change:

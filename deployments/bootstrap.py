@@ -58,6 +58,8 @@ class Installation:
     """Defaults of job variables of our own pool `ecs`."""
     notify: str | None = None
     """The notification block, `type/name`, that hears of critical events."""
+    propose: bool = False
+    """Whether a matrix that ends is judged and decided, and a binding proposed."""
 
     def pool(self, pool: Pool) -> str:
         """The name of the work pool."""
@@ -83,6 +85,23 @@ def plan(client: SyncPrefectClient, wanted: Installation) -> list[Change]:
     return [*planned, *_plan_deployments(client, wanted)]
 
 
+def plan_proposing(client: SyncPrefectClient, wanted: Installation) -> list[Change]:
+    """The automations that start deployments, which have to be there for it; before they are, what would be made."""
+    from prefect.exceptions import ObjectNotFound
+
+    from deployments.automations import plan_automation, proposing
+
+    planned = []
+    for pool in wanted.pools if wanted.propose else ():
+        name = f"{wanted.prefix}{pool}"
+        try:
+            deployment = client.read_deployment_by_name(f"propose-routing/{name}").id
+        except ObjectNotFound:
+            deployment = None
+        planned.append(plan_automation(client, proposing(wanted.prefix, name, deployment)))
+    return planned
+
+
 def bootstrap(
     wanted: Installation,
     environment: Mapping[str, str],
@@ -98,16 +117,20 @@ def bootstrap(
     from prefect.client.orchestration import get_client
 
     with reached(), get_client(sync_client=True) as client:
-        planned = plan(client, wanted)
-        for change in planned:
+        planned, proposing = plan(client, wanted), plan_proposing(client, wanted)
+        for change in (*planned, *proposing):
             show(change)
-        refuse(planned)
+        refuse((*planned, *proposing))
         if dry_run:
             return
         for change in planned:
             if change.make is not None:
                 change.make()
     _deploy(wanted, environment)
+    with reached(), get_client(sync_client=True) as client:
+        for change in plan_proposing(client, wanted):
+            if change.make is not None:
+                change.make()
 
 
 def local_pool(prefix: str) -> str:
@@ -196,6 +219,9 @@ def _installation(argv: Sequence[str]) -> tuple[Installation, bool]:
         help="default of a job variable of the pool ecs; VALUE may be JSON",
     )
     parser.add_argument("--notify", metavar="TYPE/NAME", help="the notification block that hears of critical events")
+    parser.add_argument(
+        "--propose", action="store_true", help="judge every matrix that was run on its own, and propose a binding"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print what would change, and change nothing")
     asked = parser.parse_args(argv)
     pools: dict[Pool, str | None] = {}
@@ -214,7 +240,7 @@ def _installation(argv: Sequence[str]) -> tuple[Installation, bool]:
         except ValueError:
             variables[name] = text
     prefix = load_settings().prefect_prefix
-    return Installation(prefix, pools, variables, asked.notify), asked.dry_run
+    return Installation(prefix, pools, variables, asked.notify, asked.propose), asked.dry_run
 
 
 def main(argv: Sequence[str]) -> int:

@@ -9,8 +9,8 @@ from prefect import task
 from pydantic import BaseModel, ConfigDict
 
 from pointsman import routing
-from pointsman.benchmark import input_set, variant
-from pointsman.errors import Conflict, NotFound
+from pointsman.benchmark import input_set, matrix_run, variant
+from pointsman.errors import Conflict, GuardRefused, NotFound
 from pointsman.ids import RouteKey, VariantId, derive
 from pointsman.model import Binding
 from pointsman.routing import ProposedBinding, binding_for_verdict
@@ -63,6 +63,35 @@ def _generation(ws: Workspace, key: RouteKey, number: int | None) -> Binding | N
         if record.binding.generation == number:
             return record.binding
     raise NotFound("expected generation", number, f"a generation of {key}")
+
+
+class RouteOfBenchmark(BaseModel):
+    """Which route a matrix is about, and what serves it now."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    route_key: str
+    incumbent: str
+    generation: int
+    input_set: str
+
+
+@task(name="route-of-benchmark", **RECORD)
+def route_of_benchmark(bm_id: str) -> RouteOfBenchmark:
+    """Raises `GuardRefused` (`no_incumbent`) when no one variant serves the route that could be compared with."""
+    ws = open_workspace()
+    run = matrix_run(ws, bm_id)
+    key = run.variants[0].id.route_key
+    now = routing.current(ws, key)
+    if now is None or now.sole_variant is None:
+        raise GuardRefused(
+            f"No variant alone serves {key} now, so there is none to compare with.",
+            instruction=f"pointsman route show {key}",
+            code="no_incumbent",
+        )
+    return RouteOfBenchmark(
+        route_key=str(key), incumbent=str(now.sole_variant), generation=now.generation, input_set=run.input_set_id
+    )
 
 
 @task(name="plan-change", **RECORD)
@@ -209,6 +238,11 @@ def roll_back(
 
 @task(name="report-routing", **RECORD)
 def report_routing(moved: Moved) -> None:
-    record_report(
-        "routing-change", routing.routing_report(open_workspace(), RouteKey.parse(moved.route_key), moved.probe)
-    )
+    ws = open_workspace()
+    key = RouteKey.parse(moved.route_key)
+    if moved.generation is None:
+        weights = {VariantId.parse(one): weight for one, weight in moved.after.items()}
+        report = routing.proposal_report(ws, key, weights, cause=moved.cause, verdict_id=moved.verdict_id)
+    else:
+        report = routing.routing_report(ws, key, moved.probe)
+    record_report("routing-change", report)

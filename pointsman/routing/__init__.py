@@ -22,7 +22,7 @@ from pointsman.routing.litellm import litellm_config, litellm_yaml
 from pointsman.routing.probe import PROBE_IN_FLIGHT, ProbeResult, judge_probe, probe_plan, run_probe, sample_route
 from pointsman.routing.promise import Kept, broken, hold_to_promise
 from pointsman.routing.reconcile import Reconciled, reconcile
-from pointsman.routing.report import ProbeSeen, in_words, routing_report
+from pointsman.routing.report import ProbeSeen, in_words, proposal_report, routing_report
 from pointsman.routing.resolver import Resolved, Resolver
 from pointsman.routing.rollouts import (
     Rollout,
@@ -90,6 +90,7 @@ __all__ = [
     "open_hold",
     "pause",
     "probe_plan",
+    "proposal_report",
     "propose_binding",
     "read_gateway",
     "read_rollout",

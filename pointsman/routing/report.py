@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from pointsman.ids import RouteKey
+from pointsman.errors import GuardRefused
+from pointsman.ids import RouteKey, VariantId
 from pointsman.model import Binding
 from pointsman.reporting import Figures, Report, Section, Table, escape_markdown
 from pointsman.routing import bindings
+from pointsman.routing.guards import Intended, ensure_allowed
+from pointsman.routing.holds import open_hold
+from pointsman.routing.rollouts import Rollout, read_rollout
 from pointsman.workspace import Workspace
 
 _SHOWN_GENERATIONS = 50
@@ -56,7 +60,38 @@ def routing_report(ws: Workspace, route_key: RouteKey, probe: ProbeSeen | None =
         outcome = "confirm it" if probe.passed else f"do **not** confirm it: {escape_markdown(probe.why)}"
         summary += f" {jobs} routed jobs of a probe {outcome}."
         sections.append(Table(("variant that ran", "jobs"), sorted(probe.seen.items()), title="What the probe saw"))
+    held = open_hold(ws, route_key)
+    if held is not None:
+        labels = escape_markdown(", ".join(one.label for one in held.variants))
+        summary += f" {labels} of generation {held.generation} is held since {held.since:%F %T} UTC."
+    if records[0].rollout_id is not None:
+        sections.append(_canary(read_rollout(ws, records[0].rollout_id)))
     return Report(title, summary, (*sections, _history(records)))
+
+
+def proposal_report(
+    ws: Workspace, route_key: RouteKey, weights: Mapping[VariantId, int], *, cause: str, verdict_id: str | None
+) -> Report:
+    """What a change that nobody has asked for yet would be, and what speaks against it."""
+    serving = bindings.current(ws, route_key)
+    after = Binding(route_key, serving.generation + 1 if serving else 1, weights, cause)
+    try:
+        ensure_allowed(ws, Intended(route_key, weights, weights, serving, verdict_id))
+        against = "nothing"
+    except GuardRefused as refused:
+        against = refused.message
+    chosen = f"--verdict {verdict_id}" if verdict_id else f"--variant {after.sole_variant}"
+    facts = Figures(
+        [
+            ("route", str(route_key)),
+            ("cause", cause),
+            ("what speaks against it", against),
+            ("to do it", f"pointsman route apply {chosen}"),
+        ]
+    )
+    now = escape_markdown(in_words(serving)) if serving else "nothing yet"
+    summary = f"Traffic of `{route_key}` would go to {escape_markdown(in_words(after))}; now it goes to {now}."
+    return Report(f"Proposed routing of {route_key}", summary, (facts, _shares(serving, after)))
 
 
 def in_words(binding: Binding) -> str:
@@ -65,6 +100,12 @@ def in_words(binding: Binding) -> str:
         return binding.sole_variant.label
     shares = sorted(binding.weights.items(), key=lambda share: (-share[1], share[0]))
     return ", ".join(f"{weight} % {variant.label}" for variant, weight in shares if weight)
+
+
+def _canary(rollout: Rollout) -> Table:
+    rows = [(f"{one['at'][:19]} UTC", one.get("percent", ""), one["decision"], one["why"]) for one in rollout.findings]
+    steps = ", ".join(f"{one} %" for one in rollout.steps)
+    return Table(("at", "percent", "finding", "why"), rows, title=f"Canary of {steps}: {rollout.state}")
 
 
 def _shares(before: Binding | None, after: Binding) -> Table:

@@ -199,6 +199,8 @@ def _refuse(
 
 
 def _look_at(found: Approval) -> str:
+    if found.environment_id is not None:
+        return f"pointsman logs --run {found.subject_id}"
     route_key, _, generation = found.subject_id.partition("#")
     return f"pointsman route history {route_key}" if generation else f"pointsman scenario status {found.subject_id}"
 

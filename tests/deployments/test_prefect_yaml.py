@@ -23,6 +23,7 @@ CONTRACT = {  # flows of CONTRACTS, "Prefect names", that exist so far, and thos
     "rollback-routing",
     "promote-routing",
     "watch-routing",
+    "propose-routing",
     "capture-baseline",
 }
 PREFIX = "{{ $POINTSMAN_PREFECT_PREFIX }}"
@@ -117,7 +118,7 @@ def test_a_form_that_changes_routing_only_says_what_would_change_unless_told_oth
 
 
 def test_choose_route_is_scheduled_daily_but_not_active_and_only_looks():
-    scheduled = [one for one in DEPLOYMENTS if one.get("schedules")]
+    scheduled = [one for one in DEPLOYMENTS if one.get("schedules") and "choose_route" in one["entrypoint"]]
     assert list(map(named, scheduled)) == ["choose-route/local", "choose-route/ecs"]
     for deployment in scheduled:
         (schedule,) = deployment["schedules"]
@@ -125,3 +126,11 @@ def test_choose_route_is_scheduled_daily_but_not_active_and_only_looks():
         for parameters in (schedule["parameters"], deployment["parameters"]):
             assert flow_of(deployment).validate_parameters(parameters)["request"].dry_run is True
         assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+
+
+def test_a_route_is_watched_every_quarter_of_an_hour_once_somebody_lets_it():
+    others = [one for one in DEPLOYMENTS if one.get("schedules") and "choose_route" not in one["entrypoint"]]
+    assert list(map(named, others)) == ["watch-routing/local", "watch-routing/ecs"]
+    for deployment in others:
+        (schedule,) = deployment["schedules"]
+        assert (schedule["slug"], schedule["active"], schedule["cron"]) == ("quarter-hourly", False, "*/15 * * * *")

@@ -128,6 +128,14 @@ def test_the_guard_of_a_canary_hears_of_every_job_that_its_looks_may_send_also_t
     assert forecast.high == Decimal(6)
 
 
+def test_the_guard_of_a_watch_hears_of_its_routed_jobs(entered: list[Any]) -> None:
+    about: dict[str, Any] = {"input_set_id": "i", "jobs": 20, "price_book": "default", "production": "prod"}
+    production.enter_with_watch.fn("er:e1:env:prod:stage:live", ONE, "run1", **about)
+    ((entrant, _),) = entered
+    assert (entrant.run_id, entrant.environment_id, entrant.dispatches) == ("watch-run1", "prod", 20)
+    assert entrant.what == "The watch of er:e1:env:prod:stage:live, 20 routed jobs to fast@cpu"
+
+
 def test_it_is_asked_again_after_every_decision_until_it_is_admitted(monkeypatch: pytest.MonkeyPatch) -> None:
     waits = SimpleNamespace(state="waiting")
     admitted = SimpleNamespace(state="admitted", consent=CONSENT)

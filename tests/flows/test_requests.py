@@ -30,6 +30,7 @@ NAMES = {
     "apply-routing",
     "promote-routing",
     "watch-routing",
+    "propose-routing",
     "rollback-routing",
     "capture-baseline",
 }
@@ -51,6 +52,7 @@ VALID: dict[str, dict[str, Any]] = {
     "money-hud": {"benchmark_id": "bm_1", "evaluation_set_id": "set", "incumbent": variant("x264-medium-crf26")},
     "apply-routing": {"route_key": ROUTE, "variant": variant("x264-medium-crf26"), "input_set": "photographs"},
     "capture-baseline": {"environment": "staging"},
+    "propose-routing": {"of_run": "run1"},
     "watch-routing": {"route_key": ROUTE, "input_set": "photographs"},
     "promote-routing": {"route_key": ROUTE, "expected_generation": 2, "input_set": "photographs"},
     "rollback-routing": {"route_key": ROUTE, "expected_generation": 2, "input_set": "photographs"},
@@ -84,9 +86,12 @@ def test_every_flow_is_deployed_under_its_name() -> None:
     assert files == {name.replace("-", "_") for name in NAMES}
 
 
-def test_only_choose_route_is_scheduled_and_it_is_asleep_and_dry() -> None:
-    scheduled = [one for one in DEPLOYMENTS if one.get("schedules")]
-    assert {one["entrypoint"] for one in scheduled} == {"flows/choose_route.py:choose_route"}
+def test_only_choose_route_and_the_watch_are_scheduled_asleep_and_the_first_is_dry() -> None:
+    watch = "flows/watch_routing.py:watch_routing"
+    every = [one for one in DEPLOYMENTS if one.get("schedules")]
+    assert {one["entrypoint"] for one in every} == {"flows/choose_route.py:choose_route", watch}
+    assert not any(schedule["active"] for one in every for schedule in one["schedules"])
+    scheduled = [one for one in every if one["entrypoint"] != watch]
     for one in scheduled:
         (daily,) = one["schedules"]
         assert daily["active"] is False

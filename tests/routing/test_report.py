@@ -3,7 +3,7 @@
 import pytest
 
 from pointsman.reporting import to_html, to_markdown
-from pointsman.routing import ProbeResult, apply_binding, in_words, rollback, routing_report
+from pointsman.routing import ProbeResult, apply_binding, in_words, pause, rollback, routing_report
 from tests.routing.worlds import ROUTE, A, B, MemoryGateway
 
 
@@ -56,3 +56,15 @@ def test_a_binding_in_words_names_the_largest_share_first():
 
     assert in_words(Binding(ROUTE, 1, {A: 0, B: 100}, "c")) == "x265@lab-cpu"
     assert in_words(Binding(ROUTE, 1, {A: 30, B: 70}, "c")) == "70 % x265@lab-cpu, 30 % x264@lab-cpu"
+
+
+def test_a_canary_is_shown_with_what_was_found_at_its_steps_and_what_is_held(ws, gateway):
+    move(ws, gateway, {A: 100}, None)
+    request = {"weights": {B: 100}, "expected": 1, "cause": "test", "idempotency_key": "canary", "steps": (5, 100)}
+    apply_binding(ws, gateway, route_key=ROUTE, **request)
+    pause(ws, ROUTE, "looking at it")
+    report = routing_report(ws, ROUTE)
+    shown = to_markdown(report)
+    assert "Canary of 5 %, 100 %: paused" in shown
+    assert "looking at it" in shown
+    assert "x264@lab-cpu of generation 1 is held since" in report.summary

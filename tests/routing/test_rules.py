@@ -1,8 +1,10 @@
 """What speaks against a change is said before anything is written; going back is never refused."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -16,6 +18,7 @@ from pointsman.routing import (
     apply_binding,
     binding_for_verdict,
     history,
+    read_gateway,
     read_rules,
     rollback,
     rules_of,
@@ -27,6 +30,7 @@ from tests.decision import comparisons
 from tests.routing.test_capacity_gate import known
 from tests.routing.worlds import OTHER_ROUTE, ROUTE, A, B, C, MemoryGateway, register, variant
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 ADMIN = Identity("maria", "admin", "local")
 
 
@@ -227,3 +231,12 @@ def test_nothing_replaces_what_could_not_come_back(ws, gateway):
     codes, message = refused(ws, gateway)
     assert codes == ["no_way_back"]
     assert "is disabled, so there would be nothing to go back to" in message
+
+
+def test_the_rules_of_the_readme_are_rules_and_its_gateway_is_one(tmp_path):
+    blocks = re.findall(r"```toml\n(.*?)```", (CHECKOUT / "README.md").read_text(), re.DOTALL)
+    kept = {text.splitlines()[0].removeprefix("# "): text for text in blocks}
+    for name, read in (("rules.toml", read_rules), ("gateway.toml", read_gateway)):
+        (tmp_path / name).write_text(kept[name])
+        assert read(tmp_path / name)
+    assert read_rules(tmp_path / "rules.toml").auto_rollback

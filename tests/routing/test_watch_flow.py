@@ -7,6 +7,7 @@ import pytest
 from prefect import Task
 
 import flows.watch_routing
+import tasks.production
 import tasks.routing
 import tasks.watch
 from flows.watch_routing import WatchRoutingRequest
@@ -15,7 +16,7 @@ from pointsman.benchmark import InputFile, register_input_set
 from pointsman.decision import decide, store_verdict, verdict_document
 from pointsman.dispatch import TargetSpec
 from pointsman.economics import PriceBook
-from pointsman.errors import NotFound, RunFailed
+from pointsman.errors import GuardRefused, NotFound, RunFailed
 from pointsman.model import Binding
 from pointsman.routing import (
     FlagdFileGateway,
@@ -26,7 +27,8 @@ from pointsman.routing import (
     open_hold,
     set_rules,
 )
-from pointsman.safety import Identity
+from pointsman.safety import Identity, unproven
+from pointsman.scenario.readings import Brake
 from tests.decision import comparisons
 from tests.routing.test_promise import routed
 from tests.routing.worlds import ROUTE, A, B
@@ -63,9 +65,11 @@ def world(ws, tmp_path, monkeypatch):
     for name, value in list(vars(flows.watch_routing).items()):
         if isinstance(value, Task):
             monkeypatch.setattr(flows.watch_routing, name, value.fn)
-    for module in (tasks.watch, tasks.routing):
+    for module in (tasks.watch, tasks.routing, tasks.production):
         monkeypatch.setattr(module, "open_workspace", lambda: ws)
+    for module in (tasks.watch, tasks.routing):
         monkeypatch.setattr(module, "open_gateway", lambda _name: gateway)
+    monkeypatch.setattr(tasks.production, "requester_of", lambda _ws: unproven("flow-run:1"))
     lab = TargetSpec(name="lab", preset="lab", base_url="http://127.0.0.1:1")
     monkeypatch.setattr(tasks.watch, "open_target", lambda _name: lab)
     monkeypatch.setattr(tasks.watch, "open_price_book", lambda _name: PriceBook.load())
@@ -149,3 +153,22 @@ def test_a_gateway_changed_behind_our_back_is_drift_and_is_restored_where_the_ru
 def test_a_route_without_a_binding_cannot_be_watched(world):
     with pytest.raises(NotFound):
         watch(route_key="er:postcard-2:env:lab:stage:demo")
+
+
+def test_the_jobs_of_a_watch_pass_the_guard_of_production_and_its_brakes_stop_them(world, monkeypatch):
+    refused = GuardRefused("The run breaks a rule.", code="production_refused")
+
+    def refuse(route_key, variant, run_id, *, jobs, production, **_):
+        assert (route_key, variant, run_id, jobs, production) == (str(ROUTE), str(B), "look", 20, "prod")
+        raise refused
+
+    rings = Brake("alarm_rings", "In ALARM: effects-5xx.")
+    monkeypatch.setattr(tasks.watch.routing, "sample_route", lambda *_, **__: rings)
+    with pytest.raises(RunFailed, match="was stopped in production: In ALARM") as stopped:
+        watch()
+    assert stopped.value.code == "alarm_rings"
+    monkeypatch.setattr(flows.watch_routing, "enter_with_watch", refuse)
+    with pytest.raises(GuardRefused) as caught:
+        watch(production="prod")
+    assert caught.value is refused
+    assert drifts(world) == []

@@ -317,6 +317,10 @@ def test_only_a_token_approves_production(world: World) -> None:
     with pytest.raises(GuardRefused) as caught:
         decide_approval(world.ws, asked.id, somebody, "approved", reason="", limits=Limits.of(load_settings({})))
     assert caught.value.code == "approval_needs_token"
+    world.decide()
+    with pytest.raises(GuardRefused) as decided:
+        decide_approval(world.ws, asked.id, somebody, "rejected", reason="", limits=Limits.of(load_settings({})))
+    assert decided.value.instruction.endswith(f"pointsman logs --run {asked.subject_id}")
 
 
 def test_naming_production_where_there_is_none_is_refused(world: World) -> None:

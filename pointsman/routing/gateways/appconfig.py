@@ -40,7 +40,7 @@ class AppConfigSpec(BaseModel):
     profile: str = Field(min_length=1, title="Configuration profile", description="Id of a hosted freeform one.")
     strategy: str = Field(min_length=1, title="Deployment strategy", description="Its id; growth and bake time.")
     patience_s: float = Field(
-        default=900, title="Patience", description="Seconds until a deployment that does not end is stopped.", gt=0
+        default=3600, title="Patience", description="Seconds until a deployment that does not end is stopped.", gt=0
     )
 
 

@@ -1,0 +1,56 @@
+"""The automation that lets a matrix that has ended start a proposal: what it listens to, and what it asks for."""
+
+from types import SimpleNamespace
+from uuid import UUID, uuid4
+
+import pytest
+from prefect.events.schemas.events import RelatedResource, Resource
+from prefect.server.utilities.user_templates import render_user_template_sync
+
+from deployments.automations import OF_RUN, proposing
+from deployments.bootstrap import _installation
+from flows.propose_routing import ProposeRoutingRequest
+
+MADE = proposing("dev-", "dev-local", UUID(int=7))
+
+
+def related(flow, pool):
+    def one(role, name, resource_id):
+        return RelatedResource(
+            {"prefect.resource.id": resource_id, "prefect.resource.role": role, "prefect.resource.name": name}
+        )
+
+    tag = f"prefect.tag.pointsman-pool:{pool}"
+    return [one("flow", flow, "prefect.flow.1"), one("tag", f"pointsman-pool:{pool}", tag)]
+
+
+@pytest.mark.parametrize(
+    ("flow", "pool", "heard"),
+    [
+        ("benchmark-matrix", "dev-local", True),
+        ("benchmark-matrix", "local", False),
+        ("choose-route", "dev-local", False),
+    ],
+)
+def test_only_a_matrix_of_ones_own_pool_is_heard_of(flow, pool, heard):
+    trigger = MADE.trigger
+    assert trigger.expect == {"prefect.flow-run.Completed"}
+    assert trigger.match.matches(Resource({"prefect.resource.id": "prefect.flow-run.1"}))
+    found = related(flow, pool)
+    assert all(any(wanted.matches(one) for one in found) for wanted in trigger.match_related) is heard
+
+
+@pytest.mark.parametrize("run_id", [None, "mine"])
+def test_what_it_asks_for_is_a_request_about_the_run_of_the_matrix(run_id):
+    (action,) = MADE.actions
+    assert action.deployment_id == UUID(int=7)
+    flow_run = SimpleNamespace(id=uuid4(), parameters={"request": {"run_id": run_id} if run_id else {}})
+    assert action.parameters == {"request": {"of_run": OF_RUN}}
+    rendered = render_user_template_sync(OF_RUN, {"flow_run": flow_run})
+    assert ProposeRoutingRequest(of_run=rendered).of_run == (run_id or str(flow_run.id))
+
+
+def test_it_is_made_only_where_it_is_asked_for(monkeypatch):
+    monkeypatch.delenv("POINTSMAN_PREFECT_PREFIX", raising=False)
+    assert _installation(["--propose"])[0].propose
+    assert not _installation([])[0].propose
