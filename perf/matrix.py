@@ -1,6 +1,6 @@
 """What a matrix costs beside its jobs: planning and storing per cell, and Prefect's share when rounds are tasks.
 
-Limits: 1,000 cells cost at most 1.1x per cell of what 100 cost; Prefect takes at most 5 ms per cell at 1,000 cells.
+Limits: 10,000 cells cost at most 1.1x per cell of what 1,000 cost; Prefect takes at most 5 ms per cell at 10,000.
 The jobs are answered at once by a little server on loopback, through the real driver. Run: python -m perf.matrix
 """
 
@@ -49,7 +49,7 @@ from pointsman.workspace import Workspace
 
 GROWTH_LIMIT = 1.1
 PREFECT_LIMIT_MS = 5.0
-VARIANTS, ROUND_CELLS, SMALL, LARGE = 5, 50, 100, 1000
+VARIANTS, ROUND_CELLS, SMALL, LARGE = 5, 50, 1000, 10_000
 SMALL_RUNS = 3
 SERVER_PATIENCE_S = 90.0
 BM = "bm_perf"

@@ -28,6 +28,18 @@ Number: TypeAlias = Decimal | Missing
 
 
 @dataclass(frozen=True, slots=True)
+class VariantLimits:
+    """What a variant is given at most: jobs begun in a second, jobs in flight, and USD for its cells of one matrix.
+
+    None = no limit of its own.
+    """
+
+    per_s: float | None = None
+    in_flight: int | None = None
+    usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Variant:
     """One registered way of producing an effect: which target runs it and with what parameters."""
 
@@ -35,6 +47,10 @@ class Variant:
     target: str
     params: Mapping[str, Json] = field(default_factory=dict)
     enabled: bool = True
+    tags: tuple[str, ...] = ()
+    data_classes: tuple[str, ...] = ()
+    """The classes of inputs that it may be given; an input without any may go to every variant."""
+    limits: VariantLimits = VariantLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +192,8 @@ class InputMember:
     sha256: str
     bytes: int
     cluster: str
+    data_classes: tuple[str, ...] = ()
+    """What it shows or where it must stay, such as faces or region:eu: only variants that may see all of it get it."""
     copy_here: str | None = None
     """Path of a copy on this machine, for a file that `uri` says to be elsewhere. It is not stored."""
 

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 from prefect import task
 
 from pointsman import benchmark
-from pointsman.economics import ensure_within_budget
+from pointsman.economics import hold_spending
+from pointsman.matrix_preview import preview_matrix, preview_report
 from pointsman.safety import Consent
 from tasks.bridging import cancelled, ignore
 from tasks.chunks import chunk_runs
 from tasks.opening import executor_secret, open_price_book, open_target, open_workspace
 from tasks.policies import DRIVE, ONCE, RECORD
 from tasks.recording import record_report
+
+
+@task(name="discover-variants", **RECORD)
+def discover_variants(bm_id: str, filters: benchmark.VariantFilter) -> tuple[str, ...]:
+    """The ids of the variants that match, or that the matrix was planned with before."""
+    found = benchmark.discover_variants(open_workspace(), filters, benchmark_id=bm_id)
+    return tuple(str(one.id) for one in found)
 
 
 @task(name="plan-matrix", **RECORD)
@@ -29,12 +38,16 @@ def plan_matrix(
     round_cells: int,
     in_flight_per_provider: int,
     chunk_size: int,
+    early_stop: Mapping[str, int] | None,
     consent: Consent | None,
-) -> None:
-    """Write the matrix and its pending items; a repetition finds them and changes nothing."""
+) -> bool:
+    """Write the matrix and its items; a repetition finds them and changes nothing.
+
+    Returns whether a variant has a limit of its own to what it may spend.
+    """
     ws = open_workspace()
     variants = [benchmark.variant(ws, variant_id) for variant_id in variant_ids]
-    benchmark.create_matrix(
+    created = benchmark.create_matrix(
         ws,
         benchmark_id=bm_id,
         parent_run_id=parent_run_id,
@@ -47,8 +60,40 @@ def plan_matrix(
         targets=[open_target(name) for name in sorted({one.target for one in variants})],
         in_flight_per_provider=in_flight_per_provider,
         chunk_size=chunk_size,
+        early_stop=None if early_stop is None else benchmark.StopRule(**early_stop),
         consent=consent,
     )
+    return any(one.limits.usd is not None for one in created.variants)
+
+
+@task(name="report-preview", **RECORD)
+def report_preview(
+    *,
+    variant_ids: Sequence[str],
+    input_set_id: str,
+    repeats: int,
+    seed: int,
+    round_cells: int,
+    in_flight_per_provider: int,
+    price_book: str,
+    rules: Mapping[str, Any],
+    assumed_saving: float,
+) -> None:
+    """Report what the matrix would be; nothing else is written."""
+    ws = open_workspace()
+    preview = preview_matrix(
+        ws,
+        [benchmark.variant(ws, variant_id) for variant_id in variant_ids],
+        benchmark.input_set(ws, input_set_id),
+        open_price_book(price_book),
+        repeats=repeats,
+        seed=seed,
+        round_cells=round_cells,
+        in_flight_per_provider=in_flight_per_provider,
+        rules=rules,
+        assumed_saving=assumed_saving,
+    )
+    record_report("benchmark-matrix", preview_report(preview))
 
 
 @task(name="unfinished-rounds", **RECORD)
@@ -65,8 +110,8 @@ def run_round(bm_id: str, number: int) -> None:
 
 
 @task(name="run-chunks", **ONCE)
-def run_chunks(bm_id: str, price_book: str, budget_usd: float | None, *, fall_back_inline: bool) -> None:
-    """Have the chunks run elsewhere and wait for them; after each, look at the budget.
+def run_chunks(bm_id: str, price_book: str, budget_usd: float | None, *, limited: bool, fall_back_inline: bool) -> None:
+    """Have the chunks run elsewhere and wait for them; after each, look at what was spent where that is limited.
 
     A chunk repeats its own work, and one whose run vanishes is started again. What is left undone because ECS cannot be
     used is the flow's own, where that is allowed.
@@ -74,8 +119,9 @@ def run_chunks(bm_id: str, price_book: str, budget_usd: float | None, *, fall_ba
     ws = open_workspace()
 
     def on_done() -> None:
-        if budget_usd is not None:
-            ensure_within_budget(ws, bm_id, open_price_book(price_book), Decimal(str(budget_usd)))
+        if limited or budget_usd is not None:
+            budget = None if budget_usd is None else Decimal(str(budget_usd))
+            hold_spending(ws, bm_id, open_price_book(price_book), budget)
 
     with benchmark.in_place_instead(ws, bm_id, allowed=fall_back_inline):
         benchmark.run_matrix_elsewhere(ws, bm_id, chunk_runs(bm_id), on_done=on_done)

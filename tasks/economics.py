@@ -14,7 +14,7 @@ from pointsman.decision import conclude, hud_report, plans_for_benchmark, read_h
 from pointsman.economics import (
     Production,
     ensure_month_not_spent,
-    ensure_within_budget,
+    hold_spending,
     read_money,
     record_matrix_spending,
     record_money,
@@ -90,9 +90,10 @@ def report_hud(verdict_id: str) -> None:
 
 
 @task(name="check-budget", **ONCE)
-def check_budget(bm_id: str, price_book: str, budget_usd: float) -> None:
-    """Refuse to go on when the attempts so far cost more than the budget."""
-    ensure_within_budget(open_workspace(), bm_id, open_price_book(price_book), Decimal(str(budget_usd)))
+def check_budget(bm_id: str, price_book: str, budget_usd: float | None) -> None:
+    """Stop variants that have spent their limits; refuse to go on when all attempts cost more than the budget."""
+    budget = None if budget_usd is None else Decimal(str(budget_usd))
+    hold_spending(open_workspace(), bm_id, open_price_book(price_book), budget)
 
 
 @task(name="check-month", **ONCE)

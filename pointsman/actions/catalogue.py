@@ -126,6 +126,18 @@ _EVENTS = (
         "The results store did not take a file, so it and those after it wait on this machine's disk.",
     ),
     EventType(
+        "benchmark_variant_stopped",
+        "warn",
+        "pointsman benchmark show {context}",
+        "Nothing more of a variant is sent in a matrix: by the declared rule, or because the variant's limit is spent.",
+    ),
+    EventType(
+        "variant_version_changed",
+        "warn",
+        "pointsman variants show {variant}",
+        "A target named another model or version for a variant: verdicts that rest on the one before have expired.",
+    ),
+    EventType(
         "benchmark_item_failed",
         "warn",
         "pointsman trace {dispatch_id}",

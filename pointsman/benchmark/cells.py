@@ -17,24 +17,37 @@ from pointsman.workspace import Workspace
 _ITEMS = tables.benchmark_matrix_run_items
 
 
-def insert_cells(connection: sa.Connection, ws: Workspace, benchmark_id: str, planned: Sequence[Cell]) -> None:
-    """Insert one pending item per planned cell. Its dispatch id derives from the matrix and the cell's `seq`."""
+def insert_cells(
+    connection: sa.Connection,
+    ws: Workspace,
+    benchmark_id: str,
+    planned: Sequence[Cell],
+    withheld: Mapping[tuple[str, str], str],
+) -> None:
+    """Insert one item per planned cell: pending, or skipped with the reason that `withheld` has for its variant and
+    input. Its dispatch id derives from the matrix and the cell's `seq`."""
+    names = {variant: str(variant) for variant in {cell.variant for cell in planned}}
     rows: list[dict[str, Any]] = [
         {
             "dispatch_id": dispatch_id(benchmark_id, cell.seq),
             "benchmark_id": benchmark_id,
             "seq": cell.seq,
             "round": cell.round,
-            "variant_id": str(cell.variant),
+            "variant_id": names[cell.variant],
             "input_id": cell.input_id,
             "cluster": cell.cluster,
             "repeat": cell.repeat,
-            "status": RUN_ITEM.initial,
+            "status": "skipped" if (names[cell.variant], cell.input_id) in withheld else RUN_ITEM.initial,
+            "reason": withheld.get((names[cell.variant], cell.input_id)),
         }
         for cell in planned
     ]
     connection.execute(sa.insert(_ITEMS), rows)
     record_moves(connection, ws, [(row["dispatch_id"], None, RUN_ITEM.initial, "planned") for row in rows])
+    skipped = [row for row in rows if row["reason"] is not None]
+    if skipped:
+        moves = [(row["dispatch_id"], RUN_ITEM.initial, row["status"], row["reason"]) for row in skipped]
+        record_moves(connection, ws, moves)
 
 
 def unfinished_rounds(connection: sa.Connection, benchmark_id: str) -> list[int]:
@@ -42,6 +55,16 @@ def unfinished_rounds(connection: sa.Connection, benchmark_id: str) -> list[int]
     settled = RUN_ITEM.terminal - {"cancelled"}
     chosen = sa.select(_ITEMS.c.round).where(_ITEMS.c.benchmark_id == benchmark_id, _ITEMS.c.status.not_in(settled))
     return [int(number) for number in connection.execute(chosen.distinct().order_by(_ITEMS.c.round)).scalars()]
+
+
+def is_unfinished(connection: sa.Connection, benchmark_id: str, number: int) -> bool:
+    """Whether this is one of the `unfinished_rounds`, without a look at the others."""
+    settled = RUN_ITEM.terminal - {"cancelled"}
+    own = (_ITEMS.c.benchmark_id == benchmark_id) & (_ITEMS.c.round == number)
+    return (
+        connection.execute(sa.select(_ITEMS.c.seq).where(own, _ITEMS.c.status.not_in(settled)).limit(1)).first()
+        is not None
+    )
 
 
 def cells_of_round(connection: sa.Connection, benchmark_id: str, number: int) -> Sequence[sa.Row[Any]]:
@@ -108,14 +131,17 @@ def move_cells(
             )
 
 
-def plan_cancelled_again(connection: sa.Connection, ws: Workspace, benchmark_id: str) -> None:
-    """Give every cancelled cell a new dispatch in its round, numbered after all others, in their old order.
+def plan_cancelled_again(
+    connection: sa.Connection, ws: Workspace, benchmark_id: str, *, number: int | None = None
+) -> None:
+    """Give every cancelled cell, or those of one round, a new dispatch in its round, in their old order.
 
-    The cancelled dispatches keep their attempts and their recorded moves.
+    They are numbered after all others. The cancelled dispatches keep their attempts and their recorded moves.
     """
     own = _ITEMS.c.benchmark_id == benchmark_id
+    chosen = own if number is None else own & (_ITEMS.c.round == number)
     cancelled = connection.execute(
-        sa.select(_ITEMS).where(own, _ITEMS.c.status == "cancelled").order_by(_ITEMS.c.seq)
+        sa.select(_ITEMS).where(chosen, _ITEMS.c.status == "cancelled").order_by(_ITEMS.c.seq)
     ).all()
     if not cancelled:
         return

@@ -56,7 +56,8 @@ def run_matrix_elsewhere(
     """
     run = start_matrix(ws, benchmark_id)
     left = [chunk for chunk in matrix_chunks(ws, benchmark_id) if not _is_done(ws, benchmark_id, chunk)]
-    at_once = min(AT_ONCE, run.in_flight_per_provider, len(left) or 1)
+    alone = [one.limits.in_flight for one in run.variants if one.limits.in_flight is not None]
+    at_once = min(AT_ONCE, run.in_flight_per_provider, len(left) or 1, *alone)
     if run.consent is not None:  # each drive sends at least one in a second
         at_once = min(at_once, max(1, run.consent.per_s // len(run.targets)))
 

@@ -14,16 +14,18 @@ import sqlalchemy as sa
 
 from pointsman.actions import ActionLog
 from pointsman.benchmark import cells
-from pointsman.benchmark.inputs import input_set
+from pointsman.benchmark.inputs import inputs_named
 from pointsman.benchmark.outcomes import store_outcomes
 from pointsman.benchmark.runs import MatrixRun, cancel_matrix, fail_matrix, matrix_run, start_matrix
 from pointsman.benchmark.sharing import Elsewhere, doubt_what_is_lost, folder_of, sharing
+from pointsman.benchmark.stopping import skips, stop_by_rule, stopped_variants, withheld
 from pointsman.dispatch import (
     DriveInput,
     DrivePlan,
     DriveStatus,
     Limits,
     TargetSpec,
+    VariantBound,
     drive,
     has_plan,
     planned_dispatches,
@@ -33,7 +35,7 @@ from pointsman.dispatch import (
 from pointsman.dispatch.pace import share_of
 from pointsman.errors import Cancelled, RunFailed
 from pointsman.ids import VariantId
-from pointsman.model import InputMember
+from pointsman.model import InputMember, VariantLimits
 from pointsman.settings import Secret
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
@@ -70,6 +72,8 @@ def run_round(
 
     The targets of the round work side by side, a drive each, so that an input meets all its variants at the same time.
 
+    Cells of a variant that was stopped, or that may not see their input, are skipped with the reason and not sent.
+
     Resumable: after a crash at any point the same call continues the same drive, and a round that is done is answered
     at once. A failed matrix is set running again, a cancelled one is not. Cells that an interrupted earlier call has
     cancelled at the target are planned again and run.
@@ -92,9 +96,8 @@ def run_round(
         if not _unfinished(ws, benchmark_id, number):
             return RoundOutcome(benchmark_id, number, dict(counts))
         look.watch(matrix_run(ws, benchmark_id))
-        run, items, begun = _begin(ws, benchmark_id, number)
+        run, items, members, begun = _begin(ws, benchmark_id, number)
         drives = _drives(ws, run, items)
-        members = input_set(ws, run.input_set_id).members
         for drive_dir, target, own in drives:
             is_ours = has_plan(drive_dir)
             if elsewhere is not None:
@@ -129,20 +132,36 @@ def run_round(
     )
 
 
-def _begin(ws: Workspace, benchmark_id: str, number: int) -> tuple[MatrixRun, Sequence[sa.Row[Any]], bool]:
-    """Set the matrix and the open cells of the round running; give both as they stand then, and whether cells ran."""
-    run = start_matrix(ws, benchmark_id)
+def _begin(
+    ws: Workspace, benchmark_id: str, number: int
+) -> tuple[MatrixRun, Sequence[sa.Row[Any]], Sequence[InputMember], bool]:
+    """Set the matrix and the open cells of the round running, but for those that are skipped by now.
+
+    Gives the matrix, the cells and their inputs as they stand then, and whether cells ran before.
+    """
+    run = start_matrix(ws, benchmark_id, number=number)
+    with ws.database.connect() as connection:
+        used = {item.input_id for item in cells.cells_of_round(connection, benchmark_id, number)}
+    members = inputs_named(ws, run.input_set_id, used)
     with ws.database.begin() as connection:
+        if run.early_stop is not None:
+            stop_by_rule(connection, ws, benchmark_id, run.early_stop)
         items = cells.cells_of_round(connection, benchmark_id, number)
-        cells.move_cells(connection, ws, [(item, "running", f"round {number}", {}) for item in items])
+        skipped = skips(items, stopped_variants(connection, benchmark_id), withheld(run.variants, members))
+        cells.move_cells(connection, ws, [(item, "skipped", why, {"reason": why}) for item, why in skipped])
+        away = {item.dispatch_id for item, _ in skipped}
         begun = any(item.status == "running" for item in items)
-        return run, cells.cells_of_round(connection, benchmark_id, number), begun
+        left = [item for item in items if item.dispatch_id not in away]
+        cells.move_cells(connection, ws, [(item, "running", f"round {number}", {}) for item in left])
+        return run, cells.cells_of_round(connection, benchmark_id, number), members, begun
 
 
 def _unfinished(ws: Workspace, benchmark_id: str, number: int) -> bool:
+    with ws.database.connect() as connection:
+        if cells.is_unfinished(connection, benchmark_id, number):
+            return True
     matrix_run(ws, benchmark_id)
-    with ws.database.begin() as connection:
-        return number in cells.unfinished_rounds(connection, benchmark_id)
+    return False
 
 
 def _drives(
@@ -163,8 +182,8 @@ def _drives(
 
 def _side_by_side(work: Sequence[Callable[[], dict[str, int]]], look: _CancelLook) -> list[dict[str, int]]:
     """Call all of `work` at once and return what each gave. The first error is raised when all have ended."""
-    if len(work) == 1:
-        return [work[0]()]
+    if len(work) < 2:
+        return [one() for one in work]
     with ThreadPoolExecutor(max_workers=len(work)) as pool:
         futures = [pool.submit(one) for one in work]
         try:
@@ -182,15 +201,28 @@ def _limits(run: MatrixRun, items: Sequence[sa.Row[Any]], drive_dir: Path, at_on
     """
     if has_plan(drive_dir):
         return read_header(drive_dir).limits
-    providers = {VariantId.parse(item.variant_id).provider for item in items}
+    used = {item.variant_id for item in items}
+    providers = {VariantId.parse(text).provider for text in used}
     per_provider = max(1, run.in_flight_per_provider // at_once)
+    bounds = {str(one.id): _bound(one.limits, at_once) for one in run.variants if str(one.id) in used}
+    # As long as a slow variant waits for its turn nothing may be learnt.
+    longest_s = max((2 / bound.per_s for bound in bounds.values() if bound.per_s is not None), default=0.0)
     return Limits(
         max_in_flight=per_provider * len(providers),
         max_in_flight_per_provider=per_provider,
-        drain_limit_s=run.drain_limit_s,
+        drain_limit_s=max(run.drain_limit_s, longest_s),
         fetch_outputs=True,
         rate_share=1 / at_once,
         submits_per_s=None if run.consent is None else share_of(run.consent.per_s, 1 / (at_once * drives)),
+        variants={name: bound for name, bound in bounds.items() if bound != VariantBound()},
+    )
+
+
+def _bound(limits: VariantLimits, at_once: int) -> VariantBound:
+    """The share of one of `at_once` drives in what a variant may be given."""
+    return VariantBound(
+        max_in_flight=None if limits.in_flight is None else max(1, limits.in_flight // at_once),
+        per_s=None if limits.per_s is None else limits.per_s / at_once,
     )
 
 
@@ -216,6 +248,7 @@ def _plan(
             stage=items[0].round,
         ),
         limits=limits,
+        sees={str(one.id): one.data_classes for one in run.variants},
     )
 
 

@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from pointsman.benchmark.clips import refuse_unreadable
 from pointsman.canonical import sha256_of
+from pointsman.data_classes import data_classes
 from pointsman.errors import Conflict, InputRefused, NotFound
 from pointsman.ids import check_id
 from pointsman.model import InputMember, InputSet
@@ -30,22 +31,24 @@ from pointsman.workspace import Workspace
 class InputFile:
     """One file of an input set. Files cut from the same source share a `cluster`: they are not independent.
 
-    Without an `input_id` the file's stem is used, with illegal characters replaced by `-`.
+    Without an `input_id` the file's stem is used, with illegal characters replaced by `-`. `data_classes` are words
+    such as faces, minors or region:eu: only variants that may see all of them are given the file.
     """
 
     path: Path
     cluster: str
     input_id: str | None = None
+    data_classes: tuple[str, ...] = ()
 
 
 def register_input_set(ws: Workspace, set_id: str, files: Sequence[InputFile]) -> InputSet:
     """Check, hash and register `files` as the input set `set_id`; the same content again is answered alike.
 
-    The set's sha256 covers ids, hashes, sizes and clusters of its members but not their places, so files that moved
-    are still the same set, and the new places are kept. A results store that machines share takes the files in, as
-    `inputs/<sha256><suffix>`. Raises `InputRefused`, before anything is written, for a
-    missing, empty or unreadable file and for an id or a content that comes twice; `Conflict` when the id stands for
-    other content.
+    The set's sha256 covers ids, hashes, sizes, clusters and data classes of its members but not their places, so files
+    that moved are still the same set, and the new places are kept. A results store that machines share takes the files
+    in, as `inputs/<sha256><suffix>`. Raises `InputRefused`, before anything is written, for a missing, empty or
+    unreadable file, for what is no data class, and for an id or a content that comes twice; `Conflict` when the id
+    stands for other content.
     """
     check_id("input set id", set_id)
     if not files:
@@ -80,28 +83,42 @@ def input_set(ws: Workspace, set_id: str) -> InputSet:
 
     Raises `NotFound` naming the sets that exist, and what `ws.results.local` raises for a file that cannot be had.
     """
+    row = _registered(ws, set_id)
+    return InputSet(row.id, tuple(_at_hand(ws, _read(member)) for member in row.members), row.sha256)
+
+
+def inputs_named(ws: Workspace, set_id: str, names: Collection[str]) -> tuple[InputMember, ...]:
+    """The members of these ids, their files at hand. Raises as `input_set` does."""
+    members = _registered(ws, set_id).members
+    return tuple(_at_hand(ws, _read(member)) for member in members if member["input_id"] in names)
+
+
+def _registered(ws: Workspace, set_id: str) -> sa.Row[Any]:
     table = tables.input_sets
     with ws.database.begin() as connection:
         row = connection.execute(sa.select(table).where(table.c.id == set_id)).one_or_none()
         if row is None:
             known = connection.execute(sa.select(table.c.id).order_by(table.c.id)).scalars().all()
             raise NotFound("input set", set_id, ", ".join(known) or "none is registered yet")
-    members = (InputMember(**member) for member in row.members)
-    return InputSet(row.id, tuple(_at_hand(ws, member) for member in members), row.sha256)
+    return row
 
 
-def import_inputs(inputs_root: Path, paths: Sequence[Path]) -> tuple[InputFile, ...]:
+def import_inputs(
+    inputs_root: Path, paths: Sequence[Path], *, data_classes: Sequence[str] = ()
+) -> tuple[InputFile, ...]:
     """Copy the user's own files to `<inputs_root>/<sha256><suffix>`, each in a cluster of its own.
+
+    All of them have these data classes.
 
     A copy that is there already is kept. Raises `InputRefused`, before anything is copied, for a file that is missing,
     empty or not readable by ffmpeg.
     """
     for path in paths:
         refuse_unreadable(path)
-    return tuple(_imported(inputs_root, path) for path in paths)
+    return tuple(_imported(inputs_root, path, tuple(data_classes)) for path in paths)
 
 
-def _imported(root: Path, path: Path) -> InputFile:
+def _imported(root: Path, path: Path, classes: tuple[str, ...]) -> InputFile:
     copy = root.absolute() / f"{sha256_file(path)}{path.suffix.lower()}"
     if not copy.is_file():
         root.mkdir(parents=True, exist_ok=True)
@@ -115,7 +132,7 @@ def _imported(root: Path, path: Path) -> InputFile:
             Path(temporary).unlink(missing_ok=True)
             raise
     name = _legal_id(path)
-    return InputFile(copy, cluster=name, input_id=name)
+    return InputFile(copy, cluster=name, input_id=name, data_classes=classes)
 
 
 def _member(file: InputFile) -> InputMember:
@@ -126,11 +143,22 @@ def _member(file: InputFile) -> InputMember:
         sha256=sha256_file(path),
         bytes=path.stat().st_size,
         cluster=check_id("cluster", file.cluster),
+        data_classes=data_classes(f"data class of {path}", file.data_classes),
     )
 
 
 def _row(member: InputMember) -> dict[str, Any]:
-    return {name: value for name, value in asdict(member).items() if name != "copy_here"}
+    """Without classes where it has none: sets were registered, and hashed, before there were any."""
+    row = {name: value for name, value in asdict(member).items() if name not in ("copy_here", "data_classes")}
+    return {**row, "data_classes": list(member.data_classes)} if member.data_classes else row
+
+
+def _read(row: Mapping[str, Any]) -> InputMember:
+    return InputMember(**{**row, **_classes(row)})
+
+
+def _classes(row: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    return {"data_classes": tuple(row.get("data_classes", ()))}
 
 
 def _taken_in(ws: Workspace, member: InputMember) -> InputMember:
@@ -156,13 +184,15 @@ def _refuse_repeated(what: str, values: Sequence[str], members: Sequence[InputMe
         raise InputRefused(what, value, f"each only once in a set, but {' and '.join(files)} share it")
 
 
+def _comparable(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, **_classes(row), "uri": None}
+
+
 def _difference(registered: list[dict[str, Any]], asked: list[dict[str, Any]]) -> str:
     before = {member["input_id"]: member for member in registered}
     after = {member["input_id"]: member for member in asked}
     changed = sorted(
-        name
-        for name in before.keys() & after.keys()
-        if any(before[name][field] != value for field, value in after[name].items())
+        name for name in before.keys() & after.keys() if _comparable(before[name]) != _comparable(after[name])
     )
     parts = {
         "missing now": sorted(before.keys() - after.keys()),

@@ -18,6 +18,7 @@ from pointsman.dispatch import DriveSummary, read_attempts, read_dispatches
 from pointsman.errors import RunFailed
 from pointsman.ids import derive
 from pointsman.storage import LocalResults, StoredFile, insert_absent, local_path, tables
+from pointsman.versions import note_versions
 from pointsman.workspace import Workspace
 
 ARTIFACT_TYPE = "benchmark_variant_dispatches"
@@ -60,6 +61,11 @@ def store_outcomes(
         cells.move_cells(connection, ws, [(item, state, why, values) for item, state, why, values, _ in outcomes])
         insert_absent(connection, tables.attempts, attempts)
         insert_absent(connection, tables.usage, usage)
+        named = [
+            (item, ledger[item.dispatch_id].get("version"), values["ended_at"]) for item, _, _, values, _ in outcomes
+        ]
+        versions = [(item.variant_id, text, at or ws.clock.now()) for item, text, at in named if text is not None]
+        note_versions(connection, ws, benchmark_id, versions)
         artifacts = [(item, output) for item, _, _, _, output in outcomes if output is not None]
         insert_absent(connection, tables.run_artifacts, [_artifact(ws, item, output) for item, output in artifacts])
     return dict(Counter(state for _, state, _, _, _ in outcomes))

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from pointsman.canonical import canonical_json
+from pointsman.data_classes import data_classes
 from pointsman.errors import Conflict, GuardRefused, InputRefused, NotFound
 from pointsman.ids import VariantId, check_id
-from pointsman.model import Variant
+from pointsman.model import Variant, VariantLimits
 from pointsman.storage import insert_absent, tables
 from pointsman.workspace import Workspace
 
 EnvironmentKind = Literal["local", "test_asg", "staging", "production"]
 _KINDS = ("local", "test_asg", "staging", "production")
+_LIMIT_RULES = {
+    "per_s": (0.01, "0.01 or more jobs in a second"),
+    "in_flight": (1, "a whole number from 1"),
+    "usd": (0, "0 USD or more"),
+}
 _WHERE = ("account", "region", "ecs_cluster", "asg_name")
 
 
@@ -23,7 +32,8 @@ def register_variants(ws: Workspace, variants: Sequence[Variant]) -> int:
     """Register `variants`; those that are registered alike already stay as they are. Returns how many were new.
 
     Raises `Conflict`, writing none of them, when one is registered with another target or other params: a variant's
-    id stands for what was measured under it. `enabled` is no part of that identity and only counts for new ones.
+    id stands for what was measured under it. `enabled`, tags, data classes and limits are no part of that identity and
+    only count for new ones; `change_variant` changes them.
     """
     rows: list[dict[str, Any]] = [
         {
@@ -33,6 +43,7 @@ def register_variants(ws: Workspace, variants: Sequence[Variant]) -> int:
             "params": _json_object(variant),
             "enabled": variant.enabled,
             "created_at": ws.clock.now(),
+            **_changeable(variant),
         }
         for variant in variants
     ]
@@ -53,7 +64,7 @@ def variant(ws: Workspace, variant_id: VariantId | str) -> Variant:
         row = connection.execute(_selected([str(wanted)])).one_or_none()
         if row is None:
             raise _unknown(connection, wanted)
-    return _variant(row)
+    return variant_of_row(row)
 
 
 def list_variants(
@@ -64,25 +75,57 @@ def list_variants(
     stage: str | None = None,
     provider: str | None = None,
     workflow: str | None = None,
+    experiment: str | None = None,
+    tags: Sequence[str] = (),
     enabled: bool | None = None,
 ) -> list[Variant]:
-    """Registered variants that match every given filter, ordered by id."""
+    """Registered variants that match every given filter and have all of `tags`, ordered by id."""
     wanted = {
         "effect_revision": effect_revision,
         "environment": environment,
         "stage": stage,
         "provider": provider,
         "workflow": workflow,
+        "experiment": experiment,
     }
+    tagged = {check_id("tag", tag) for tag in tags}
     given = {name: check_id(name, value) for name, value in wanted.items() if value is not None}
     with ws.database.begin() as connection:
         rows = connection.execute(sa.select(tables.variants).order_by(tables.variants.c.id)).all()
     return [
         found
-        for found in map(_variant, rows)
+        for found in map(variant_of_row, rows)
         if all(getattr(found.id, name) == value for name, value in given.items())
         and (enabled is None or found.enabled == enabled)
+        and tagged <= set(found.tags)
     ]
+
+
+def seen_by_all(ws: Workspace, variants: Sequence[VariantId]) -> tuple[str, ...]:
+    """The data classes that each of these variants may be given. Raises as `variant` does."""
+    allowed = [set(variant(ws, one).data_classes) for one in variants]
+    return tuple(sorted(set.intersection(*allowed))) if allowed else ()
+
+
+def change_variant(
+    ws: Workspace,
+    variant_id: VariantId | str,
+    *,
+    tags: Sequence[str] | None = None,
+    data_classes: Sequence[str] | None = None,
+    limits: VariantLimits | None = None,
+) -> Variant:
+    """Replace what is given of a variant; None leaves it as it is. Cells that are pending go by what is allowed then.
+
+    Raises as `variant` does, and `InputRefused` naming the word or number that is not allowed.
+    """
+    given = {"tags": tags, "data_classes": data_classes, "limits": limits}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    changed = replace(variant(ws, variant_id), **changes)
+    with ws.database.begin() as connection:
+        own = sa.update(tables.variants).where(tables.variants.c.id == str(changed.id))
+        connection.execute(own.values(**_changeable(changed)))
+    return variant(ws, changed.id)
 
 
 def set_enabled(ws: Workspace, variant_id: VariantId | str, enabled: bool) -> Variant:
@@ -180,7 +223,7 @@ def require_environment(connection: sa.Connection, environment_id: str) -> None:
 
 def enabled_variants(connection: sa.Connection, wanted: Sequence[VariantId]) -> list[Variant]:
     """The registered variants of these ids, in this order. Raises `InputRefused` for unknown and disabled ones."""
-    found = {row.id: _variant(row) for row in connection.execute(_selected([str(one) for one in wanted]))}
+    found = {row.id: variant_of_row(row) for row in connection.execute(_selected([str(one) for one in wanted]))}
     for one in wanted:
         if str(one) not in found:
             raise _unknown(connection, one)
@@ -227,8 +270,43 @@ def _selected(ids: Sequence[str]) -> sa.Select[Any]:
     return sa.select(tables.variants).where(tables.variants.c.id.in_(ids))
 
 
-def _variant(row: sa.Row[Any]) -> Variant:
-    return Variant(VariantId.parse(row.id), row.target, row.params, row.enabled)
+def variant_of_row(row: sa.Row[Any]) -> Variant:
+    """A row of `variants`; of one that is older than tags, classes and limits, none of them."""
+    limits = row.limits or {}
+    return Variant(
+        VariantId.parse(row.id),
+        row.target,
+        row.params,
+        row.enabled,
+        tuple(row.tags or ()),
+        tuple(row.data_classes or ()),
+        VariantLimits(
+            per_s=limits.get("per_s"),
+            in_flight=limits.get("in_flight"),
+            usd=None if limits.get("usd") is None else Decimal(limits["usd"]),
+        ),
+    )
+
+
+def _changeable(one: Variant) -> dict[str, Any]:
+    """The columns that may change while a variant exists, checked."""
+    limits = one.limits
+    numbers = {"per_s": limits.per_s, "in_flight": limits.in_flight, "usd": limits.usd}
+    for name, value in numbers.items():
+        if value is None:
+            continue
+        least, rule = _LIMIT_RULES[name]
+        if isinstance(value, bool) or not math.isfinite(value) or value < least or (name == "in_flight" and value % 1):
+            raise InputRefused(f"limit {name} of {one.id}", value, rule)
+    return {
+        "tags": sorted({check_id("tag", tag) for tag in one.tags}),
+        "data_classes": list(data_classes(f"data class of {one.id}", one.data_classes)),
+        "limits": {
+            "per_s": limits.per_s,
+            "in_flight": limits.in_flight,
+            "usd": None if limits.usd is None else format(limits.usd, "f"),
+        },
+    }
 
 
 def _unknown(connection: sa.Connection, wanted: VariantId) -> NotFound:

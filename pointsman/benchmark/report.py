@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
@@ -10,9 +11,11 @@ import sqlalchemy as sa
 
 from pointsman.benchmark.outcomes import ARTIFACT_TYPE
 from pointsman.benchmark.runs import MatrixRun, matrix_run
+from pointsman.ids import VariantId
 from pointsman.model import Missing, Variant
 from pointsman.reporting import Figures, Report, Table
 from pointsman.storage import tables
+from pointsman.versions import versions_in
 from pointsman.workspace import Workspace
 
 _ITEMS = tables.benchmark_matrix_run_items
@@ -75,6 +78,14 @@ def matrix_report(ws: Workspace, benchmark_id: str) -> Report:
             f", the first {_FAILURES_SHOWN} shown" if len(bad) > _FAILURES_SHOWN else ""
         )
         sections.append(Table(("dispatch", "state", "reason"), shown, title=title))
+    skipped = Counter((item.variant_id, item.reason or "no reason") for item in items if item.status == "skipped")
+    if skipped:
+        labels = {str(one.id): one.id.label for one in run.variants}
+        shown_skips = [(labels[variant], count, why) for (variant, why), count in sorted(skipped.items())]
+        sections.append(Table(("variant", "cells", "why"), shown_skips, title="Planned and not sent"))
+    versions = [(VariantId.parse(one).label, ", ".join(named)) for one, named in versions_in(ws, benchmark_id).items()]
+    if versions:
+        sections.append(Table(("variant", "model or version"), versions, title="What made the outputs"))
     return Report(f"Benchmark matrix {benchmark_id}", _summary(run), sections)
 
 

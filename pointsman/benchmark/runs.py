@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from pointsman.benchmark import cells
 from pointsman.benchmark.matrix import plan_cells
-from pointsman.benchmark.registry import enabled_variants, require_environment
+from pointsman.benchmark.registry import enabled_variants, require_environment, variant_of_row
+from pointsman.benchmark.stopping import StopRule, stopped_variants, withheld
 from pointsman.canonical import sha256_of
 from pointsman.dispatch import TargetSpec
 from pointsman.errors import Cancelled, Conflict, InputRefused, NotFound, RunFailed
@@ -47,6 +48,10 @@ class MatrixRun:
     targets: tuple[TargetSpec, ...]
     in_flight_per_provider: int
     drain_limit_s: float
+    early_stop: StopRule | None
+    """By what rule a variant is stopped before its last cell."""
+    stopped: Mapping[str, str]
+    """By id of a variant that was stopped: why."""
     results_path: str
     planned: int
     consent: Consent | None
@@ -70,9 +75,11 @@ def create_matrix(
     drain_limit_s: float = 300.0,
     chunk_size: int | None = None,
     consent: Consent | None = None,
+    early_stop: StopRule | None = None,
 ) -> MatrixRun:
-    """Plan a matrix: its run row, one pending item per cell, and `plan.json` in its results folder.
+    """Plan a matrix: its run row, one item per cell, and `plan.json` in its results folder.
 
+    A cell whose variant may not see all data classes of its input is skipped from the start, with the reason.
     `drain_limit_s` is how long a round may learn nothing before its open cells count as unknown. `chunk_size` is how
     many cells a task elsewhere is given at most, a round by default; whoever asks again gets the chunks that there are.
     The same id with the
@@ -80,7 +87,7 @@ def create_matrix(
     the same command continues it; with another request it is a `Conflict`. Where targets listen is no part of that
     comparison: a restarted one may listen elsewhere. Raises `InputRefused` before anything is written for unknown or
     disabled variants, variants of more than one route key or of a target not among `targets`, an unknown environment
-    or input set, and numbers out of range.
+    or input set, numbers out of range, and when no variant may see any of the inputs.
 
     One against production needs the `consent` of its guard, for which it asks alone: raises `GuardRefused`
     (`production_not_guarded`, `another_run_goes_on`). One that failed or was cancelled needs it anew.
@@ -107,6 +114,7 @@ def create_matrix(
         "drain_limit_s": drain_limit_s,
         "cells": len(planned),
         "chunk_size": chunk_size or round_cells,
+        "early_stop": None if early_stop is None else early_stop.document(),
     }
     if consent is not None:
         plan["production"] = consent.document()
@@ -132,8 +140,17 @@ def create_matrix(
                 _set_running(connection, ws, benchmark_id, "asked for again")
             return _read(connection, benchmark_id)
         require_environment(connection, environment_id)
-        _refuse_mixed(enabled_variants(connection, variants), targets)
+        registered = enabled_variants(connection, variants)
+        _refuse_mixed(registered, targets)
         _require_input_set(connection, inputs)
+        kept_away = withheld(registered, inputs.members)
+        if len(kept_away) == len(registered) * len(inputs.members):
+            raise InputRefused(
+                "inputs",
+                inputs.id,
+                f"a set of which a variant may see something ({next(iter(kept_away.values()))})",
+                instruction="See what they may see: pointsman variants list",
+            )
         _require_entry(connection, benchmark_id, environment_id, consent)
         row = {
             "id": benchmark_id,
@@ -151,7 +168,7 @@ def create_matrix(
         record_creation(
             connection, BENCHMARK_RUN, benchmark_id, at=ws.clock.now(), actor=ws.actor, reason="matrix planned"
         )
-        cells.insert_cells(connection, ws, benchmark_id, planned)
+        cells.insert_cells(connection, ws, benchmark_id, planned, kept_away)
         created = _read(connection, benchmark_id)
         ws.results.write_json(f"{results_path}/plan.json", plan)
     return created
@@ -170,13 +187,13 @@ def rounds(ws: Workspace, benchmark_id: str) -> list[int]:
         return cells.unfinished_rounds(connection, benchmark_id)
 
 
-def start_matrix(ws: Workspace, benchmark_id: str) -> MatrixRun:
+def start_matrix(ws: Workspace, benchmark_id: str, *, number: int | None = None) -> MatrixRun:
     """Set the matrix running if it is not; one that failed goes on where it stopped.
 
-    Cells that were cancelled are planned again as new dispatches within their rounds: the target has cancelled their
-    jobs for good, and a dispatch id never stands for two jobs. Raises `Cancelled` for a matrix that somebody cancelled
-    (only asking for it again resumes that), `IllegalMove` for one that is collected or ready, and `GuardRefused` for
-    one against production that was not admitted there.
+    Cells that were cancelled, of all rounds or of one, are planned again as new dispatches within their rounds: the
+    target has cancelled their jobs for good, and a dispatch id never stands for two jobs. Raises `Cancelled` for a
+    matrix that somebody cancelled (only asking for it again resumes that), `IllegalMove` for one that is collected or
+    ready, and `GuardRefused` for one against production that was not admitted there.
     """
     with ws.database.begin() as connection:
         found = _read(connection, benchmark_id)
@@ -186,7 +203,7 @@ def start_matrix(ws: Workspace, benchmark_id: str) -> MatrixRun:
                 instruction="Run the command that created it again: it continues where this one stopped.",
             )
         require_consent(registered_place(connection, found.environment_id), found.consent, f"The matrix {benchmark_id}")
-        _set_running(connection, ws, benchmark_id, "cells are being run")
+        _set_running(connection, ws, benchmark_id, "cells are being run", number=number)
         return _read(connection, benchmark_id)
 
 
@@ -241,11 +258,13 @@ def cancel_matrix(ws: Workspace, benchmark_id: str, *, reason: str) -> MatrixRun
     return _ended(ws, benchmark_id, "cancelled", reason)
 
 
-def _set_running(connection: sa.Connection, ws: Workspace, benchmark_id: str, reason: str) -> None:
+def _set_running(
+    connection: sa.Connection, ws: Workspace, benchmark_id: str, reason: str, *, number: int | None = None
+) -> None:
     if _move(connection, ws, benchmark_id, "running", reason, ended_at=None, failure=None):
         started = sa.update(_RUNS).where(_RUNS.c.id == benchmark_id, _RUNS.c.started_at.is_(None))
         connection.execute(started.values(started_at=ws.clock.now()))
-    cells.plan_cancelled_again(connection, ws, benchmark_id)
+    cells.plan_cancelled_again(connection, ws, benchmark_id, number=number)
 
 
 def _ended(ws: Workspace, benchmark_id: str, new: str, reason: str, **values: Any) -> MatrixRun:
@@ -301,13 +320,15 @@ def _read(connection: sa.Connection, benchmark_id: str) -> MatrixRun:
         environment_id=row.environment_id,
         input_set_id=row.input_set_id,
         seed=row.seed,
-        variants=tuple(Variant(VariantId.parse(one.id), one.target, one.params, one.enabled) for one in registered),
+        variants=tuple(map(variant_of_row, registered)),
         targets=tuple(TargetSpec.model_validate(one) for one in row.plan["targets"]),
         repeats=row.plan["repeats"],
         round_cells=row.plan["round_cells"],
         chunk_size=row.plan.get("chunk_size", row.plan["round_cells"]),
         in_flight_per_provider=row.plan["in_flight_per_provider"],
         drain_limit_s=row.plan["drain_limit_s"],
+        early_stop=None if row.plan.get("early_stop") is None else StopRule(**row.plan["early_stop"]),
+        stopped=stopped_variants(connection, benchmark_id),
         results_path=row.results_path,
         planned=row.plan["cells"],
         consent=Consent.read(row.plan.get("production")),

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from pointsman.benchmark import NOT_GIVEN
 from pointsman.decision.decide import decide
 from pointsman.decision.document import verdict_document
 from pointsman.decision.evidence import gather
@@ -55,16 +56,22 @@ def reach(
 
 
 def _done(ws: Workspace, benchmark_id: str, evaluation_set_id: str) -> frozenset[str]:
-    """The cells that were run to their end and, where they gave an output, judged."""
+    """The cells that were run to their end and, where they gave an output, judged; and those that their variants were
+    not given, which are over as well."""
     items, judged = tables.benchmark_matrix_run_items, tables.quality_evaluations
-    ended = sa.select(items.c.dispatch_id, items.c.status).where(
-        items.c.benchmark_id == benchmark_id, items.c.status.in_(("completed", "failed", "invalid"))
+    ended = sa.select(items.c.dispatch_id, items.c.status, items.c.reason).where(
+        items.c.benchmark_id == benchmark_id, items.c.status.in_(("completed", "failed", "invalid", "skipped"))
     )
     heard = sa.select(judged.c.dispatch_id).where(judged.c.evaluation_set_id == evaluation_set_id)
     with ws.database.connect() as connection:
         known = set(connection.execute(heard).scalars())
         rows = connection.execute(ended).all()
-    return frozenset(row.dispatch_id for row in rows if row.status != "completed" or row.dispatch_id in known)
+    return frozenset(
+        row.dispatch_id
+        for row in rows
+        if (row.status != "completed" or row.dispatch_id in known)
+        and (row.status != "skipped" or (row.reason or "").startswith(NOT_GIVEN))
+    )
 
 
 def _with_scores(

@@ -54,6 +54,7 @@ def check_target(
         dispatches=planned_dispatches(route=route, input_id=member.input_id),
         limits=Limits(max_in_flight=1, fetch_outputs=True, target_patience_s=5.0, drain_limit_s=_LONGEST_JOB_S),
         keep_answers=True,
+        sees={route: variant.data_classes},
     )
     write_drive(drive_dir, plan)
 

@@ -41,6 +41,15 @@ class Pace:
         self._next_ns = now + self._every_ns
         return True
 
+    @property
+    def next_ns(self) -> int:
+        """When a turn is free."""
+        return self._next_ns
+
+    def begin(self) -> None:
+        """Let the first turn be free only after one distance: somebody else may have had the last turn just now."""
+        self._next_ns = self._now_ns() + self._every_ns
+
     async def turn(self) -> None:
         """Return when it is the caller's turn, in the order of asking. A cancelled wait loses its own."""
         if self.take():

@@ -13,12 +13,13 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from pointsman.canonical import canonical_json
+from pointsman.data_classes import unseen
 from pointsman.dispatch.durable import write_durably
 from pointsman.dispatch.overrides import canonical_overrides, overridden
 from pointsman.dispatch.pace import share_of
 from pointsman.dispatch.protocol import Capabilities
 from pointsman.dispatch.targets import TargetSpec
-from pointsman.errors import Conflict, InputRefused, NotFound
+from pointsman.errors import Conflict, GuardRefused, InputRefused, NotFound
 from pointsman.ids import RouteKey, VariantId, check_id
 from pointsman.model import Dispatch, InputMember, Variant
 
@@ -49,11 +50,12 @@ class DriveInput(BaseModel):
     sha256: str
     bytes: int = Field(ge=0)
     cluster: str
+    data_classes: tuple[str, ...] = ()
     copy_here: str | None = None
     """Path on the machine of the drive, of a file that `uri` says to be elsewhere."""
 
     def member(self, input_id: str) -> InputMember:
-        return InputMember(input_id, self.uri, self.sha256, self.bytes, self.cluster, self.copy_here)
+        return InputMember(input_id, self.uri, self.sha256, self.bytes, self.cluster, self.data_classes, self.copy_here)
 
     @classmethod
     def of(cls, member: InputMember) -> DriveInput:
@@ -62,8 +64,18 @@ class DriveInput(BaseModel):
             sha256=member.sha256,
             bytes=member.bytes,
             cluster=member.cluster,
+            data_classes=member.data_classes,
             copy_here=member.copy_here,
         )
+
+
+class VariantBound(BaseModel):
+    """What one variant is given at most within a drive; None = no bound of its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_in_flight: int | None = Field(default=None, ge=1)
+    per_s: float | None = Field(default=None, gt=0)
 
 
 class Limits(BaseModel):
@@ -85,6 +97,8 @@ class Limits(BaseModel):
     """The part of the target's rate limits that is this drive's: the shards of a run share them."""
     submits_per_s: float | None = Field(default=None, gt=0)
     """At most so many are sent in any second, also where the target would take more."""
+    variants: dict[str, VariantBound] = Field(default_factory=dict)
+    """By variant id. Closed loop: an open one has a single variant, whose schedule is held against its limits."""
 
 
 class DriveHeader(BaseModel):
@@ -116,7 +130,11 @@ class DriveHeader(BaseModel):
 
 
 class DrivePlan:
-    """One drive: what `write_drive` writes. Raises `InputRefused` when it does not fit together."""
+    """One drive: what `write_drive` writes. Raises `InputRefused` when it does not fit together.
+
+    `sees` says by route which data classes of inputs whoever serves it may be given, none where it says nothing. Raises
+    `GuardRefused` (`data_class_not_allowed`) when a dispatch would give it others: there is no other way to send.
+    """
 
     def __init__(
         self,
@@ -129,9 +147,11 @@ class DrivePlan:
         limits: Limits | None = None,
         keep_answers: bool = False,
         shared_start: bool = False,
+        sees: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         check_id("run id", run_id)
         _check_dispatches(dispatches, variants, inputs)
+        _check_data_classes(dispatches, inputs, sees or {})
         self.dispatches = dispatches
         try:
             self.header = DriveHeader(
@@ -295,6 +315,24 @@ def _check_dispatches(dispatches: pl.DataFrame, variants: Mapping[str, Any], inp
     for input_id in dispatches["input_id"].unique().to_list():
         if input_id not in inputs:
             raise NotFound("planned input", input_id, ", ".join(sorted(inputs)) or "none: the drive has no inputs")
+
+
+def _check_data_classes(
+    dispatches: pl.DataFrame, inputs: Mapping[str, DriveInput], sees: Mapping[str, Sequence[str]]
+) -> None:
+    if not any(entry.data_classes for entry in inputs.values()):
+        return
+    for route, input_id in dispatches.select("route", "input_id").unique(maintain_order=True).iter_rows():
+        kept_away = unseen(inputs[input_id].data_classes, sees.get(route, ()))
+        if kept_away:
+            raise GuardRefused(
+                f"The input {input_id} is {', '.join(kept_away)}, which {route} may not see.",
+                instruction="Use inputs without it, or allow it: pointsman variants change --help",
+                code="data_class_not_allowed",
+                input_id=input_id,
+                route=route,
+                data_classes=list(kept_away),
+            )
 
 
 def _check_requests(header: DriveHeader, dispatches: pl.DataFrame) -> None:

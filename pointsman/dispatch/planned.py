@@ -72,6 +72,10 @@ class Planned:
         """The same for dispatches of one route."""
         return self._route_of[index]
 
+    def route(self, number: int) -> str:
+        """The route of that number."""
+        return str(self._routes[number])
+
     def index_after(self, seq: int) -> int:
         """The first index whose sequence number is greater."""
         return bisect_right(self.seqs, seq)

@@ -2,7 +2,7 @@
 
 from pointsman.economics.aws_billing import billing_client
 from pointsman.economics.aws_prices import refreshed
-from pointsman.economics.budget import ensure_month_not_spent, ensure_within_budget, record_matrix_spending
+from pointsman.economics.budget import ensure_month_not_spent, hold_spending, record_matrix_spending
 from pointsman.economics.cells import PricedCell, price_cells, price_missing
 from pointsman.economics.charges import Charge, Month, Uncharged, charges_of
 from pointsman.economics.entries import USD, PriceEntry
@@ -38,11 +38,11 @@ __all__ = [
     "charges_of",
     "cost_explorer_lines",
     "ensure_month_not_spent",
-    "ensure_within_budget",
     "experiment_cost",
     "focus_csv",
     "forecast_load",
     "forecast_together",
+    "hold_spending",
     "list_prices",
     "load_cost",
     "margin",

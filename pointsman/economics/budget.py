@@ -5,9 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 
 from pointsman.actions import ActionLog
-from pointsman.economics.cells import price_cells
+from pointsman.benchmark import matrix_run, stop_variant
+from pointsman.economics.cells import NEVER_SENT, price_cells
 from pointsman.economics.experiment import experiment_cost
 from pointsman.economics.price_book import PriceBook
+from pointsman.economics.pricing import total
 from pointsman.errors import GuardRefused
 from pointsman.model import Missing, Number
 from pointsman.safety import Limits, month_of, record_spending, spent_in_month
@@ -33,6 +35,26 @@ def ensure_within_budget(ws: Workspace, benchmark_id: str, book: PriceBook, budg
         instruction=f"pointsman benchmark show {benchmark_id}",
         code="budget_exceeded",
     )
+
+
+def hold_spending(ws: Workspace, benchmark_id: str, book: PriceBook, budget_usd: Decimal | None) -> None:
+    """Stop the variants of a matrix that have spent their own limits; raise as `ensure_within_budget` does for all.
+
+    What is not known cannot be held, so it stops the variant. Cells that are under way are carried on.
+    """
+    limits = {one.id: one.limits.usd for one in matrix_run(ws, benchmark_id).variants if one.limits.usd is not None}
+    if limits:
+        cells = price_cells(ws, benchmark_id, book, deliveries_per_output=0)
+        with ws.database.begin() as connection:
+            for variant, limit in limits.items():
+                own = [one for one in cells if one.variant == variant and one.status not in (*NEVER_SENT, "running")]
+                spent = total(one.compute for one in own)
+                shown = str(spent) if isinstance(spent, Missing) else f"{spent:.6f} USD"
+                if own and (isinstance(spent, Missing) or spent >= limit):
+                    why = f"spend_limit: its cells have cost {shown}, and its limit in one matrix is {limit} USD"
+                    stop_variant(connection, ws, benchmark_id, str(variant), why)
+    if budget_usd is not None:
+        ensure_within_budget(ws, benchmark_id, book, budget_usd)
 
 
 def ensure_month_not_spent(ws: Workspace, benchmark_id: str, limits: Limits) -> None:

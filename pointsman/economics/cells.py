@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from pointsman.benchmark import NOT_GIVEN, OWN_FAULTS
 from pointsman.economics.attempts import Basis, PricedAttempt, priced_attempt
 from pointsman.economics.price_book import PriceBook
 from pointsman.economics.pricing import egress_cost, storage_cost, total
@@ -21,8 +22,6 @@ from pointsman.workspace import Workspace
 
 Outcome = Literal["success", "failure", "refused", "infrastructure"]
 
-_OWN_FAULT = ("unknown", "target_lost", "output_fetch", "unauthorised", "chunk_lost")
-"""Reasons with which an item fails through our side or the way there, not through the variant."""
 NEVER_SENT = ("pending", "skipped")
 
 
@@ -72,10 +71,16 @@ class PricedCell:
 
 
 def outcome_of(status: str, reason: str | None) -> Outcome:
-    """What an item's end says about its variant; cells that our own side lost say nothing."""
+    """What an item's end says about its variant; cells that our own side lost say nothing.
+
+    A cell that its variant was not given, by what was declared of it or of the matrix, has no cost, so that its variant
+    cannot win, and the comparison of the others stands.
+    """
     if status == "completed":
         return "success"
-    if status not in ("failed", "invalid") or (reason or "").startswith(_OWN_FAULT):
+    if status == "skipped" and (reason or "").startswith(NOT_GIVEN):
+        return "refused"
+    if status not in ("failed", "invalid") or (reason or "").startswith(OWN_FAULTS):
         return "infrastructure"
     return "refused" if (reason or "").startswith("refused") else "failure"
 
@@ -130,7 +135,7 @@ def priced_cell(
 ) -> PricedCell:
     """One cell from its row, its attempts in their order, and the size of its output."""
     outcome = outcome_of(item.status, item.reason)
-    output_compute, other_compute, lost_compute = _compute(outcome, item.status, attempts)
+    output_compute, other_compute, lost_compute = _compute(outcome, item.status, item.reason, attempts)
     egress: Number = Decimal(0)
     storage: Number = Decimal(0)
     if outcome == "success" and output_bytes is None:
@@ -168,15 +173,19 @@ def price_missing(cells: Iterable[PricedCell]) -> list[dict[str, object]]:
     found: dict[tuple[VariantId, str], int] = {}
     for cell in cells:
         cost = cell.cost
-        if isinstance(cost, Missing) and cell.outcome != "infrastructure":
+        if isinstance(cost, Missing) and cell.outcome != "infrastructure" and cell.status != "skipped":
             found[cell.variant, cost.reason] = found.get((cell.variant, cost.reason), 0) + 1
     return [{"variant": str(variant), "reason": reason, "cells": n} for (variant, reason), n in sorted(found.items())]
 
 
-def _compute(outcome: Outcome, status: str, attempts: Sequence[PricedAttempt]) -> tuple[Number, Number, Number]:
+def _compute(
+    outcome: Outcome, status: str, reason: str | None, attempts: Sequence[PricedAttempt]
+) -> tuple[Number, Number, Number]:
     """Of the attempt that made the output, of the others, and of those that were lost."""
     nothing = Decimal(0)
     if not attempts:
+        if status == "skipped":
+            return Missing(f"not all of its cells were run: {reason}"), nothing, nothing
         if outcome == "refused":
             return nothing, nothing, nothing  # turned away at the door: there was no attempt to bill
         if status in NEVER_SENT:

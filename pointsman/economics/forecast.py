@@ -47,14 +47,21 @@ class _Unit:
 
 
 def forecast_load(
-    ws: Workspace, variant: VariantId, *, dispatches: int, inputs: int, book: PriceBook, at: datetime
+    ws: Workspace,
+    variant: VariantId,
+    *,
+    dispatches: int,
+    inputs: int,
+    book: PriceBook,
+    at: datetime,
+    confidence: float = 0.95,
 ) -> Forecast:
-    """What `dispatches` dispatches over `inputs` inputs will cost at the prices of `at`.
+    """What `dispatches` dispatches over `inputs` inputs will cost at the prices of `at`, within `confidence`.
 
     From past attempts of the variant, else from the price of a job at its provider, else from the provider's other
     variants of the same effect (an assumption, and called one). `Missing`, with the reason, when none of them is known.
     """
-    unit = _measured(ws, variant, min(inputs, dispatches), book, at)
+    unit = _measured(ws, variant, min(inputs, dispatches), book, at, confidence)
     if isinstance(unit, Missing):
         listed = _listed(variant, book, at)
         unit = listed if listed is not None else _like_others(ws, variant, book, at, unit.reason)
@@ -80,7 +87,9 @@ def forecast_together(parts: Sequence[Forecast]) -> Forecast:
     return Forecast(dispatches, usd, low, high, _exact(usd / max(1, dispatches)), method)
 
 
-def _measured(ws: Workspace, variant: VariantId, inputs: int, book: PriceBook, at: datetime) -> _Unit | Missing:
+def _measured(
+    ws: Workspace, variant: VariantId, inputs: int, book: PriceBook, at: datetime, confidence: float
+) -> _Unit | Missing:
     costs = [*_under_load(ws, variant, book, at), *_of_matrices(ws, variant, book, at)]
     known: dict[str, list[float]] = {}
     reasons: dict[str, None] = {}
@@ -100,8 +109,9 @@ def _measured(ws: Workspace, variant: VariantId, inputs: int, book: PriceBook, a
         said += f"; {len(costs) - priced} more have no known cost and are taken to cost the same"
     if len(means) == 1:
         return _unit(mean, mean / 2, mean * 2, f"{said}; with one input, half to double is assumed")
-    reach = t_reach(len(means) - 1) * stdev(means) * (1 / len(means) + 1 / inputs) ** 0.5
-    return _unit(mean, max(0.0, mean - reach), mean + reach, f"{said}; 95 % prediction interval between inputs")
+    reach = t_reach(len(means) - 1, confidence=confidence) * stdev(means) * (1 / len(means) + 1 / inputs) ** 0.5
+    said += f"; {100 * confidence:g} % prediction interval between inputs"
+    return _unit(mean, max(0.0, mean - reach), mean + reach, said)
 
 
 def _listed(variant: VariantId, book: PriceBook, at: datetime) -> _Unit | None:
@@ -118,7 +128,7 @@ def _like_others(ws: Workspace, variant: VariantId, book: PriceBook, at: datetim
         unit
         for one in registered
         if one != variant and (one.provider, one.effect_revision) == (variant.provider, variant.effect_revision)
-        if not isinstance(unit := _measured(ws, one, 1, book, at), Missing)
+        if not isinstance(unit := _measured(ws, one, 1, book, at, 0.95), Missing)
     ]
     if not others:
         return Missing(why)

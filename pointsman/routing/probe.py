@@ -15,6 +15,7 @@ from typing import Any
 
 import polars as pl
 
+from pointsman.benchmark import seen_by_all
 from pointsman.canonical import canonical_json
 from pointsman.dispatch import (
     DriveInput,
@@ -78,10 +79,12 @@ def probe_plan(
     inputs: Sequence[InputMember],
     target: TargetSpec,
     per_s: int | None = None,
+    sees: Sequence[str] = (),
 ) -> DrivePlan:
     """A routed dispatch per element of `inputs`, which may hold a member several times; at most four at once.
 
-    `per_s` is how many may be sent in a second.
+    `per_s` is how many may be sent in a second, `sees` the data classes of inputs that every variant with a share may
+    be given.
 
     Raises `InputRefused` unless there are 1 to 1000 of them.
     """
@@ -101,6 +104,7 @@ def probe_plan(
             route=str(binding.route_key), input_id=[member.input_id for member in inputs], repeat=repeats
         ),
         limits=_LIMITS.model_copy(update={"submits_per_s": per_s}),
+        sees={str(binding.route_key): sees},
     )
 
 
@@ -215,9 +219,18 @@ def _send(
         attempt += 1
     folder = _folder(ws, run_id, binding, attempt)
     if not has_plan(folder):
-        per_s = None if consent is None else consent.per_s
-        plan = probe_plan(run_id=run_id, attempt=attempt, binding=binding, inputs=inputs, target=target, per_s=per_s)
-        write_drive(folder, plan)
+        write_drive(
+            folder,
+            probe_plan(
+                run_id=run_id,
+                attempt=attempt,
+                binding=binding,
+                inputs=inputs,
+                target=target,
+                per_s=None if consent is None else consent.per_s,
+                sees=seen_by_all(ws, [one for one, weight in binding.weights.items() if weight]),
+            ),
+        )
     summary = drive(folder, secret=secret, cancelled=look, clock=ws.clock)
     if look.brake is None and summary.outcome == "cancelled":
         raise Cancelled(

@@ -11,6 +11,7 @@ from pointsman.errors import GuardRefused, NotFound
 from pointsman.ids import RouteKey, VariantId
 from pointsman.quality import ensure_trusted
 from pointsman.storage import tables
+from pointsman.versions import require_unchanged
 from pointsman.workspace import Workspace
 
 
@@ -26,7 +27,8 @@ class ProposedBinding:
 def binding_for_verdict(ws: Workspace, verdict_id: str) -> ProposedBinding:
     """The binding that the verdict asks for.
 
-    Raises `NotFound`, and `GuardRefused` unless its outcome is WINNER and its judge is trusted.
+    Raises `NotFound`, and `GuardRefused` unless its outcome is WINNER, its judge is trusted, and its variants are still
+    what was measured.
     """
     verdicts = tables.verdicts
     with ws.database.connect() as connection:
@@ -42,6 +44,7 @@ def binding_for_verdict(ws: Workspace, verdict_id: str) -> ProposedBinding:
             outcome=row["outcome"],
         )
     ensure_trusted(ws, row["evaluation_set_id"])
+    require_unchanged(ws, row["benchmark_id"])
     winner = VariantId.parse(row["winner"])
     cause = f"verdict {verdict_id}: {winner.label} won {row['benchmark_id']}"
     return ProposedBinding(RouteKey.parse(row["route_key"]), {winner: 100}, cause)

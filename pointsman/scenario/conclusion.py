@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import polars as pl
+
 from pointsman.dispatch import DriveSummary
 from pointsman.scenario.arrivals import plan_arrivals
 from pointsman.scenario.conservation import check_terms, count_terms
@@ -13,6 +15,7 @@ from pointsman.scenario.metrics import run_figures, stage_figures
 from pointsman.scenario.provenance import provenance
 from pointsman.scenario.record import RunRecord, run_scenario
 from pointsman.scenario.trace import kept_traces
+from pointsman.versions import note_versions
 from pointsman.workspace import Workspace
 
 
@@ -39,6 +42,16 @@ def conclude(ws: Workspace, record: RunRecord, summaries: Sequence[DriveSummary]
         "wall_s": max(summary.wall_s for summary in summaries),
         **run_figures(scenario, dispatches),
     }
+
+
+def note_run_versions(ws: Workspace, record: RunRecord) -> None:
+    """Keep which models, or versions, did the jobs of a run; those whose arrivals chose their own parameters aside."""
+    ledger = scan_ledger(ws, record)
+    named = pl.col("version").is_not_null() & pl.col("params").is_null()
+    versions = ledger.filter(named).select(pl.col("version").unique()).collect(engine="streaming")
+    now = ws.clock.now()
+    with ws.database.begin() as connection:
+        note_versions(connection, ws, record.id, [(record.variant_id, text, now) for text in versions["version"]])
 
 
 def write_results(ws: Workspace, record: RunRecord, metrics: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from pointsman.errors import Conflict, DataCheckFailed, DependencyDown, InputRef
 from pointsman.scenario.admission import require_admission
 from pointsman.scenario.assessment import load_checks
 from pointsman.scenario.cancelling import request_stop
-from pointsman.scenario.conclusion import conclude, write_results
+from pointsman.scenario.conclusion import conclude, note_run_versions, write_results
 from pointsman.scenario.coordination import Coordinator
 from pointsman.scenario.holding import Hold, hold_run
 from pointsman.scenario.launching import ShardLauncher
@@ -174,6 +174,7 @@ def _conclude(
     except DataCheckFailed as error:
         return _fail(ws, run_id, error, end_watchers(ws, record, watch))
     write_results(ws, record, figures)
+    note_run_versions(ws, record)
     ws.results.publish(record.results_path)
     forget(ws, run_id)
     sent = figures["counts"]["sent"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import sqlalchemy as sa
 
@@ -126,7 +127,8 @@ def plan_drives(
 ) -> list[DrivePlan]:
     """One per shard. Together they are the plan of the run: who sends a dispatch changes nothing about it."""
     dispatches = _dispatches(scenario, seed, traces, variant, inputs)
-    shards = min(scenario.shards, dispatches.height)
+    most = min(scenario.max_in_flight, variant.limits.in_flight or scenario.max_in_flight)
+    shards = min(scenario.shards, dispatches.height, most)
     return [
         DrivePlan(
             run_id=run_id,
@@ -135,7 +137,7 @@ def plan_drives(
             inputs={member.input_id: DriveInput.of(member) for member in inputs.members},
             dispatches=dispatches.gather_every(shards, offset=shard),
             limits=Limits(
-                max_in_flight=(scenario.max_in_flight + shards - 1 - shard) // shards,
+                max_in_flight=(most + shards - 1 - shard) // shards,
                 poll_interval_s=scenario.poll_interval_s,
                 drain_limit_s=scenario.drain_limit_s,
                 request_timeout_s=scenario.request_timeout_s,
@@ -143,9 +145,27 @@ def plan_drives(
                 rate_share=1 / shards,
             ),
             shared_start=shards > 1,
+            sees={str(variant.id): variant.data_classes},
         )
         for shard in range(shards)
     ]
+
+
+def _refuse_faster(variant: Variant, due_ns: npt.NDArray[np.int64]) -> None:
+    """A schedule that gives the variant more in some second than its limit."""
+    most = variant.limits.per_s
+    if most is None:
+        return
+    window_s = max(1.0, 1 / most)
+    ahead = np.searchsorted(due_ns, due_ns + round(window_s * 1e9), side="left")
+    fastest = int((ahead - np.arange(due_ns.size)).max())
+    if fastest > max(most, 1):
+        raise InputRefused(
+            "scenario rate",
+            f"{fastest} in {window_s:g} s",
+            f"at most {most:g} per second, which is the limit of {variant.id}",
+            instruction="Lower the rate, or change the limit: pointsman variants change --help",
+        )
 
 
 def _in_stage(plan: DrivePlan, stage: int) -> int:
@@ -159,6 +179,7 @@ def _dispatches(scenario: Scenario, seed: int, traces: Traces, variant: Variant,
         raise InputRefused(
             "seed", seed, f"a seed with which at least one of {scenario.expected_dispatches:g} expected arrivals occurs"
         )
+    _refuse_faster(variant, due)
     # A stream of its own, so that the order of inputs does not move when the number of arrivals does.
     order = np.random.Generator(np.random.PCG64([seed, 1])).permutation(len(inputs.members))
     turn, place = np.divmod(np.arange(due.size), len(order))

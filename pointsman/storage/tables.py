@@ -154,6 +154,17 @@ variants = _table(
     sa.Column("params", sa.JSON, nullable=False),
     sa.Column("enabled", sa.Boolean, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("tags", sa.JSON),
+    sa.Column("data_classes", sa.JSON),
+    sa.Column("limits", sa.JSON),
+)
+variant_versions = _table(
+    "variant_versions",
+    sa.Column("variant_id", _ID, primary_key=True),
+    sa.Column("version", _ID, primary_key=True),
+    sa.Column("first_seen_at", UtcDateTime, nullable=False),
+    sa.Column("last_seen_at", UtcDateTime, nullable=False),
+    sa.Column("run_id", _ID, nullable=False),
 )
 benchmark_matrix_runs = _table(
     "benchmark_matrix_runs",
@@ -195,6 +206,13 @@ benchmark_matrix_run_items = _table(
     sa.CheckConstraint(
         "status in ('pending','running','completed','failed','invalid','skipped','cancelled')", name="status"
     ),
+)
+benchmark_stopped_variants = _table(
+    "benchmark_stopped_variants",
+    sa.Column("benchmark_id", _ID, sa.ForeignKey("benchmark_matrix_runs.id"), primary_key=True),
+    sa.Column("variant_id", _ID, primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
 )
 benchmark_chunks = _table(
     "benchmark_chunks",

@@ -24,7 +24,7 @@ COMMANDS = {
     "variants": "The registered ways to produce an effect.",
     "prices": "The price book that applies, AWS's prices of today, a month's charges, and an invoice against them.",
     "scenario": "Plan, run, watch and cancel a load test; report it, compare two.",
-    "benchmark": "Run a matrix of variants and inputs, continue one, look at one.",
+    "benchmark": "Plan a matrix of variants and inputs, run one, continue or cancel one, look at one.",
     "evaluate": "Judge a benchmark's outputs and decide.",
     "hud": "What a benchmark came to, whether its verdict follows from what is stored, how many inputs one needs.",
     "route": "Where a route's traffic goes, moving it, and putting it back.",

@@ -1,15 +1,21 @@
-"""`pointsman benchmark`: run a matrix, continue one, stop one, look at one."""
+"""`pointsman benchmark`: plan a matrix, run one, continue or cancel one, look at one."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from pointsman.benchmark import MatrixRun, cancel_matrix, list_matrix_runs, list_variants, matrix_run
 from pointsman.benchmark import input_set as known_inputs
+from pointsman.economics import PriceBookSpec
 from pointsman.errors import InputRefused
-from pointsman.ids import RouteKey
+from pointsman.ids import RouteKey, VariantId
+from pointsman.matrix_preview import MatrixPreview, preview_matrix
+from pointsman.model import Missing, Number, Variant
+from pointsman.reporting import show as shown
 from pointsman.settings import load_settings
 from service.cli.approving import once_approved
 from service.cli.continuing import run_to_continue
@@ -21,10 +27,14 @@ from service.cli.running import connect, request, run_flow
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="Run a matrix of variants and inputs, continue, stop, look at one.",
+    help="Plan a matrix of variants and inputs, run one, continue or cancel one, look at one.",
 )
 
 _LISTED = 50
+Workflow = Annotated[str | None, typer.Option(help="Only the variants of this workflow.")]
+Provider = Annotated[str | None, typer.Option(help="Only the variants of this provider.")]
+Experiment = Annotated[str | None, typer.Option(help="Only the variants of this experiment.")]
+Tag = Annotated[list[str] | None, typer.Option(help="Only the variants with this tag; repeat for all of several.")]
 
 
 @app.command()
@@ -33,7 +43,14 @@ def run(
     again: Annotated[str | None, typer.Option(help="Measure the cells of this one (bm_...) anew.")] = None,
     route: Annotated[str | None, typer.Option(help="A new one: every enabled variant of this route ...")] = None,
     input_set: Annotated[str, typer.Option(help="... on this input set.")] = INPUT_SET,
+    workflow: Workflow = None,
+    provider: Provider = None,
+    experiment: Experiment = None,
+    tag: Tag = None,
     repeats: Annotated[int | None, typer.Option(min=1, max=100, help="Runs of each variant on each input.")] = None,
+    stop_after: Annotated[
+        str | None, typer.Option(help="Give a variant up by this rule: 3/5 = when 3 of its first 5 cells have failed.")
+    ] = None,
     production: ProductionOption = None,
     fall_back_inline: Annotated[
         bool, typer.Option("--fall-back-inline", help="Run the cells here when ECS cannot be used.")
@@ -45,9 +62,16 @@ def run(
         raise InputRefused("--route, --benchmark-id, --again", [benchmark_id, again, route], "exactly one of them")
     if benchmark_id and repeats is not None:
         raise InputRefused("--repeats", repeats, "no other repeats for a benchmark that is continued")
-    fields = _continued(benchmark_id, again) if benchmark_id or again else _new(str(route), input_set)
+    narrower = {"workflow": workflow, "provider": provider, "experiment": experiment, "tags": tuple(tag or ())}
+    if route is None and any(narrower.values()):
+        raise InputRefused("--workflow, --provider, --experiment, --tag", narrower, "none of them without --route")
+    if benchmark_id and stop_after is not None:
+        raise InputRefused("--stop-after", stop_after, "no other rule for a benchmark that is continued")
+    fields = _continued(benchmark_id, again) if benchmark_id or again else _new(str(route), input_set, narrower)
     if repeats is not None:
         fields["repeats"] = repeats
+    if stop_after is not None:
+        fields["early_stop"] = _rule(stop_after)
     fields["production"] = production
     connect()
 
@@ -74,24 +98,124 @@ def _continued(benchmark_id: str | None, again: str | None) -> dict[str, Any]:
         "seed": known.seed,
         "round_cells": known.round_cells,
         "in_flight_per_provider": known.in_flight_per_provider,
+        "early_stop": None if known.early_stop is None else known.early_stop.document(),
         "run_id": known.parent_run_id if benchmark_id else None,
     }
 
 
-def _new(route: str, input_set: str) -> dict[str, Any]:
+def _new(route: str, input_set: str, narrower: Mapping[str, Any]) -> dict[str, Any]:
+    known_inputs(open_workspace(), input_set)
+    return {"variants": tuple(str(one.id) for one in _chosen(route, narrower)), "input_set": input_set}
+
+
+def _chosen(route: str, narrower: Mapping[str, Any]) -> list[Variant]:
+    """The enabled variants of a route that match the filters as well."""
     key = RouteKey.parse(route)
-    ws = open_workspace()
-    known_inputs(ws, input_set)
     found = list_variants(
-        ws,
+        open_workspace(),
         effect_revision=key.effect_revision,
         environment=key.environment,
         stage=key.stage,
         enabled=True,
+        **narrower,
     )
     if not found:
-        raise InputRefused("--route", route, "the route of an enabled variant", instruction="pointsman variants list")
-    return {"variants": tuple(str(one.id) for one in found), "input_set": input_set}
+        asked = {name: value for name, value in narrower.items() if value}
+        raise InputRefused(
+            "--route",
+            f"{route} {asked or ''}".strip(),
+            "the route of an enabled variant that the filters match",
+            instruction="pointsman variants list",
+        )
+    return found
+
+
+def _rule(text: str) -> dict[str, int]:
+    failures, slash, of_first = text.partition("/")
+    if not (slash and failures.isdecimal() and of_first.isdecimal()):
+        raise InputRefused("--stop-after", text, "two numbers such as 3/5")
+    return {"failures": int(failures), "of_first": int(of_first)}
+
+
+@app.command()
+def plan(
+    route: Annotated[str, typer.Option(help="Every enabled variant of this route ...")],
+    input_set: Annotated[str, typer.Option(help="... on this input set.")] = INPUT_SET,
+    workflow: Workflow = None,
+    provider: Provider = None,
+    experiment: Experiment = None,
+    tag: Tag = None,
+    repeats: Annotated[int, typer.Option(min=1, max=100, help="Runs of each variant on each input.")] = 1,
+    saving: Annotated[float, typer.Option(help="The true saving that is to be found, as a share.")] = 0.2,
+    min_saving: Annotated[float, typer.Option(help="Saving that makes a switch worth it, as a share.")] = 0.05,
+    success_margin: Annotated[float, typer.Option(help="By how much the success rate may be lower.")] = 0.02,
+    quality_margin: Annotated[float, typer.Option(help="By how many points of 100 the quality may be lower.")] = 2.0,
+    alpha: Annotated[float, typer.Option(help="Risk of a false winner.")] = 0.05,
+    book: Annotated[Path | None, typer.Option(help="A price book file; default: the built-in one.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say what a matrix would be, and send and write nothing: cells, cost, time, and how many inputs are needed."""
+    ws = open_workspace()
+    narrower = {"workflow": workflow, "provider": provider, "experiment": experiment, "tags": tuple(tag or ())}
+    defaults = _request_defaults()
+    preview = preview_matrix(
+        ws,
+        _chosen(route, narrower),
+        known_inputs(ws, input_set),
+        PriceBookSpec(path=str(book) if book else None).build(),
+        repeats=repeats,
+        **defaults,
+        rules={
+            "alpha": alpha,
+            "success_margin": success_margin,
+            "quality_margin": quality_margin,
+            "min_saving": min_saving,
+        },
+        assumed_saving=saving,
+    )
+    emit(as_json, preview.document(), lambda: _show_preview(preview))
+
+
+def _request_defaults() -> dict[str, Any]:
+    """What `benchmark run` leaves to its flow."""
+    return {"seed": 1, "round_cells": 84, "in_flight_per_provider": 2}
+
+
+def _show_preview(preview: MatrixPreview) -> None:
+    rows = [
+        (
+            one.variant.label,
+            one.cells,
+            sum(one.skipped.values()),
+            _money(one.cost.usd, one.cost.low, one.cost.high),
+            "unknown" if isinstance(one.mean_ms, Missing) else shown(one.mean_ms),
+        )
+        for one in preview.variants
+    ]
+    table("A matrix that was not run", ("variant", "cells", "skipped", "USD (90 % interval)", "ms a cell"), rows)
+    for one in preview.variants:
+        for why, count in sorted(one.skipped.items()):
+            console.print(f"Skipped  {count} of {one.variant.label}: {why}", soft_wrap=True)
+    needed = preview.needed
+    console.print(f"Cells    {preview.cells} in {preview.rounds} rounds; {preview.skipped} would be skipped")
+    console.print(f"Cost     {_money(preview.usd, preview.low, preview.high)} USD", soft_wrap=True)
+    seconds = preview.seconds
+    told = f"not known ({seconds.reason})" if isinstance(seconds, Missing) else f"{shown(seconds)} s of work"
+    console.print(f"Time     {told}", soft_wrap=True)
+    size = (
+        f"not known ({needed.reason})"
+        if isinstance(needed, Missing)
+        else f"{needed.inputs} inputs in {needed.clusters} clusters"
+    )
+    console.print(
+        f"Needed   {size} to find a saving of {100 * preview.assumed_saving:g} %; "
+        f"the set has {preview.inputs} in {preview.clusters}",
+        soft_wrap=True,
+    )
+
+
+def _money(usd: Number, low: Number, high: Number) -> str:
+    return f"not known ({usd.reason})" if isinstance(usd, Missing) else f"{shown(usd)} ({shown(low)} to {shown(high)})"
 
 
 @app.command()
@@ -131,6 +255,8 @@ def _present(benchmark_id: str, as_json: bool) -> None:
         table(f"{known.id}: {known.status}", ("cells", "count"), sorted(known.counts.items()))
         console.print(f"Input set  {known.input_set_id}, repeats {known.repeats}, seed {known.seed}", soft_wrap=True)
         console.print(f"Variants   {', '.join(short_names(known.variants))}", soft_wrap=True)
+        for variant, why in known.stopped.items():
+            console.print(f"Stopped    {VariantId.parse(variant).label}: {why}", soft_wrap=True)
         console.print(f"Next       {_next(known)}", soft_wrap=True)
 
     emit(as_json, _document(known), render)
@@ -146,6 +272,8 @@ def _document(known: MatrixRun) -> dict[str, Any]:
         "seed": known.seed,
         "planned": known.planned,
         "counts": dict(known.counts),
+        "early_stop": None if known.early_stop is None else known.early_stop.document(),
+        "stopped": dict(known.stopped),
     }
 
 

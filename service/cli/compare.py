@@ -40,6 +40,10 @@ def compare(
     deliveries: Annotated[int, typer.Option(min=0, help="How often one output is sent to a viewer.")] = 100,
     repeats: Annotated[int, typer.Option(min=1, max=100, help="Runs of each variant on each clip.")] = 1,
     incumbent: Annotated[str | None, typer.Option(help="WORKFLOW@PROVIDER to beat; default: the lab's.")] = None,
+    data_class: Annotated[
+        list[str] | None,
+        typer.Option(help="What your clips show, such as faces: only variants that may see it get them; repeat."),
+    ] = None,
     run_id: Annotated[str | None, typer.Option(help="Name the run, or continue the one of this name.")] = None,
     prefect_port: Annotated[int, typer.Option(help="Port of the Prefect server.")] = PREFECT_PORT,
     lab_port: Annotated[int, typer.Option(help="Port of the lab's effects backend.")] = LAB_PORT,
@@ -52,7 +56,7 @@ def compare(
         ws = Workspace.open(load_settings(), actor="cli")
         if list_variants(ws):  # else the lab's are registered below
             _named(ws, targets.split(","))
-        files = import_inputs(inputs_root(home), inputs)
+        files = import_inputs(inputs_root(home), inputs, data_classes=data_class or ())
         world = World.load(home)
         try:
             if not as_json:
@@ -62,7 +66,7 @@ def compare(
             beaten = (
                 one_variant(ws, "--incumbent", incumbent).id if incumbent else _default_incumbent(candidates, serving)
             )
-            members = [(file.input_id, file.path.stem) for file in files]
+            members = [(file.input_id, file.path.stem, *sorted(file.data_classes)) for file in files]
             chosen_set = register_input_set(ws, f"compare-{sha256_of(members)[:16]}", files)
             asked = {
                 "route_key": str(beaten.route_key),

@@ -92,6 +92,9 @@ def check(
     name: Annotated[str, typer.Argument(help="Name of a saved target.")],
     variant_name: Annotated[str, typer.Option("--variant", help="A variant to run on it.")],
     input_file: Annotated[Path, typer.Option("--input", help="A small clip.")],
+    data_class: Annotated[
+        list[str] | None, typer.Option(help="What it shows, such as faces; the variant must be allowed it. Repeat.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Send one job to a target and say what was understood, and what in the preset does not fit its answers."""
@@ -101,8 +104,9 @@ def check(
     from tasks.opening import open_target
 
     target = open_target(name)
-    files = import_inputs(inputs_root(load_settings().home), [input_file])
-    member = register_input_set(ws, f"check-{files[0].path.stem[:16]}", files).members[0]
+    files = import_inputs(inputs_root(load_settings().home), [input_file], data_classes=data_class or ())
+    named = "-".join([files[0].path.stem[:16], *(word.replace(":", ".") for word in sorted(data_class or ()))])
+    member = register_input_set(ws, f"check-{named}"[:64], files).members[0]
     checked = check_target(
         ws.results.path(f"targets/{name}/{uuid4()}"),
         target,

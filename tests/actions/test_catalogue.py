@@ -31,6 +31,8 @@ CONTRACT = {
     "benchmark_chunk_lost": "warn",
     "benchmark_ecs_fallback": "warn",
     "benchmark_stopped": "critical",
+    "benchmark_variant_stopped": "warn",
+    "variant_version_changed": "warn",
     "budget_exceeded": "critical",
     "quality_evaluation_fallback": "warn",
     "judge_untrusted": "warn",

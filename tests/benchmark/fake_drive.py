@@ -48,6 +48,8 @@ class FakeDrive:
     before: Callable[[Path], None] = lambda folder: None
     after: Callable[[Path], None] = lambda folder: None
     sends: Counter[str] = field(default_factory=Counter)
+    pairs: set[tuple[str, str]] = field(default_factory=set)
+    """(variant id, input id) of all that was submitted."""
     headers: list[DriveHeader] = field(default_factory=list)
     orders: list[list[int]] = field(default_factory=list)
     secrets: list[object] = field(default_factory=list)
@@ -83,6 +85,7 @@ class FakeDrive:
             fate = Fate("cancelled_unsent") if cancelled() else self.fate(route, plan["input_id"], plan["seq"])
             if fate.state != "cancelled_unsent":
                 self.sends[own] += 1
+                self.pairs.add((plan["route"], plan["input_id"]))
                 attempts += _attempts(own, route, fate)
             rows.append(_row(drive_dir, plan, own, fate))
         states = Counter(row["state"] for row in rows)

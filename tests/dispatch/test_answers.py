@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from pointsman.dispatch import DriveSummary, read_attempts, read_dispatches
+from pointsman.dispatch import DriveSummary, VariantBound, read_attempts, read_dispatches
 from pointsman.dispatch.closing import close_drive
 from pointsman.dispatch.driver import Driver
 from pointsman.dispatch.journal import write_segment
@@ -95,6 +96,50 @@ def test_a_closed_loop_keeps_within_its_bounds_in_all_and_per_provider(
     assert carry_on(drive_dir, world, service, script=look) == "completed"
     assert max(total for total, _ in seen) == 3
     assert max(most for _, most in seen) == 2
+
+
+def test_a_closed_loop_gives_a_variant_no_more_at_once_than_its_own_bound(
+    tmp_path: Path, world: World, service: Service
+) -> None:
+    bound = {VARIANT: VariantBound(max_in_flight=1)}
+    drive_dir = write(tmp_path, 12, routes=[VARIANT, OTHER_VARIANT], max_in_flight=4, variants=bound)
+    busy: list[tuple[int, int]] = []
+
+    def note(request: Request) -> None:
+        running = [
+            jobs[0].body["variant"]
+            for one, jobs in service.jobs.items()
+            if service.document(one)["status"] in ("queued", "leased")
+        ]
+        busy.append((running.count(VARIANT), running.count(OTHER_VARIANT)))
+
+    service.answer = note
+    assert carry_on(drive_dir, world, service) == "completed"
+    assert max(own for own, _ in busy) == 1
+    assert max(others for _, others in busy) == 3, "what one may not have, the others get"
+    assert len(service.jobs) == 12
+
+
+@pytest.mark.parametrize("first_eras", [0, 1])
+def test_a_closed_loop_gives_a_variant_its_turns_at_its_own_rate(
+    tmp_path: Path, world: World, service: Service, first_eras: int
+) -> None:
+    bound = {VARIANT: VariantBound(per_s=0.5)}
+    drive_dir = write(tmp_path, 8, routes=[VARIANT, OTHER_VARIANT], max_in_flight=4, variants=bound)
+    began = world.now_s
+    for _ in range(first_eras):
+        stop = lambda driver: asyncio.get_running_loop().call_later(3.0, driver.stop, "interrupted")  # noqa: E731
+        assert carry_on(drive_dir, world, service, script=stop) == "interrupted"
+    assert carry_on(drive_dir, world, service) == "completed"
+    sent = {
+        one: [jobs[0].submitted_s for jobs in service.jobs.values() if jobs[0].body["variant"] == one]
+        for one in (VARIANT, OTHER_VARIANT)
+    }
+    own = sorted(sent[VARIANT])
+    assert own[0] - began >= 2.0, "whoever drove before may have had the last turn just now"
+    assert all(after - before >= 2.0 - 1e-6 for before, after in pairwise(own))
+    assert max(sent[OTHER_VARIANT]) - began < 2.0, "the others do not wait for it"
+    assert len(own) == 4
 
 
 def test_an_open_loop_drops_what_is_due_while_too_much_is_in_flight(

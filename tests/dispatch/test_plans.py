@@ -22,7 +22,7 @@ from pointsman.dispatch import (
     write_drive,
 )
 from pointsman.dispatch.plan import read_header, read_planned
-from pointsman.errors import Conflict, InputRefused, NotFound
+from pointsman.errors import Conflict, GuardRefused, InputRefused, NotFound
 from tests.dispatch.world import ROUTE, VARIANT
 
 
@@ -67,6 +67,28 @@ def test_a_drive_that_goes_on_elsewhere_names_the_copies_of_its_inputs_there(tmp
     found = {name: one.copy_here for name, one in read_header(tmp_path).inputs.items()}
     assert found == {"i": str(tmp_path / "results/clip"), "j": None}
     write_drive(tmp_path, plan(inputs=inputs))
+
+
+def test_no_plan_gives_a_variant_an_input_that_it_may_not_see() -> None:
+    clip = {"uri": "/clip", "sha256": "0" * 64, "bytes": 1, "cluster": "c"}
+    inputs = {"i": DriveInput(**clip, data_classes=("faces", "minors")), "j": DriveInput(**clip)}
+
+    def give(route: str, input_id: str, sees: dict[str, tuple[str, ...]]) -> DrivePlan:
+        return plan(planned_dispatches(route=route, input_id=input_id), inputs=inputs, sees=sees)
+
+    for refused in (
+        lambda: give(VARIANT, "i", {}),
+        lambda: give(VARIANT, "i", {VARIANT: ("faces",)}),
+        lambda: give(ROUTE, "i", {VARIANT: ("faces", "minors")}),
+        lambda: plan(inputs=inputs),
+    ):
+        with pytest.raises(GuardRefused) as refusal:
+            refused()
+        assert refusal.value.code == "data_class_not_allowed"
+    assert "minors" in refusal.value.message
+    give(VARIANT, "j", {})
+    give(VARIANT, "i", {VARIANT: ("faces", "minors", "region:eu")})
+    give(ROUTE, "i", {ROUTE: ("faces", "minors")})
 
 
 def test_a_plan_whose_writing_was_cut_short_is_written_again(tmp_path: Path) -> None:

@@ -139,7 +139,8 @@ def test_what_moderation_turned_down_costs_what_is_said_of_it_and_is_unknown_whe
         ("failed", "refused: moderation: http_403: not this", "refused"),
         ("pending", None, "infrastructure"),
         ("running", None, "infrastructure"),
-        ("skipped", "budget", "infrastructure"),
+        ("skipped", "skipped: decided", "infrastructure"),
+        ("skipped", "early_stop: 3 of 5", "refused"),
         ("cancelled", "asked to stop", "infrastructure"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -11,12 +12,12 @@ import pytest
 import sqlalchemy as sa
 
 from pointsman.dispatch import TargetSpec
-from pointsman.errors import Conflict, InputRefused
-from pointsman.model import InputSet, Variant
+from pointsman.errors import Conflict, GuardRefused, InputRefused
+from pointsman.model import InputSet, Variant, VariantLimits
 from pointsman.scenario import Scenario, Stage, read_run, run_folder, schedule
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
-from tests.scenario.fake_engine import PLANNED, SCENARIO, VARIANT, plan
+from tests.scenario.fake_engine import INPUTS, PLANNED, SCENARIO, VARIANT, plan
 
 
 def planned(ws: Workspace, run_id: str) -> pl.DataFrame:
@@ -37,6 +38,26 @@ def test_a_planned_run_is_created_at_the_path_that_contracts_name(ws: Workspace)
     assert [(move["from_state"], move["to_state"], move["actor"]) for move in moves] == [(None, "created", "tester")]
     assert Scenario.model_validate(stored["definition"]) == SCENARIO
     assert stored["sha256"] == SCENARIO.sha256
+
+
+def test_a_variant_is_not_loaded_with_inputs_that_it_may_not_see(ws: Workspace) -> None:
+    shown = replace(INPUTS, members=(replace(INPUTS.members[0], data_classes=("minors",)), *INPUTS.members[1:]))
+    with pytest.raises(GuardRefused) as refused:
+        plan(ws, inputs=shown)
+    assert refused.value.code == "data_class_not_allowed"
+    with ws.database.connect() as connection:
+        assert connection.execute(sa.select(tables.load_test_runs)).all() == []
+    plan(ws, inputs=shown, variant=replace(VARIANT, data_classes=("minors",)))
+
+
+def test_a_run_keeps_within_the_limits_of_its_variant(ws: Workspace) -> None:
+    plan(ws, variant=replace(VARIANT, limits=VariantLimits(in_flight=2)))
+    header = json.loads((run_folder(ws, read_run(ws, "run1")) / "plan.json").read_text())
+    assert header["limits"]["max_in_flight"] == 2
+    for limit in (3.0, 0.5):
+        with pytest.raises(InputRefused, match=f"at most {limit:g} per second"):
+            plan(ws, "run2", variant=replace(VARIANT, limits=VariantLimits(per_s=limit)))
+    plan(ws, "run2", variant=replace(VARIANT, limits=VariantLimits(per_s=5.0)))
 
 
 def test_the_drive_holds_the_schedule_the_variant_and_every_limit(ws: Workspace) -> None:

@@ -1,0 +1,246 @@
+"""What a matrix would be, before anything is written: its cells, what they cost, how long they take, and whether it is
+large enough for the margins that are declared.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from pointsman.benchmark import plan_cells, withheld
+from pointsman.decision import Assumptions, PlanSize, inputs_needed
+from pointsman.economics import PriceBook, forecast_load, forecast_together
+from pointsman.errors import InputRefused
+from pointsman.ids import VariantId
+from pointsman.model import InputSet, Missing, Number, Variant
+from pointsman.reporting import Figures, Report, Table
+from pointsman.safety import Forecast
+from pointsman.storage import tables
+from pointsman.workspace import Workspace
+
+CONFIDENCE = 0.9
+_NEWEST = 2_000
+_MARGINS = ("alpha", "success_margin", "quality_margin", "min_saving")
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedVariant:
+    """What a matrix would do with one variant. `skipped` counts cells that would never be sent, by reason."""
+
+    variant: VariantId
+    cells: int
+    skipped: Mapping[str, int]
+    cost: Forecast
+    """USD of the cells, with a 90 % interval."""
+    mean_ms: Number
+    """Of its past cells, from sending to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixPreview:
+    """`usd`, `low` and `high` of all variants: the intervals add up, as if all erred to the same side, so that the sum
+    lies within them at least as often as its parts do. `seconds` is without the waits at the end of rounds."""
+
+    variants: tuple[PlannedVariant, ...]
+    inputs: int
+    clusters: int
+    rounds: int
+    usd: Number
+    low: Number
+    high: Number
+    seconds: Number
+    needed: PlanSize | Missing
+    assumed_saving: float
+
+    @property
+    def cells(self) -> int:
+        return sum(one.cells for one in self.variants)
+
+    @property
+    def skipped(self) -> int:
+        return sum(sum(one.skipped.values()) for one in self.variants)
+
+    def document(self) -> dict[str, Any]:
+        """Plain data for `--json`; a figure that is not known is null, and says why beside it."""
+        needed = self.needed
+        return {
+            "cells": self.cells,
+            "skipped": self.skipped,
+            "inputs": self.inputs,
+            "clusters": self.clusters,
+            "rounds": self.rounds,
+            "confidence": CONFIDENCE,
+            "cost_usd": {name: _plain(getattr(self, name)) for name in ("usd", "low", "high")},
+            "seconds": _plain(self.seconds),
+            "needed": {"missing": needed.reason}
+            if isinstance(needed, Missing)
+            else {"inputs": needed.inputs, "clusters": needed.clusters, "power": needed.power},
+            "assumed_saving": self.assumed_saving,
+            "variants": [
+                {
+                    "variant": str(one.variant),
+                    "cells": one.cells,
+                    "skipped": dict(one.skipped),
+                    "cost": one.cost.document(),
+                    "mean_ms": _plain(one.mean_ms),
+                }
+                for one in self.variants
+            ],
+        }
+
+
+def preview_matrix(
+    ws: Workspace,
+    variants: Sequence[Variant],
+    inputs: InputSet,
+    book: PriceBook,
+    *,
+    repeats: int,
+    seed: int,
+    round_cells: int,
+    in_flight_per_provider: int,
+    rules: Mapping[str, Any],
+    assumed_saving: float,
+) -> MatrixPreview:
+    """Plan a matrix without writing anything.
+
+    How many inputs are needed is simulated by the planner of verdicts, for one challenger that truly saves
+    `assumed_saving` (a share) and the margins of `rules`. Raises `InputRefused` as `create_matrix` does for numbers and
+    repeated variants.
+    """
+    planned = plan_cells(
+        [one.id for one in variants], inputs.members, repeats=repeats, seed=seed, round_cells=round_cells
+    )
+    away = withheld(variants, inputs.members)
+    run: Counter[VariantId] = Counter()
+    used: dict[VariantId, set[str]] = defaultdict(set)
+    skipped: dict[VariantId, Counter[str]] = defaultdict(Counter)
+    names = {one.id: str(one.id) for one in variants}
+    for cell in planned:
+        why = away.get((names[cell.variant], cell.input_id))
+        if why is not None:
+            skipped[cell.variant][why] += 1
+        else:
+            run[cell.variant] += 1
+            used[cell.variant].add(cell.input_id)
+    now = ws.clock.now()
+    found = []
+    for one in sorted(variants, key=lambda variant: str(variant.id)):
+        cost = forecast_load(
+            ws,
+            one.id,
+            dispatches=run[one.id],
+            inputs=max(1, len(used[one.id])),
+            book=book,
+            at=now,
+            confidence=CONFIDENCE,
+        )
+        found.append(PlannedVariant(one.id, run[one.id], dict(skipped[one.id]), cost, _mean_ms(ws, one.id)))
+    sent = [one for one in found if one.cells]
+    together = forecast_together([one.cost for one in sent])
+    clusters = len({member.cluster for member in inputs.members})
+    return MatrixPreview(
+        variants=tuple(found),
+        inputs=len(inputs.members),
+        clusters=clusters,
+        rounds=len({cell.round for cell in planned}),
+        usd=together.usd,
+        low=together.low,
+        high=together.high,
+        seconds=_seconds(sent, {one.id: one for one in variants}, in_flight_per_provider),
+        needed=_needed(len(variants), len(inputs.members) / clusters, seed, rules, assumed_saving),
+        assumed_saving=assumed_saving,
+    )
+
+
+def preview_report(preview: MatrixPreview) -> Report:
+    """The preview for a person."""
+    rows = [
+        (
+            one.variant.label,
+            one.cells,
+            sum(one.skipped.values()),
+            one.cost.usd,
+            one.cost.low,
+            one.cost.high,
+            one.mean_ms,
+        )
+        for one in preview.variants
+    ]
+    columns = ("variant", "cells to run", "skipped", "USD", "USD, low", "USD, high", "mean ms of past cells")
+    needed = preview.needed
+    size: Any = needed if isinstance(needed, Missing) else f"{needed.inputs} in {needed.clusters} clusters"
+    figures: list[tuple[str, Any]] = [
+        ("cells to run", preview.cells),
+        ("cells that would be skipped", preview.skipped),
+        ("rounds", preview.rounds),
+        ("forecast cost, USD", preview.usd),
+        ("90 % interval, low", preview.low),
+        ("90 % interval, high", preview.high),
+        ("forecast time, seconds", preview.seconds),
+        ("inputs of the set", f"{preview.inputs} in {preview.clusters} clusters"),
+        (f"inputs needed to show a saving of {100 * preview.assumed_saving:g} %", size),
+    ]
+    sections: list[Any] = [Table(columns, rows), Figures(figures)]
+    whys = [(one.variant.label, count, why) for one in preview.variants for why, count in sorted(one.skipped.items())]
+    if whys:
+        sections.append(Table(("variant", "cells", "why"), whys, title="Would be planned and not sent"))
+    methods = [(one.variant.label, one.cost.method) for one in preview.variants]
+    sections.append(Table(("variant", "how its cost was found"), methods))
+    summary = f"**Nothing was sent or written.** {preview.cells} cells would be run, {preview.skipped} skipped."
+    return Report("Dry run of a matrix", summary, sections)
+
+
+def _needed(
+    variants: int, inputs_per_cluster: float, seed: int, rules: Mapping[str, Any], saving: float
+) -> PlanSize | Missing:
+    if variants < 2:
+        return Missing("a comparison needs two variants")
+    try:
+        assumed = Assumptions(
+            saving=saving,
+            challengers=variants - 1,
+            inputs_per_cluster=max(1, round(inputs_per_cluster)),
+            **{name: rules[name] for name in _MARGINS},
+        )
+        return inputs_needed(assumed, seed)
+    except InputRefused as error:
+        return Missing(error.message)
+
+
+def _mean_ms(ws: Workspace, variant: VariantId) -> Number:
+    items = tables.benchmark_matrix_run_items
+    newest = (
+        sa.select(items.c.total_ms)
+        .where(items.c.variant_id == str(variant), items.c.status == "completed", items.c.total_ms.is_not(None))
+        .order_by(items.c.ended_at.desc())
+        .limit(_NEWEST)
+        .subquery()
+    )
+    with ws.database.connect() as connection:
+        mean = connection.execute(sa.select(sa.func.avg(newest.c.total_ms))).scalar()
+    return Missing("no cell of the variant was run before") if mean is None else Decimal(repr(float(mean)))
+
+
+def _seconds(sent: Sequence[PlannedVariant], variants: Mapping[VariantId, Variant], per_provider: int) -> Number:
+    """The longest of what providers need for their jobs, and variants with limits of their own."""
+    of_provider: dict[str, float] = defaultdict(float)
+    longest = 0.0
+    for one in sent:
+        if isinstance(one.mean_ms, Missing):
+            return Missing(f"{one.variant.label}: {one.mean_ms.reason}")
+        busy_s = one.cells * float(one.mean_ms) / 1000
+        of_provider[one.variant.provider] += busy_s / per_provider
+        limits = variants[one.variant].limits
+        longest = max(longest, busy_s / min(limits.in_flight or per_provider, per_provider))
+        longest = max(longest, one.cells / limits.per_s if limits.per_s is not None else 0.0)
+    return Decimal(repr(round(max(longest, *of_provider.values(), 0.0), 3)))
+
+
+def _plain(number: Number) -> Any:
+    return {"missing": number.reason} if isinstance(number, Missing) else format(number, "f")

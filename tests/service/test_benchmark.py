@@ -1,0 +1,74 @@
+"""`pointsman benchmark`: planning without running, filters, rules, and cancelling."""
+
+import pytest
+
+from pointsman.benchmark import create_matrix, input_set, list_variants, matrix_run
+from pointsman.dispatch import TargetSpec
+from tests.service.worlds import INCUMBENT, OTHER, ROUTE, registered
+
+
+@pytest.fixture
+def ws(home):
+    return registered(home)
+
+
+def matrix(ws):
+    return create_matrix(
+        ws,
+        benchmark_id="bm_1",
+        parent_run_id=None,
+        variants=[one.id for one in list_variants(ws)],
+        inputs=input_set(ws, "some-clips"),
+        repeats=1,
+        seed=1,
+        round_cells=2,
+        environment_id="lab",
+        targets=[TargetSpec(name="lab", preset="lab", base_url="http://127.0.0.1:9")],
+        in_flight_per_provider=1,
+    )
+
+
+def test_a_plan_says_what_would_be_run_and_writes_nothing(ws, pointsman):
+    asked = ("benchmark", "plan", "--route", ROUTE, "--input-set", "some-clips", "--repeats", "3")
+    document = pointsman(*asked, "--json").document
+    assert (document["cells"], document["skipped"], document["confidence"]) == (6, 0, 0.9)
+    assert {one["variant"] for one in document["variants"]} == {INCUMBENT, OTHER}
+    assert "no dispatch of the variant was priced before" in document["cost_usd"]["usd"]["missing"]
+    assert document["needed"]["inputs"] > 1
+    shown = pointsman(*asked, "--workflow", "x265-fast-crf28")
+    assert shown.code == 0
+    assert "3 in 1 rounds" in shown.out
+    assert "a comparison needs two variants" in shown.out
+    assert pointsman("benchmark", "show", "--json").document == []
+
+
+def test_a_plan_uses_what_the_flow_uses():
+    from flows.benchmark_matrix import BenchmarkMatrixRequest
+    from service.cli.benchmark import _request_defaults
+
+    usual = BenchmarkMatrixRequest(variants=("v",), input_set="i")
+    assert _request_defaults() == {name: getattr(usual, name) for name in _request_defaults()}
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--route", ROUTE, "--input-set", "some-clips", "--tag", "nobody"], "--route"),
+        (["--benchmark-id", "bm_1", "--tag", "x"], "none of them without --route"),
+        (["--benchmark-id", "bm_1", "--stop-after", "1/2"], "--stop-after"),
+        (["--route", ROUTE, "--input-set", "some-clips", "--stop-after", "often"], "3/5"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused_by_name(ws, pointsman, words, named):
+    answer = pointsman("benchmark", "run", *words)
+    assert answer.code == 2
+    assert named in answer.err
+
+
+def test_a_matrix_is_cancelled_once_and_for_all_who_ask(ws, pointsman):
+    matrix(ws)
+    first = pointsman("benchmark", "cancel", "bm_1", "--reason", "too dear")
+    assert (first.code, matrix_run(ws, "bm_1").status) == (0, "cancelled")
+    assert pointsman("benchmark", "cancel", "bm_1", "--json").document["status"] == "cancelled"
+    assert pointsman("benchmark", "cancel", "bm_none").code == 2
+    assert "benchmark run --benchmark-id bm_1" in pointsman("benchmark", "show", "bm_1").out
