@@ -7,7 +7,7 @@ from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.apply_routing import ApplyRoutingRequest, apply_routing
-from flows.benchmark_matrix import BenchmarkMatrixRequest, benchmark_matrix
+from flows.benchmark_matrix import BenchmarkMatrixRequest, EarlyStop, benchmark_matrix
 from flows.evaluate_quality import EvaluateQualityRequest, evaluate_quality
 from flows.money_hud import ComparisonRules, MoneyHudRequest, money_hud
 from flows.run_scenario import RunScenarioRequest, run_scenario
@@ -76,6 +76,9 @@ class ChooseRouteRequest(BaseModel):
     budget_usd: float | None = Field(
         None, title="Budget (USD)", description="Stop when the attempts have cost more.", gt=0, le=1e6
     )
+    early_stop: EarlyStop | None = Field(
+        None, title="Early stop", description="By what rule a candidate is given up; empty: each is given every cell."
+    )
     gateway: str = Field("default", title="Gateway", description="Name of a saved routing gateway block.")
     target: str = Field("lab", title="Target", description="Name of the target block that serves the route.")
     canary: CanaryRules | None = Field(
@@ -140,6 +143,7 @@ def choose_route(request: ChooseRouteRequest) -> RouteChoice:
             in_flight_per_provider=request.in_flight_per_provider,
             price_book=request.price_book,
             budget_usd=request.budget_usd,
+            early_stop=request.early_stop,
             production=request.production,
             fall_back_inline=request.fall_back_inline,
             look_with=request.judge if request.rules.sequential else None,
