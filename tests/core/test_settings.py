@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pointsman.errors import InputRefused
 from pointsman.settings import ENVIRONMENT_NAMES, Secret, load_settings
+from tests.docs.pages import TEXT
 
 
 def test_defaults_lie_in_the_home_folder(tmp_path: Path) -> None:
@@ -40,7 +41,7 @@ def test_limits_come_from_the_same_places_in_the_same_order(name: str, tmp_path:
 
 
 def test_the_readme_explains_every_limit() -> None:
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    readme = TEXT
     defaults = load_settings({})
     for name in LIMITS:
         assert f"| `{ENVIRONMENT_NAMES[name]}` | {getattr(defaults, name)} |" in readme

@@ -27,7 +27,8 @@ from pointsman.errors import Conflict, DependencyDown, InputRefused, NotFound
 from pointsman.quality import JudgeSpec
 from tests.actions.sink_contract import event
 from tests.deployments.rendering import load
-from tests.deployments.schemas import CHECKOUT, deployments, flow_of
+from tests.deployments.schemas import deployments, flow_of
+from tests.docs.pages import TEXT
 from tests.few_inputs import free_ports
 from tests.lab.running import eventually
 from tests.world import LabWorld
@@ -120,7 +121,7 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(
 def test_the_command_of_the_readme_makes_what_the_templates_name(
     client: SyncPrefectClient, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (line,) = [one for one in (CHECKOUT / "README.md").read_text().splitlines() if "-m deployments.bootstrap" in one]
+    (line,) = [one for one in TEXT.splitlines() if "-m deployments.bootstrap" in one]
     monkeypatch.setenv("POINTSMAN_PREFECT_PREFIX", "dev-")
     worker = load("worker")["Resources"]["WorkerTask"]["Properties"]["ContainerDefinitions"][0]["Command"]
     assert "${Environment}-ecs" in str(worker)

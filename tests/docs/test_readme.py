@@ -1,4 +1,4 @@
-"""Every command of the README runs as it stands there; only ids that are made at run time are filled in."""
+"""Every command of the README and its pages runs as it stands there; only ids made at run time are filled in."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ from pointsman.benchmark import set_enabled
 from pointsman.dispatch import BUILT_IN_PRESETS
 from pointsman.storage import tables
 from service.cli import main
+from tests.docs.pages import CHECKOUT, PAGES, README, TEXT
 from tests.world import LabWorld
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("world")]
-CHECKOUT = Path(__file__).resolve().parents[2]
-README = (CHECKOUT / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, re.DOTALL)
 COMMANDS = [line.split("  #")[0].strip() for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
 RUN_BY_PROVE = {"lab/scenarios/phase01-fault.yaml": "tests/scenario/faults/test_on_the_lab.py"}
 """What lasts too long for every push, and the exhaustive test that runs it."""
@@ -122,7 +121,7 @@ def test_what_lasts_too_long_here_is_run_by_an_exhaustive_test() -> None:
 
 
 def test_each_preset_for_a_provider_is_named() -> None:
-    assert [name for name in BUILT_IN_PRESETS if name not in ("lab", "fixed") and f"`{name}`" not in README] == []
+    assert [name for name in BUILT_IN_PRESETS if name not in ("lab", "fixed") and f"`{name}`" not in TEXT] == []
 
 
 def test_ones_own_provider_takes_less_than_thirty_lines() -> None:
@@ -133,7 +132,7 @@ def test_ones_own_provider_takes_less_than_thirty_lines() -> None:
 def test_each_make_target_of_the_readme_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
     named = {command.split()[1] for command in COMMANDS if command.startswith("make ")}
-    named |= set(re.findall(r"`make ([\w-]+)`", README))
+    named |= set(re.findall(r"`make ([\w-]+)`", TEXT))
     assert named <= targets
     assert {"demo", "up", "up-ecs", "down", "test", "prove", "bench"} <= named
 
@@ -141,3 +140,9 @@ def test_each_make_target_of_the_readme_exists() -> None:
 def test_the_readme_holds_no_other_kind_of_command() -> None:
     on_aws = {"aws", "docker", "python", "deployments/image/publish.sh"}  # tests/docs/test_readme_on_aws.py
     assert {command.split()[0] for command in COMMANDS if command} == {"make", "pointsman", *on_aws}
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    linked = set(re.findall(r"\]\(([^)#]+)\)", README.read_text()))
+    assert {str(page.relative_to(CHECKOUT)) for page in PAGES if page != README} <= linked
+    assert all((CHECKOUT / link).exists() for link in linked)

@@ -1,21 +1,19 @@
-"""The README's commands for AWS: each is one that AWS takes, about things that the templates make."""
+"""The commands for AWS that the pages name: each is one that AWS takes, about things that the templates make."""
 
 from __future__ import annotations
 
 import json
 import re
 import shlex
-from pathlib import Path
 
 import botocore.session
 import pytest
 
 from deployments.ecs import ecs_template
 from tests.deployments.rendering import load, render
+from tests.docs.pages import CHECKOUT, TEXT
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-README = (CHECKOUT / "README.md").read_text()
-SHELL = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+SHELL = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
 AWS = [shlex.split(line) for line in SHELL if line.startswith("aws ")]
 OF_THE_CLI = {  # two commands that the command line composes of several calls
     ("cloudformation", "package"): {"template-file", "s3-bucket", "output-template-file"},
@@ -90,5 +88,5 @@ def test_the_pool_is_made_for_the_tasks_that_the_templates_make() -> None:
     assert f"load-test-{variables['environment']}" == stacks["Dev/Tasks"].outputs["Family"]
     assert json.loads(variables["network_configuration"])["assignPublicIp"] == "DISABLED"
     (worker,) = stacks["Dev/Worker"].properties("WorkerTask")["ContainerDefinitions"]
-    assert "`dev-ecs`" in README
+    assert "`dev-ecs`" in TEXT
     assert "dev-ecs" in worker["Command"]

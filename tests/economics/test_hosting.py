@@ -20,6 +20,7 @@ from pointsman.economics.hosting import (
 )
 from pointsman.errors import InputRefused
 from pointsman.model import Missing
+from tests.docs.pages import TEXT
 from tests.economics.worlds import BENCHMARK, EASY_PRICES, A, B, Tried, World, book_of
 
 GPU_HOUR = Decimal("1.006")
@@ -197,7 +198,7 @@ def test_own_hosting_replaces_that_of_the_same_provider(tmp_path: Path):
 
 
 def test_the_fleet_of_the_readme_costs_what_the_readme_says(tmp_path: Path):
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    readme = TEXT
     text = next(text for text in re.findall(r"```toml\n(.*?)```", readme, re.DOTALL) if "[[hosting]]" in text)
     book = book_of(tmp_path, text)
     (hosting,) = book.hosting

@@ -27,6 +27,7 @@ from pointsman.routing import (
 from pointsman.safety import Identity
 from pointsman.storage import tables
 from tests.decision import comparisons
+from tests.docs.pages import TEXT
 from tests.routing.test_capacity_gate import known
 from tests.routing.worlds import OTHER_ROUTE, ROUTE, A, B, C, MemoryGateway, register, variant
 
@@ -234,7 +235,7 @@ def test_nothing_replaces_what_could_not_come_back(ws, gateway):
 
 
 def test_the_rules_of_the_readme_are_rules_and_its_gateway_is_one(tmp_path):
-    blocks = re.findall(r"```toml\n(.*?)```", (CHECKOUT / "README.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
     kept = {text.splitlines()[0].removeprefix("# "): text for text in blocks}
     for name, read in (("rules.toml", read_rules), ("gateway.toml", read_gateway)):
         (tmp_path / name).write_text(kept[name])

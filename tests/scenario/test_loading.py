@@ -11,6 +11,7 @@ import pytest
 
 from pointsman.errors import InputRefused, NotFound
 from pointsman.scenario import Scenario, load_scenario, parse_scenario
+from tests.docs.pages import TEXT
 
 STEADY = {"name": "steady", "kind": "constant", "rate": 2, "duration_s": 3}
 GOOD = {
@@ -56,7 +57,7 @@ def test_the_same_scenario_reads_the_same_from_every_kind_of_file(tmp_path: Path
 
 
 def test_the_scenario_of_the_readme_is_one(tmp_path: Path) -> None:
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    readme = TEXT
     (text,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
     (tmp_path / "evening.yaml").write_text(text)
     assert load_scenario(tmp_path / "evening.yaml").expected_dispatches == 30 + 4 * 1200
