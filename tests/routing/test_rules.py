@@ -4,7 +4,6 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -31,7 +30,6 @@ from tests.docs.pages import TEXT
 from tests.routing.test_capacity_gate import known
 from tests.routing.worlds import OTHER_ROUTE, ROUTE, A, B, C, MemoryGateway, register, variant
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 ADMIN = Identity("maria", "admin", "local")
 
 
