@@ -107,7 +107,7 @@ class FlowRuns:
     def _deployment(self, client: SyncPrefectClient, name: str) -> tuple[UUID, dict[str, Any] | None]:
         try:
             found = client.read_deployment_by_name(name)
-            return found.id, {**self._variables, **_labelled(client, found, self._labels)} or None
+            return found.id, {**self._variables, **labelled(client, found, self._labels)} or None
         except ObjectNotFound as error:
             raise DependencyDown(
                 f"{name} is not deployed.",
@@ -179,7 +179,7 @@ def is_looked_after(client: SyncPrefectClient, pool: str) -> bool:
     return any(worker["status"] == "ONLINE" for worker in answer.json())
 
 
-def _labelled(client: SyncPrefectClient, found: DeploymentResponse, labels: Mapping[str, str]) -> dict[str, Any]:
+def labelled(client: SyncPrefectClient, found: DeploymentResponse, labels: Mapping[str, str]) -> dict[str, Any]:
     """Job variables by which a run has `labels` besides those of its pool and deployment, which they would replace."""
     if not labels:
         return {}

@@ -106,7 +106,7 @@ def _job_variables(asked: Order) -> dict[str, Any] | None:
     from blocks.flow_runs import APPROVAL_TAG, labelled
 
     with get_client(sync_client=True) as client:
-        return labelled(client, asked.deployment, {APPROVAL_TAG: asked.approval})
+        return labelled(client, client.read_deployment_by_name(asked.deployment), {APPROVAL_TAG: asked.approval})
 
 
 def await_end(flow_run_id: UUID, *, at_most_s: float, clock: Clock) -> State[Any]:

@@ -7,7 +7,6 @@ which moved are still the same evidence.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import fields
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -17,7 +16,7 @@ import sqlalchemy as sa
 from pointsman.benchmark import ARTIFACT_TYPE
 from pointsman.canonical import sha256_of
 from pointsman.decision.cells import exact_text
-from pointsman.economics import PriceBook, PriceEntry
+from pointsman.economics import PriceBook
 from pointsman.economics.pricing import EGRESS_SKU, STORAGE_SKU
 from pointsman.errors import NotFound
 from pointsman.model import Json, Missing
@@ -131,25 +130,13 @@ def _judgements(connection: sa.Connection, evaluation_set_id: str) -> list[list[
 def _prices(book: PriceBook, days: Mapping[str, set[datetime]]) -> list[Json]:
     """The book's entries for what was used, delivered and kept; of what it does not list, the price of each day."""
     wanted = {*days, EGRESS_SKU, STORAGE_SKU}
-    found: list[Json] = [_entry(entry) for entry in book.entries if entry.sku in wanted]
+    found: list[Json] = [entry.as_document() for entry in book.entries if entry.sku in wanted]
     for sku in sorted(set(days) - set(book.skus)):
         for day in sorted(days[sku]):
             price = book.price(sku, day)
             known: Json = {"missing": price.reason} if isinstance(price, Missing) else exact_text(price)
             found.append({"sku": sku, "day": f"{day:%Y-%m-%d}", "usd_each": known})
     return found
-
-
-def _entry(entry: PriceEntry) -> dict[str, Json]:
-    return {field.name: _plain(getattr(entry, field.name)) for field in fields(entry)}
-
-
-def _plain(value: object) -> Json:
-    if isinstance(value, Decimal):
-        return exact_text(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return None if value is None else str(value)
 
 
 def _text(number: Decimal | None) -> str | None:

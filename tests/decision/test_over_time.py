@@ -38,7 +38,7 @@ def repeated(clusters: int = 20, **changes: Any) -> Any:
 
 def bind(ws: Workspace, generation: int, status: str = "active") -> None:
     row = {"route_key": ROUTE, "generation": generation, "weights": {}, "status": status, "cause": "a test"}
-    row |= {"actor": "somebody", "created_at": ws.clock.now()}
+    row |= {"kind": "apply", "actor": "somebody", "created_at": ws.clock.now()}
     with ws.database.begin() as connection:
         connection.execute(sa.insert(tables.routing_bindings), [row])
 
