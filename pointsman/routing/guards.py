@@ -137,7 +137,7 @@ class _Guards:
             )
         if self._judge_untrusted(stored):
             yield self._refusal(
-                "judge_untrusted",
+                "verdict_of_untrusted_judge",
                 f"The judge whose scores the verdict {stored.id} rests on is not trusted.",
                 f"pointsman evaluate {stored.benchmark_id}",
             )

@@ -80,13 +80,13 @@ def proposal_report(
         against = "nothing"
     except GuardRefused as refused:
         against = refused.message
-    chosen = f"--verdict {verdict_id}" if verdict_id else f"--variant {after.sole_variant}"
+    by_hand = f"pointsman route apply --variant {after.sole_variant}"
     facts = Figures(
         [
             ("route", str(route_key)),
             ("cause", cause),
             ("what speaks against it", against),
-            ("to do it", f"pointsman route apply {chosen}"),
+            ("to do it", f"pointsman route apply --verdict {verdict_id}" if verdict_id else by_hand),
         ]
     )
     now = escape_markdown(in_words(serving)) if serving else "nothing yet"

@@ -207,7 +207,7 @@ def test_a_verdict_of_a_judge_that_is_not_trusted_changes_nothing(ws, gateway, v
     ActionLog(ws).record("judge_untrusted", context="bm_2", evaluation_set_id="set_1")
     apply_is_allowed = history(ws, ROUTE)
     ActionLog(ws).record("judge_untrusted", context="bm_1", evaluation_set_id="set_1")
-    assert refused(ws, gateway, verdict_id=verdict)[0] == ["judge_untrusted"]
+    assert refused(ws, gateway, verdict_id=verdict)[0] == ["verdict_of_untrusted_judge"]
     assert history(ws, ROUTE) == apply_is_allowed
 
 
