@@ -12,7 +12,7 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
-from pointsman.economics.cells import PricedCell, price_cells
+from pointsman.economics.cells import NEVER_SENT, PricedCell, price_cells
 from pointsman.economics.comparison import Comparison, compare
 from pointsman.economics.lines import NAT_SKU, OutputCost, Setting, output_cost
 from pointsman.economics.measurements import qualities_of
@@ -65,8 +65,8 @@ def money_document(
 ) -> dict[str, Json]:
     """A pure function of what was measured, priced and told. Money is in decimal strings; what is unknown says why."""
     labels = {row["variant"]: row["label"] for row in hud["rows"]}
-    shown = [cell for cell in cells if str(cell.variant) in labels]
-    parts = parts_of(shown, book)
+    shown = [cell for cell in cells if str(cell.variant) in labels and cell.status not in NEVER_SENT]
+    parts = parts_of(shown, book, [VariantId.parse(variant) for variant in labels])
     incumbent = parts[VariantId.parse(hud["incumbent"])]
     setting = _setting(hud, book, production, shown)
     experiment = hud["experiment_cost_usd"]

@@ -134,11 +134,11 @@ class Parts:
         )
 
 
-def parts_of(cells: Iterable[PricedCell], book: PriceBook) -> dict[VariantId, Parts]:
-    """Of every variant that has cells, ordered by variant id."""
-    by_variant: dict[VariantId, list[PricedCell]] = {}
+def parts_of(cells: Iterable[PricedCell], book: PriceBook, variants: Iterable[VariantId]) -> dict[VariantId, Parts]:
+    """Of each of the variants, ordered by id, from its cells that were run; of others nothing is known."""
+    by_variant: dict[VariantId, list[PricedCell]] = {variant: [] for variant in variants}
     for cell in cells:
-        by_variant.setdefault(cell.variant, []).append(cell)
+        by_variant[cell.variant].append(cell)
     return {variant: _parts(variant, own, book) for variant, own in sorted(by_variant.items())}
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pointsman.economics.cells import PricedCell
+from pointsman.economics.cells import NEVER_SENT, PricedCell
 from pointsman.economics.pricing import total
 from pointsman.ids import VariantId
 from pointsman.model import Missing, Number
@@ -54,7 +54,7 @@ class Waterfall:
 
 
 def waterfalls(cells: Iterable[PricedCell]) -> list[Waterfall]:
-    """One per variant, ordered by variant id."""
+    """One per variant, ordered by variant id. Cells that were never run are counted; they cost nothing."""
     by_variant: dict[VariantId, list[PricedCell]] = {}
     for cell in cells:
         by_variant.setdefault(cell.variant, []).append(cell)
@@ -65,7 +65,7 @@ def waterfalls(cells: Iterable[PricedCell]) -> list[Waterfall]:
             cells=len(own),
             successes=sum(cell.outcome == "success" for cell in own),
             attempts=sum(cell.attempts for cell in own),
-            output_compute=total(cell.output_compute for cell in own),
+            output_compute=_of_those_run(own),
             retries=total(amount for cell in own for amount in (cell.other_compute, cell.lost_compute)),
             hosting=total(cell.hosting for cell in own) if hosted else None,
             egress=total(cell.egress for cell in own),
@@ -73,3 +73,8 @@ def waterfalls(cells: Iterable[PricedCell]) -> list[Waterfall]:
         )
         for variant, own in sorted(by_variant.items())
     ]
+
+
+def _of_those_run(cells: Sequence[PricedCell]) -> Number:
+    run = [cell.output_compute for cell in cells if cell.status not in NEVER_SENT]
+    return total(run) if run else Missing("no cell was run")

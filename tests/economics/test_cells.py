@@ -213,6 +213,15 @@ def test_the_waterfall_leads_from_the_list_price_to_what_is_paid(world: World, b
     assert isinstance(other.total, Missing)
 
 
+def test_cells_that_a_comparison_was_decided_without_cost_nothing(world: World, book: PriceBook):
+    world.cell(A, Tried(), output_bytes=0)
+    world.cell(A, status="skipped", reason="skipped: decided")
+    world.cell(B, status="skipped", reason="skipped: decided")
+    own, other = waterfalls(cells(world, book))
+    assert (own.cells, own.total) == (2, Decimal("0.002"))
+    assert other.total == Missing("no cell was run")
+
+
 amounts = st.one_of(
     st.decimals(min_value=0, max_value=10**9, places=12),
     st.sampled_from([Missing("no price for x"), Missing("worker died")]),

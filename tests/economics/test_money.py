@@ -411,7 +411,7 @@ def test_another_utilisation_is_put_together_as_the_declared_one_was(world: Worl
     for seconds in ("5", "20", "90"):
         world.cell(HOSTED, Tried("completed", [("gpu:gpu-second", seconds)]), output_bytes=0, quality="90")
     book = book_of(tmp_path, PRICES + MINIMAL_BILLING)
-    (parts,) = parts_of(price_cells(world.ws, BENCHMARK, book, deliveries_per_output=0), book).values()
+    (parts,) = parts_of(price_cells(world.ws, BENCHMARK, book, deliveries_per_output=0), book, [HOSTED]).values()
     again = parts.at_utilisation(Decimal("0.35"))
     for name in ("idle", "cold_start", "minimum_billing"):
         assert getattr(again, name) == pytest.approx(getattr(parts, name), abs=Decimal("1e-11"))
@@ -464,3 +464,20 @@ def test_the_winner_is_put_through_every_lever_however_many_are_cheaper(world: W
     assert len(examined) == EXAMINED
     (last,) = {str(one) for one in many} - examined
     assert "nothing: it is not among the cheapest" in to_markdown(Report("", "", money_sections(document, last)))
+
+
+def test_what_was_skipped_once_the_comparison_was_decided_changes_nothing(world: World, tmp_path: Path):
+    fill(world, HOSTED, PAID)
+    book = book_of(tmp_path, PRICES + GPU_FLEET)
+    before = money(world, book)
+    for variant in (HOSTED, PAID):
+        world.cell(variant, status="skipped", reason="skipped: decided")
+    assert money(world, book) == before
+
+
+def test_a_comparison_in_which_nothing_was_run_says_so_everywhere(world: World, tmp_path: Path):
+    world.cell(HOSTED, status="skipped", reason="skipped: over budget")
+    document = money(world, book_of(tmp_path, PRICES + GPU_FLEET))
+    assert of(document, "allocated_saving") == Missing("no output was accepted")
+    assert document["frontier_membership"] == document["sensitivity"] == []
+    assert "no output was accepted" in to_markdown(with_money(Report("", ""), document))
