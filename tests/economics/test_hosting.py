@@ -207,3 +207,4 @@ def test_the_fleet_of_the_readme_costs_what_the_readme_says(tmp_path: Path):
     job = Busy(Decimal(20), hourly / 3600, 20 * hourly / 3600)
     assert f"{job.list_usd:.4f} USD" in text
     assert f"{job.list_usd + overhead(always_ready, job).usd:.4f} USD" in text
+    assert f"another {overhead(hosting, job).cold_start_usd:.4f} USD" in text
