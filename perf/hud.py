@@ -151,7 +151,7 @@ def seconds_per_cell(folder: Path, inputs: int) -> float:
 
 
 def main() -> int:
-    table = Table(title=f"HUD with {SWAPS:,} swaps")
+    table = Table(title=f"HUD of variants x inputs, {SWAPS:,} swaps")
     for column in ("what", "measured", "limit", ""):
         table.add_column(column)
     missed = False
@@ -163,7 +163,7 @@ def main() -> int:
 
     for (variants, inputs), limit_s in SIZES.items():
         decided, built = seconds_for_hud(variants, inputs)
-        size = f"{variants} variants x {inputs:,} inputs"
+        size = f"{variants} x {inputs:,}"
         add(f"{size}: decide", f"{decided:.3f} s")
         add(f"{size}: build_hud", f"{built:.3f} s")
         add(f"{size}: together", f"{decided + built:.3f} s", f"{limit_s:g} s", decided + built <= limit_s)

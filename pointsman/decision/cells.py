@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 
@@ -41,11 +42,15 @@ def _number(number: Number) -> Json:
     return {"missing": number.reason} if isinstance(number, Missing) else exact_text(number)
 
 
-def canonical_rows(data: Sequence[Measurement]) -> list[Json]:
-    """The measurements as rows of `MEASUREMENT_COLUMNS`, sorted by dispatch id: equal for equal data in any order."""
+def canonical_rows(data: Sequence[Measurement]) -> list[tuple[Any, ...]]:
+    """The measurements as rows of `MEASUREMENT_COLUMNS`, sorted by dispatch id: equal for equal data in any order.
+
+    Tuples, which the garbage collector leaves alone: of lists it would look through hundreds of thousands again and
+    again.
+    """
     ordered = sorted(data, key=lambda cell: (cell.dispatch_id, cell.variant, cell.input_id, cell.repeat))
     return [
-        [
+        (
             cell.dispatch_id,
             str(cell.variant),
             cell.input_id,
@@ -55,8 +60,8 @@ def canonical_rows(data: Sequence[Measurement]) -> list[Json]:
             _number(cell.quality),
             _number(cell.cost_usd),
             _number(cell.total_ms),
-            [[name, _number(score)] for name, score in cell.scores],
-        ]
+            tuple((name, _number(score)) for name, score in cell.scores) if cell.scores else (),
+        )
         for cell in ordered
     ]
 
@@ -82,15 +87,16 @@ class Cells:
 def faults(plan: VerdictPlan, data: Sequence[Measurement]) -> list[str]:
     """Why this data is no comparison under this plan, as sentences; empty when it is one."""
     clusters = {planned.input_id: planned.cluster for planned in plan.inputs}
-    variants = frozenset(plan.variants)
-    seen: set[tuple[VariantId, str, int]] = set()
+    rows = {variant: at for at, variant in enumerate(plan.variants)}
+    seen: set[tuple[int, str, int]] = set()
     ids: set[str] = set()
     unplanned, moved, twice, lost, impossible = [], [], [], [], []
     for cell in data:
-        key = (cell.variant, cell.input_id, cell.repeat)
-        if cell.variant not in variants or cell.input_id not in clusters or not 0 <= cell.repeat < plan.repeats:
+        row = rows.get(cell.variant)
+        if row is None or cell.input_id not in clusters or not 0 <= cell.repeat < plan.repeats:
             unplanned.append(cell.dispatch_id)
             continue
+        key = (row, cell.input_id, cell.repeat)
         if key in seen or cell.dispatch_id in ids:
             twice.append(cell.dispatch_id)
         seen.add(key)
@@ -101,13 +107,15 @@ def faults(plan: VerdictPlan, data: Sequence[Measurement]) -> list[str]:
             lost.append(cell.dispatch_id)
         if not is_possible(cell):
             impossible.append(cell.dispatch_id)
-    missing = [
-        f"{variant.label} on {planned.input_id}, repeat {repeat}"
-        for variant in plan.variants
-        for planned in plan.inputs
-        for repeat in range(plan.repeats)
-        if (variant, planned.input_id, repeat) not in seen
-    ]
+    missing = []
+    if len(seen) < len(rows) * len(plan.inputs) * plan.repeats:
+        missing = [
+            f"{variant.label} on {planned.input_id}, repeat {repeat}"
+            for variant, row in rows.items()
+            for planned in plan.inputs
+            for repeat in range(plan.repeats)
+            if (row, planned.input_id, repeat) not in seen
+        ]
     return [
         f"{len(cells)} {what} ({_some(cells)})."
         for cells, what in (

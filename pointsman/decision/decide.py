@@ -59,7 +59,7 @@ def decide(plan: VerdictPlan, data: Sequence[Measurement], services: Services = 
     lacking = _lacking(looked, measured)
     if lacking:
         return verdict("INSUFFICIENT_DATA", " ".join(lacking))
-    test = _Sequential(plan, measured) if plan.sequential else _Fixed(plan, measured)
+    test = _Sequential(plan, measured) if plan.sequential else _Fixed.of(plan, measured)
     candidates = _candidates(plan, measured, test.p_values(), limit_questions(plan, cells_seen, services))
     gates = [gate for candidate in candidates for gate in candidate.gates]
     passed = [candidate for candidate in candidates if candidate.passes]
@@ -80,15 +80,17 @@ class _Fixed:
 
     plan: VerdictPlan
     measured: Cells
+    swaps: LabelSwaps
+
+    @classmethod
+    def of(cls, plan: VerdictPlan, measured: Cells) -> _Fixed:
+        return cls(plan, measured, LabelSwaps.draw(len(plan.clusters), swaps=plan.swaps, seed=plan.seed))
 
     def p_values(self) -> Floats:
-        return gate_p_values(self.measured.totals, self.plan.margins, self._swaps())
+        return gate_p_values(self.measured.totals, self.plan.margins, self.swaps)
 
     def equivalent(self) -> bool:
-        return bool(equivalent(self.measured.totals, self.plan.margins, self._swaps(), self.plan.alpha))
-
-    def _swaps(self) -> LabelSwaps:
-        return LabelSwaps.draw(len(self.plan.clusters), swaps=self.plan.swaps, seed=self.plan.seed)
+        return bool(equivalent(self.measured.totals, self.plan.margins, self.swaps, self.plan.alpha))
 
 
 @dataclass(frozen=True, slots=True)
