@@ -18,9 +18,16 @@ from service.cli.hud import app as hud
 from tests.decision.judged import BENCHMARK, JUDGE, SET_ID, Judged
 
 
+@pytest.fixture(scope="module")
+def pattern(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Judged:
+    made = Judged(tmp_path_factory.mktemp("judged"), migrated=migrated)
+    made.ws.database.dispose()
+    return made
+
+
 @pytest.fixture
-def judged(migrated: Path, tmp_path: Path) -> Judged:
-    return Judged(tmp_path, migrated=migrated)
+def judged(pattern: Judged, tmp_path: Path) -> Judged:
+    return pattern.copied(tmp_path)
 
 
 def differing(judged: Judged, verdict_id: str) -> set[str]:

@@ -50,7 +50,7 @@ def with_names(names: dict[VariantId, VariantId], verdict: Verdict) -> tuple[Any
     return verdict.outcome, winner, tuple(gate(one) for one in verdict.gates)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.permutations(range(_WAYS)), st.booleans())
 def test_other_names_permute_the_verdict_and_change_nothing_else(seed: int, order: list[int], sequential: bool) -> None:
     declared, data = comparison(seed, sequential=sequential)
@@ -59,7 +59,7 @@ def test_other_names_permute_the_verdict_and_change_nothing_else(seed: int, orde
     assert with_names(names, found) == (other.outcome, other.winner, other.gates)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.permutations(range(1, _WAYS)))
 def test_the_place_of_a_challenger_in_the_plan_decides_nothing(seed: int, order: list[int]) -> None:
     declared, data = comparison(seed)
@@ -71,7 +71,7 @@ def test_the_place_of_a_challenger_in_the_plan_decides_nothing(seed: int, order:
         assert costs[0] == costs[1], "only among those that cost exactly the same the first one is taken"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, _WAYS - 1), st.integers(0, _CLUSTERS - 1), st.booleans(), st.data())
 def test_what_is_unpriced_unjudged_or_invalid_neither_wins_nor_stands_on_the_frontier(
     seed: int, spoilt: int, cluster: int, sequential: bool, data: st.DataObject
@@ -104,7 +104,7 @@ def test_what_is_unpriced_unjudged_or_invalid_neither_wins_nor_stands_on_the_fro
     assert not row["on_frontier"]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 10**6), st.booleans(), st.randoms(use_true_random=False))
 def test_replaying_gives_the_same_bytes(seed: int, sequential: bool, random: Any) -> None:
     declared, data = comparison(seed, sequential=sequential, scores={"ssim": 0.1})
