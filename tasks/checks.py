@@ -9,6 +9,7 @@ from pointsman import checks
 from pointsman.actions import ActionLog
 from pointsman.errors import DataCheckFailed
 from pointsman.scenario import read_run, scan_ledger
+from pointsman.settings import load_settings
 from tasks.opening import open_workspace
 from tasks.policies import ONCE
 from tasks.recording import record_report
@@ -16,7 +17,7 @@ from tasks.recording import record_report
 
 def _guard(suite: str, frame: pl.DataFrame, run_id: str) -> None:
     try:
-        checks.ensure(suite, frame, ActionLog(open_workspace()), run_id)
+        checks.ensure(suite, frame, ActionLog(open_workspace()), run_id, load_settings().home)
     except DataCheckFailed as failed:
         found = failed.data["report"]
         assert isinstance(found, checks.CheckReport)
@@ -27,7 +28,7 @@ def _guard(suite: str, frame: pl.DataFrame, run_id: str) -> None:
 @task(name="check-ledger", **ONCE)
 def check_ledger(run_id: str) -> None:
     ws = open_workspace()
-    _guard("ledger", checks.ledger_frame(scan_ledger(ws, read_run(ws, run_id))), run_id)
+    _guard("ledger", checks.ledger_frame(scan_ledger(ws, read_run(ws, run_id)), load_settings().home), run_id)
 
 
 @task(name="check-run-items", **ONCE)

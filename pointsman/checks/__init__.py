@@ -3,7 +3,7 @@
 from pointsman.checks.engine import check, ensure
 from pointsman.checks.frames import evaluations_frame, ledger_frame, price_book_frame, run_items_frame
 from pointsman.checks.report import CheckFailure, CheckReport, check_report
-from pointsman.checks.suites import SUITES, Rule, Suite, suite
+from pointsman.checks.suites import SUITES, Rule, Suite, own_rules, suite
 
 __all__ = [
     "SUITES",
@@ -16,6 +16,7 @@ __all__ = [
     "ensure",
     "evaluations_frame",
     "ledger_frame",
+    "own_rules",
     "price_book_frame",
     "run_items_frame",
     "suite",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -11,45 +12,46 @@ import polars as pl
 from pointsman.actions import ActionLog
 from pointsman.checks.report import CheckFailure, CheckReport
 from pointsman.checks.suites import Rule, Suite, suite
-from pointsman.errors import DataCheckFailed
+from pointsman.errors import DataCheckFailed, InputRefused
 
 _NAMED_ROWS = 20
 _LOGGED_ROWS = 5
 
 
-def check(suite_name: str, frame: pl.DataFrame) -> CheckReport:
+def check(suite_name: str, frame: pl.DataFrame, home: Path | None = None) -> CheckReport:
     """Check the frame against every rule of the suite; a rule that cannot be evaluated does not hold.
 
-    Imports Great Expectations at the first call, which takes seconds. Raises `NotFound` for an unknown suite.
+    With `home`, also against the rules that this home folder adds. Imports Great Expectations at the first call, which
+    takes seconds. Raises `NotFound` for an unknown suite and `InputRefused` for rules that are none.
     """
-    wanted = suite(suite_name)
+    wanted = suite(suite_name, home)
     with warnings.catch_warnings():
         # Great Expectations and what it imports warn of their own deprecations; nothing of ours runs in here.
         warnings.simplefilter("ignore")
         results = _validate(wanted, frame)
     failures = [_failure(wanted, wanted.rules[number], result) for number, result in sorted(results.items())]
-    return CheckReport(wanted.name, frame.height, tuple(failure for failure in failures if failure))
+    return CheckReport(wanted, frame.height, tuple(failure for failure in failures if failure))
 
 
-def ensure(suite_name: str, frame: pl.DataFrame, log: ActionLog, run_id: str) -> CheckReport:
+def ensure(suite_name: str, frame: pl.DataFrame, log: ActionLog, run_id: str, home: Path | None = None) -> CheckReport:
     """The same, and a failing check is logged and stops the chain.
 
     Raises `DataCheckFailed`; its `data["report"]` is the `CheckReport`.
     """
-    found = check(suite_name, frame)
+    found = check(suite_name, frame, home)
     if found.passed:
         return found
     first = found.failures[0]
     log.record(
         "data_check_failed",
         run_id=run_id,
-        suite=found.suite,
+        suite=found.suite.name,
         rows=found.rows,
         failures=[{"column": f.column, "why": f.why, "rows": f.rows[:_LOGGED_ROWS]} for f in found.failures],
     )
     named = f" First rows: {', '.join(first.rows[:_LOGGED_ROWS])}." if first.rows else ""
     raise DataCheckFailed(
-        f"{len(found.failures)} rules of the data check {found.suite!r} do not hold: {first.why}.{named}",
+        f"{len(found.failures)} rules of the data check {found.suite.name!r} do not hold: {first.why}.{named}",
         instruction=f"pointsman logs --run {run_id} --json",
         report=found,
     )
@@ -96,8 +98,15 @@ def _expectation(rule: Rule, number: int) -> Any:
     import great_expectations.expectations as gxe
     from great_expectations.expectations.row_conditions import Column
 
-    where = {} if rule.where is None else {"row_condition": Column(rule.where[0]).is_in(list(rule.where[1]))}
-    return getattr(gxe, rule.expectation)(**rule.arguments, **where, meta={"rule": number})
+    where = {} if rule.where is None else {"row_condition": Column(rule.where.column).is_in(list(rule.where.is_in))}
+    kind = getattr(gxe, rule.expectation, None)
+    if kind is None:
+        raise InputRefused(f"expectation of the rule {rule.means!r}", rule.expectation, "a class of Great Expectations")
+    try:
+        return kind(**rule.arguments, **where, meta={"rule": number})
+    except (TypeError, ValueError) as error:
+        allowed = f"arguments of {rule.expectation} ({error})"
+        raise InputRefused(f"arguments of the rule {rule.means!r}", dict(rule.arguments), allowed) from error
 
 
 def _failure(wanted: Suite, rule: Rule, document: Mapping[str, Any]) -> CheckFailure | None:

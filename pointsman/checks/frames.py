@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -17,8 +18,11 @@ _ITEMS_SCHEMA: Mapping[str, Any] = {
     "dispatch_id": pl.String,
     "variant_id": pl.String,
     "input_id": pl.String,
+    "cluster": pl.String,
     "repeat": pl.Int64,
+    "round": pl.Int64,
     "status": pl.String,
+    "reason": pl.String,
     "job_id": pl.String,
     "total_ms": pl.Float64,
     "output_sha256": pl.String,
@@ -45,10 +49,10 @@ _PRICES_SCHEMA: Mapping[str, Any] = {
 }
 
 
-def ledger_frame(dispatches: pl.LazyFrame) -> pl.DataFrame:
+def ledger_frame(dispatches: pl.LazyFrame, home: Path | None = None) -> pl.DataFrame:
     """The columns of a closed ledger (`scan_dispatches`) that the suite `ledger` looks at; nothing else is read."""
     held = dispatches.collect_schema()
-    return dispatches.select(name for name in suite("ledger").columns if name in held).collect(engine="streaming")
+    return dispatches.select(name for name in suite("ledger", home).columns if name in held).collect(engine="streaming")
 
 
 def run_items_frame(ws: Workspace, benchmark_id: str) -> pl.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pointsman.checks.suites import suite
+from pointsman.checks.suites import Suite
 from pointsman.reporting import Figures, Report, Section, Table, escape_markdown
 
 
@@ -24,7 +24,7 @@ class CheckFailure:
 class CheckReport:
     """The outcome of one suite on one frame."""
 
-    suite: str
+    suite: Suite
     rows: int
     failures: tuple[CheckFailure, ...]
 
@@ -35,18 +35,18 @@ class CheckReport:
     def as_document(self) -> dict[str, Any]:
         """Plain data for logs and `--json`."""
         failures = [{**asdict(failure), "rows": list(failure.rows)} for failure in self.failures]
-        return {"suite": self.suite, "rows": self.rows, "passed": self.passed, "failures": failures}
+        return {"suite": self.suite.name, "rows": self.rows, "passed": self.passed, "failures": failures}
 
 
 def check_report(found: CheckReport) -> Report:
     """The report of a check: which rules do not hold, why, and for which rows."""
-    checked = suite(found.suite)
-    facts = Figures([("suite", found.suite), ("rows", found.rows), ("rules", len(checked.rules))])
+    checked = found.suite
+    facts = Figures([("suite", checked.name), ("rows", found.rows), ("rules", len(checked.rules))])
     sections: list[Section] = [facts]
     if found.passed:
-        summary = f"All {len(checked.rules)} rules of the suite `{found.suite}` hold for {found.rows} rows."
+        summary = f"All {len(checked.rules)} rules of the suite `{checked.name}` hold for {found.rows} rows."
     else:
-        held = f"{len(found.failures)} of {len(checked.rules)} rules of the suite `{found.suite}` do not hold"
+        held = f"{len(found.failures)} of {len(checked.rules)} rules of the suite `{checked.name}` do not hold"
         summary = f"**{held}**, so the chain stopped here. First: {escape_markdown(found.failures[0].why)}."
         sections.append(
             Table(
@@ -61,4 +61,4 @@ def check_report(found: CheckReport) -> Report:
         evaluated = [(f.expectation, f.exception) for f in found.failures if f.exception]
         if evaluated:
             sections.append(Table(("rule", "error"), evaluated, title="Rules that could not be evaluated"))
-    return Report(f"Data check: {found.suite}", summary, tuple(sections))
+    return Report(f"Data check: {checked.name}", summary, tuple(sections))

@@ -1,39 +1,57 @@
-"""What must be true of the data at each hand-over: suites of rules, as plain data.
+"""What must be true of the data at each hand-over: suites of rules, each a TOML file, which a user can add to.
 
-A rule names an expectation class of Great Expectations. The suites do not import it, because that takes seconds.
+A rule names an expectation class of Great Expectations. Loading a suite does not import it, because that takes seconds.
+A file of the same name in the folder `checks` of the home folder adds rules of one's own, for the columns of that
+hand-over; what is built in always holds.
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from pointsman.errors import NotFound
-from pointsman.states import DISPATCH, RUN_ITEM
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-NEVER_SENT = ("dropped", "cancelled_unsent")
+from pointsman.errors import InputRefused, NotFound
+
+OWN_FOLDER = "checks"
+_BUILT_IN = Path(__file__).with_name("rules")
+SUITES = ("ledger", "run_items", "evaluations", "price_book")
+"""In the order in which a chain comes by them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One expectation and what it means. `where` limits it to rows whose column holds one of the values."""
+class Where(BaseModel):
+    """Which rows a rule is about: those whose column holds one of the values."""
 
-    expectation: str
-    means: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    where: tuple[str, tuple[str, ...]] | None = None
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    column: str
+    is_in: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Rule(BaseModel):
+    """One expectation and what it means, said of what is right: "every price has a unit"."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    means: Annotated[str, Field(min_length=1, max_length=400)]
+    expectation: Annotated[str, Field(pattern=r"^Expect[A-Za-z]{1,80}$")]
+    arguments: Mapping[str, Any] = {}
+    where: Where | None = None
 
     @property
     def column(self) -> str:
         """The column, or columns, that the rule looks at; empty for a rule about the whole set."""
-        named = [self.arguments[name] for name in ("column", "column_A", "column_B") if name in self.arguments]
+        named = [str(self.arguments[name]) for name in ("column", "column_A", "column_B") if name in self.arguments]
         return ", ".join([*named, *self.arguments.get("column_list", ())])
 
 
-@dataclass(frozen=True, slots=True)
-class Suite:
+class Suite(BaseModel):
     """The rules of one hand-over. `key` is the column that names a row to a person."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     key: str
@@ -44,124 +62,50 @@ class Suite:
         """Every column that the suite reads, the key first."""
         read = [self.key]
         for rule in self.rules:
-            read += [*filter(None, rule.column.split(", ")), *([rule.where[0]] if rule.where else [])]
+            read += [*filter(None, rule.column.split(", ")), *([rule.where.column] if rule.where else [])]
         return tuple(dict.fromkeys(read))
 
 
-def _not_empty(means: str) -> Rule:
-    return Rule("ExpectTableRowCountToBeBetween", means, {"min_value": 1})
+class _Own(BaseModel):
+    """A file that adds to a suite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rules: Annotated[tuple[Rule, ...], Field(min_length=1)]
 
 
-def _known(column: str, means: str, where: tuple[str, tuple[str, ...]] | None = None) -> Rule:
-    return Rule("ExpectColumnValuesToNotBeNull", means, {"column": column}, where)
+def suite(name: str, home: Path | None = None) -> Suite:
+    """The suite of that name, with the rules that the home folder adds to it.
 
-
-def _absent(column: str, means: str, where: tuple[str, tuple[str, ...]]) -> Rule:
-    return Rule("ExpectColumnValuesToBeNull", means, {"column": column}, where)
-
-
-def _unique(column: str, means: str) -> Rule:
-    return Rule("ExpectColumnValuesToBeUnique", means, {"column": column})
-
-
-def _one_of(column: str, values: tuple[str, ...], means: str) -> Rule:
-    return Rule("ExpectColumnValuesToBeInSet", means, {"column": column, "value_set": list(values)})
-
-
-def _between(column: str, means: str, *, low: float, high: float | None = None) -> Rule:
-    bounds = {"min_value": low} | ({} if high is None else {"max_value": high})
-    return Rule("ExpectColumnValuesToBeBetween", means, {"column": column, **bounds})
-
-
-def _not_before(later: str, earlier: str, means: str) -> Rule:
-    arguments = {"column_A": later, "column_B": earlier, "or_equal": True, "ignore_row_if": "either_value_is_missing"}
-    return Rule("ExpectColumnPairValuesAToBeGreaterThanB", means, arguments)
-
-
-def _unique_together(columns: tuple[str, ...], means: str) -> Rule:
-    return Rule("ExpectCompoundColumnsToBeUnique", means, {"column_list": list(columns)})
-
-
-_COMPLETED = ("state", ("completed",))
-_WAS_NOT_SENT = ("state", NEVER_SENT)
-_DONE = ("status", ("completed",))
-
-_LEDGER = Suite(
-    "ledger",
-    "dispatch_id",
-    (
-        _not_empty("a ledger has dispatches"),
-        _known("dispatch_id", "every dispatch has an id"),
-        _unique("dispatch_id", "a dispatch stands in the ledger once"),
-        _unique("seq", "a place in the plan stands in the ledger once"),
-        _known("state", "every dispatch has a state"),
-        _one_of("state", tuple(sorted(DISPATCH.terminal)), "every dispatch of a closed ledger has ended"),
-        # When a driver was killed right after sending, the time of sending is not known.
-        _absent("sent_ns", "a dispatch that was never sent has no time of sending", _WAS_NOT_SENT),
-        _known("reason", "a dropped dispatch says why", ("state", ("dropped",))),
-        _known("variant", "a completed dispatch names the variant that ran", _COMPLETED),
-        _known("done_ns", "a completed dispatch has the time of its end", _COMPLETED),
-        _known("total_ms", "a completed dispatch has its total time", _COMPLETED),
-        _not_before("sent_ns", "planned_ns", "nothing is sent before it is planned"),
-        _not_before("done_ns", "sent_ns", "nothing ends before it is sent"),
-        _between("total_ms", "times are 0 or more", low=0),
-        _between("queue_ms", "times are 0 or more", low=0),
-        _between("run_ms", "times are 0 or more", low=0),
-    ),
-)
-_RUN_ITEMS = Suite(
-    "run_items",
-    "dispatch_id",
-    (
-        _not_empty("a matrix has cells"),
-        _known("dispatch_id", "every cell has a dispatch id"),
-        _unique("dispatch_id", "a cell stands in the matrix once"),
-        _unique_together(("variant_id", "input_id", "repeat"), "one cell per variant, input and repeat"),
-        _one_of("status", tuple(sorted(RUN_ITEM.terminal)), "every cell of a collected matrix has ended"),
-        _known("job_id", "a completed cell names the target's job", _DONE),
-        # It counts from sending, so it is missing when the driver was killed right after that.
-        _between("total_ms", "times are 0 or more", low=0),
-        _known("output_sha256", "a completed cell has an output with its hash", _DONE),
-        _known("output_bytes", "a completed cell has an output with its size", _DONE),
-        _between("output_bytes", "no output is empty", low=1),
-        _known("attempts", "a completed cell has at least one attempt to bill", _DONE),
-    ),
-)
-_EVALUATIONS = Suite(
-    "evaluations",
-    "dispatch_id",
-    (
-        _not_empty("an evaluation set has evaluations"),
-        _known("dispatch_id", "every evaluation names its dispatch"),
-        _unique("dispatch_id", "an output is judged once within a set"),
-        _between("quality", "quality is a number from 0 to 100", low=0, high=100),
-        _one_of("known", ("quality", "reason"), "an evaluation has a quality or the reason why not, and not both"),
-        _known("evaluation_id", "every output of the benchmark is judged"),
-        _one_of("of_benchmark", ("yes",), "an evaluation belongs to an output of the set's own benchmark"),
-        _one_of("by_the_sets_judge", ("yes",), "one judge, with one model and one rubric, judges a whole comparison"),
-    ),
-)
-_PRICE_BOOK = Suite(
-    "price_book",
-    "entry",
-    (
-        _not_empty("a price book has prices"),
-        _known("sku", "every price has a SKU"),
-        _known("unit", "every price has a unit"),
-        _known("source", "every price says where it comes from"),
-        _known("usd", "every price has an amount"),
-        _between("usd", "no price is below 0", low=0),
-        _unique_together(("sku", "valid_from"), "one price per SKU and start"),
-        _one_of("validity", ("a period", "open"), "a price ends after it starts"),
-        _one_of("follows", ("first", "adjoins"), "the prices of a SKU follow each other without gap or overlap"),
-    ),
-)
-
-SUITES: Mapping[str, Suite] = {one.name: one for one in (_LEDGER, _RUN_ITEMS, _EVALUATIONS, _PRICE_BOOK)}
-
-
-def suite(name: str) -> Suite:
-    """The suite of that name. Raises `NotFound`."""
+    Raises `NotFound` for an unknown suite, and `InputRefused` for a file of one's own that is none, naming the field.
+    """
     if name not in SUITES:
         raise NotFound("check suite", name, ", ".join(SUITES))
-    return SUITES[name]
+    built_in = Suite.model_validate({"name": name, **tomllib.loads((_BUILT_IN / f"{name}.toml").read_text())})
+    path = None if home is None else home / OWN_FOLDER / f"{name}.toml"
+    if path is None or not path.is_file():
+        return built_in
+    return built_in.model_copy(update={"rules": (*built_in.rules, *_read(path).rules)})
+
+
+def own_rules(home: Path) -> dict[str, int]:
+    """How many rules the home folder adds to which suite.
+
+    Raises `InputRefused` for a file that is none, or that adds to no suite and would never be looked at.
+    """
+    paths = sorted((home / OWN_FOLDER).glob("*"))
+    for path in paths:
+        if path.suffix != ".toml" or path.stem not in SUITES:
+            raise InputRefused("data check", str(path), ", ".join(f"{name}.toml" for name in SUITES))
+    return {path.stem: len(_read(path).rules) for path in paths}
+
+
+def _read(path: Path) -> _Own:
+    try:
+        return _Own.model_validate(tomllib.loads(path.read_text()))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputRefused("data check", str(path), f"a TOML file ({error})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InputRefused(f"data check {path}, {field}", first["input"], first["msg"]) from error

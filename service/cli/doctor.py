@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from pointsman.checks import own_rules
 from pointsman.clock import SystemClock
 from pointsman.errors import DependencyDown, PointsmanError
 from pointsman.settings import Settings, load_settings
@@ -59,6 +60,7 @@ def _parts(settings: Settings) -> Iterator[tuple[str, str, str]]:
         "home": lambda: _home(settings),
         "database": lambda: _database(settings),
         "results store": lambda: _results(settings),
+        "data checks": lambda: _data_checks(settings),
     }
     if settings.runner_mode == "ecs":
         looks["ECS task events"] = _task_events
@@ -97,6 +99,11 @@ def _home(settings: Settings) -> str:
     if free < _NEEDED_GB:
         raise DependencyDown(f"{free:.1f} GB are free in {settings.home}.", instruction=f"Free {_NEEDED_GB} GB.")
     return f"{settings.home}, {free:.0f} GB free, Python {sys.version.split()[0]}"
+
+
+def _data_checks(settings: Settings) -> str:
+    own = own_rules(settings.home)
+    return ", ".join(f"{name}: {count} rules of your own" for name, count in own.items()) or "the rules built in"
 
 
 def _database(settings: Settings) -> str:

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from pointsman.actions import ActionLog
-from pointsman.checks import SUITES, check, check_report, ensure, ledger_frame
+from pointsman.checks import check, check_report, ensure, ledger_frame, suite
 from pointsman.errors import DataCheckFailed, NotFound
 from pointsman.reporting import to_html, to_markdown
 from tests.checks.ledgers import ledger, row
@@ -22,7 +22,7 @@ def found(frame):
 def test_a_good_ledger_passes():
     report = check("ledger", ledger())
     assert report.passed
-    assert (report.suite, report.rows, report.failures) == ("ledger", 10, ())
+    assert (report.suite.name, report.rows, report.failures) == ("ledger", 10, ())
 
 
 # One row for each rule of the ledger: the row, and the column of the one rule that it breaks.
@@ -109,7 +109,7 @@ def test_a_check_writes_no_file_prints_nothing_and_opens_no_connection(tmp_path,
 
 def test_a_ledger_frame_takes_the_columns_that_the_rules_name():
     frame = ledger_frame(ledger().with_columns(output_uri=pl.lit("file:///x")).lazy())
-    assert set(frame.columns) == set(SUITES["ledger"].columns)
+    assert set(frame.columns) == set(suite("ledger").columns)
 
 
 def test_a_failing_check_stops_the_chain_and_is_logged_with_rows_and_reasons(ws):

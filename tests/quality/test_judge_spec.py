@@ -68,3 +68,11 @@ def test_a_cap_needs_the_price_of_every_token(tmp_path: Path) -> None:
 def test_a_request_out_of_bounds_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         JudgeSpec.model_validate(wrong)
+
+
+def test_whether_sound_matters_is_part_of_who_the_local_evaluator_is(tmp_path: Path) -> None:
+    strict = JudgeSpec(kind="local").build(settings(tmp_path)).judge.identity
+    free = JudgeSpec(kind="local", sound="free").build(settings(tmp_path)).judge.identity
+    assert strict.model == free.model
+    assert strict.rubric_sha256 != free.rubric_sha256
+    assert JudgeSpec(sound="free").build(settings(tmp_path)).judge.identity == free
