@@ -174,7 +174,8 @@ def advance(
         kind="apply",
         route_key=route_key,
         expected=at.binding.generation,
-        idempotency_key=derive("step", rollout_id, step),
+        # Of the step that it follows as well: where that had to be restored, what was under way is over.
+        idempotency_key=derive("step", rollout_id, step, at.binding.generation),
         details={"rollout": rollout_id, "step": step},
         content=content,
         verdict_id=at.verdict_id,

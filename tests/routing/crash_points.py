@@ -9,7 +9,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from pointsman.errors import Conflict
-from pointsman.routing import FlagdFileGateway, apply_binding, current, history, reconcile, rollback
+from pointsman.ids import derive
+from pointsman.routing import FlagdFileGateway, advance, apply_binding, current, history, reconcile, rollback
 from pointsman.routing.bindings import SERVING
 from tests.routing.worlds import DATABASE, ROUTE, A, B, C, MemoryGateway, workspace
 
@@ -123,11 +124,30 @@ def third(ws, gateway):
     )
 
 
+def canary(ws, gateway):
+    return apply_binding(
+        ws,
+        gateway,
+        route_key=ROUTE,
+        weights={B: 100},
+        expected=1,
+        cause="canary",
+        idempotency_key="canary",
+        steps=(5, 25, 100),
+    )
+
+
+def next_step(ws, gateway):
+    return advance(ws, gateway, f"canary_{derive('rollout', ROUTE, 'canary')}", after=0, why="it held")
+
+
 CHANGES = {
     "first apply": ((), first),
     "apply": ((first,), second),
     "rollback": ((first, second), back),
     "rollback to a named one": ((first, second, third), back_to_the_first),
+    "canary": ((first,), canary),
+    "next step": ((first, canary), next_step),
 }
 
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from pointsman.benchmark import register_environment, set_enabled
 from pointsman.economics import PriceBook
-from pointsman.errors import Conflict, GuardRefused, InputRefused
+from pointsman.errors import Conflict, DependencyDown, GuardRefused, InputRefused
 from pointsman.ids import RouteKey
 from pointsman.model import Missing
 from pointsman.routing import (
@@ -151,6 +151,17 @@ def test_a_gateway_that_drifts_in_the_middle_of_a_canary_is_restored_to_its_step
     assert under_way(ws, ROUTE)[1].binding == restored
     assert advance(ws, door, rollout.id, after=0, why="it held").weights == {A: 75, B: 25}
     assert open_hold(ws, ROUTE).variants == {A: 100}
+
+
+def test_a_step_that_was_cut_short_and_reconciled_away_can_be_taken_again(ws, door):
+    apply(ws, door, {B: 100})
+    rollout, _ = require_canary(ws, ROUTE)
+    publish, door.publish = door.publish, lambda *_, **__: (_ for _ in ()).throw(DependencyDown("out of reach"))
+    with pytest.raises(DependencyDown):
+        advance(ws, door, rollout.id, after=0, why="it held")
+    door.publish = publish
+    assert reconcile(ws, door, ROUTE).serves.weights == {A: 95, B: 5}
+    assert advance(ws, door, rollout.id, after=0, why="it held").weights == {A: 75, B: 25}
 
 
 def test_what_served_before_is_held_until_the_switch_is_confirmed_and_priced(ws, door):
