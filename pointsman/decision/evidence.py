@@ -48,6 +48,7 @@ def gather(
         "outputs": {"columns": list(OUTPUT_COLUMNS), "rows": [*outputs]},
         "judgements": {"columns": list(JUDGEMENT_COLUMNS), "rows": [*judgements]},
         "prices": _prices(book, days),
+        "hosting": [one.as_document() for one in book.hosting],
     }
 
 
