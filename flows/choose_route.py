@@ -153,6 +153,7 @@ def choose_route(request: ChooseRouteRequest) -> RouteChoice:
     evaluation_set_id = evaluate_quality.fn(
         EvaluateQualityRequest(
             benchmark_id=run.benchmark_id,
+            incumbent=run.incumbent,
             judge=request.judge,
             price_book=request.price_book,
             chunk_size=request.chunk_size,

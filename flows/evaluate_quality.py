@@ -30,6 +30,9 @@ class EvaluateQualityRequest(BaseModel):
     benchmark_id: str = Field(title="Benchmark", description="bm_<uuid> of a collected matrix.", pattern=r"^bm_")
     judge: str = Field("auto", title="Judge", description="Name of a saved judge block: auto, local or gemini.")
     price_book: str = Field("default", title="Price book", description="Prices that a judge's spending cap is held to.")
+    incumbent: str | None = Field(
+        None, title="Incumbent", description="Id of the variant that a judge that compares holds outputs against."
+    )
     reopen: bool = Field(
         False, title="Reopen", description="Ask this judge again although it was given up before, and another judged."
     )
@@ -47,7 +50,9 @@ class EvaluateQualityRequest(BaseModel):
 def evaluate_quality(request: EvaluateQualityRequest) -> str:
     """Returns the evaluation set's id. An abandoned set means that no judge could see the whole comparison."""
     judge = request.judge
-    set_id = open_evaluation_set(request.benchmark_id, judge, request.price_book, reopen=request.reopen)
+    set_id = open_evaluation_set(
+        request.benchmark_id, judge, request.price_book, incumbent=request.incumbent, reopen=request.reopen
+    )
     try:
         judge_all(set_id, judge, request)
     except JudgeUnavailable as error:

@@ -8,7 +8,8 @@ from typing import Literal
 from prefect import get_run_logger, task
 
 from pointsman import benchmark, quality
-from pointsman.quality import ChosenJudge, JudgeIdentity
+from pointsman.errors import InputRefused
+from pointsman.quality import ChosenJudge, JudgeIdentity, JudgeSpec
 from pointsman.settings import load_settings
 from tasks.chunks import chunk_runs
 from tasks.opening import open_judge, open_price_book, open_workspace
@@ -28,12 +29,18 @@ def judge_identities(name: str, price_book: str) -> list[JudgeIdentity]:
 
 
 @task(name="open-evaluation-set", **RECORD)
-def open_evaluation_set(bm_id: str, judge: str, price_book: str, *, reopen: bool = False) -> str:
+def open_evaluation_set(
+    bm_id: str, judge: str, price_book: str, *, incumbent: str | None = None, reopen: bool = False
+) -> str:
     """Open, or find again, the set of this judge; the run's log says why it is this judge."""
     chosen = _chosen(judge, price_book)
+    if chosen.compares and incumbent is None:
+        raise InputRefused("incumbent", None, "for a judge that compares, the id of the variant to compare with")
     get_run_logger().info(chosen.reason)
     ws = open_workspace()
-    set_id = quality.open_evaluation_set(ws, bm_id, chosen.judge.identity)
+    set_id = quality.open_evaluation_set(
+        ws, bm_id, chosen.judge.identity, reference=incumbent if chosen.compares else None
+    )
     if reopen:
         quality.reopen(ws, set_id)
     return set_id

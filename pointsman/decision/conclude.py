@@ -104,13 +104,22 @@ def verdicts_of(ws: Workspace, benchmark_id: str) -> list[StoredVerdict]:
 def _plan_for(ws: Workspace, benchmark_id: str, evaluation_set_id: str, book: PriceBook) -> VerdictPlan:
     table = tables.evaluation_sets
     with ws.database.begin() as connection:
-        identity = connection.execute(
-            sa.select(table.c.identity).where(table.c.id == evaluation_set_id, table.c.benchmark_id == benchmark_id)
-        ).scalar()
-    if identity is None:
+        row = connection.execute(
+            sa.select(table.c.identity, table.c.reference).where(
+                table.c.id == evaluation_set_id, table.c.benchmark_id == benchmark_id
+            )
+        ).first()
+    if row is None:
         raise NotFound("evaluation set", evaluation_set_id, f"one of {benchmark_id}")
+    identity, reference = row
     for plan in declared_plans(ws, benchmark_id):
         if dict(plan.judge) == dict(identity):
+            if reference not in (None, str(plan.incumbent)):
+                raise Conflict(
+                    f"The judge of {evaluation_set_id} compared with {reference}, not with {plan.incumbent}.",
+                    instruction=f"pointsman evaluate {benchmark_id} --incumbent {reference}",
+                    code="reference_changed",
+                )
             if plan.price_book_sha256 != book.sha256:
                 raise Conflict(
                     f"The plan of {benchmark_id} was declared with price book {plan.price_book_sha256[:12]}, "

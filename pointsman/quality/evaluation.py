@@ -30,12 +30,18 @@ class EvaluationSet:
     status: SetStatus
     reason: str | None
     created_at: datetime
+    reference: str | None = None
+    """The variant that a judge that compares holds every output against."""
 
 
-def open_evaluation_set(ws: Workspace, benchmark_id: str, identity: JudgeIdentity) -> str:
+def open_evaluation_set(
+    ws: Workspace, benchmark_id: str, identity: JudgeIdentity, *, reference: str | None = None
+) -> str:
     """The set of this benchmark and identity, made if it is not there; its id derives from both.
 
     Judging again with the same identity continues the same set. A set that was abandoned stays so until `reopen`.
+    `reference` is the variant that a judge that compares holds outputs against. Raises `Conflict` when the set was
+    opened for another one.
     """
     results_path_of(ws, benchmark_id)
     set_id = derive("evaluation-set", benchmark_id, identity.name, identity.model, identity.rubric_sha256)
@@ -46,10 +52,17 @@ def open_evaluation_set(ws: Workspace, benchmark_id: str, identity: JudgeIdentit
         "identity": identity.as_document(),
         "status": "running",
         "reason": None,
+        "reference": reference,
         "created_at": ws.clock.now(),
     }
     with ws.database.begin() as connection:
         insert_absent(connection, tables.evaluation_sets, [row])
+    if (opened := evaluation_set(ws, set_id)).reference != reference:
+        raise Conflict(
+            f"Evaluation set {set_id} compares with {opened.reference}, not with {reference}.",
+            instruction="Name the incumbent that it was opened for, or run a new matrix.",
+            code="reference_changed",
+        )
     return set_id
 
 
@@ -61,7 +74,9 @@ def evaluation_set(ws: Workspace, set_id: str) -> EvaluationSet:
     if row is None:
         raise NotFound("evaluation set", set_id, "one that was opened")
     identity = JudgeIdentity(**row["identity"])
-    return EvaluationSet(row["id"], row["benchmark_id"], identity, row["status"], row["reason"], row["created_at"])
+    return EvaluationSet(
+        row["id"], row["benchmark_id"], identity, row["status"], row["reason"], row["created_at"], row["reference"]
+    )
 
 
 def evaluation_sets_of(ws: Workspace, benchmark_id: str) -> list[EvaluationSet]:
@@ -150,7 +165,8 @@ class _Chunk:
         self._stored = 0
 
     def run(self, dispatch_ids: Sequence[str]) -> int:
-        samples, absent = load_samples(self._ws, self._set.benchmark_id, self._set.id, dispatch_ids)
+        of = self._set
+        samples, absent = load_samples(self._ws, of.benchmark_id, of.id, dispatch_ids, reference=of.reference)
         for cell in absent:
             self._store(Evaluation(cell.dispatch_id, cell.why, {}, ()))
         try:

@@ -70,6 +70,8 @@ class _Sitting:
 class GeminiJudge:
     """Judges by `rubric`, each sample `repeats` times, by at most `workers` calls at once of at most `timeout_s`.
 
+    With `pairwise` each output is compared with its reference, in both orders: 50 is as good as the reference, 100
+    better by every criterion, 0 worse by every one.
     `base_url` replaces Google's address. The key is sent in a header and appears in no URL, log, record or error.
     """
 
@@ -86,6 +88,7 @@ class GeminiJudge:
         timeout_s: float = 60.0,
         repeats: int = 1,
         video: Video = "inline",
+        pairwise: bool = False,
     ) -> None:
         self._api_key = api_key
         self._model = model
@@ -97,6 +100,7 @@ class GeminiJudge:
         self._timeout_s = timeout_s
         self._repeats = repeats
         self._video: Video = video
+        self._pairwise = pairwise
         self._forms: dict[tuple[str, bool], Form] = {}
         self._pace = Pace(workers, self._clock)
         asked = {
@@ -109,6 +113,7 @@ class GeminiJudge:
             "temperature": 0,
             "seed": self._policy.seed,
             "repeats": repeats,
+            "pairwise": pairwise,
         }
         self.identity = JudgeIdentity("gemini", model, sha256_of(asked))
         self.billed_skus = (f"gemini:{model}:input-token", f"gemini:{model}:output-token")
@@ -163,6 +168,8 @@ class GeminiJudge:
         played = sitting.media.played(sample.output, stop)
         if isinstance(played, Fault):
             return Evaluation(sample.dispatch_id, Decimal(0), {"decodable": False, "reason": played.reason}, ())
+        if self._pairwise:
+            return self._against_reference(sitting, sample, stop)
         paths = [path for path in (sample.source, sample.output) if path is not None]
         form = self._form("levels", with_source=sample.source is not None)
         media = self._media(sitting, sample.dispatch_id, paths)
@@ -183,6 +190,20 @@ class GeminiJudge:
         quality = (sum(qualities, Decimal(0)) / len(qualities)).quantize(Decimal("0.0001"))
         return Evaluation(sample.dispatch_id, quality, _scores(heard, qualities), record.attempts, record.transcript)
 
+    def _against_reference(self, sitting: _Sitting, sample: Sample, stop: threading.Event) -> Evaluation:
+        if sample.reference is None:
+            nothing = "there is nothing to compare with: the incumbent made no output of this input"
+            return Evaluation(sample.dispatch_id, Decimal(100), {"compared": nothing}, ())
+        if sample.reference == sample.output:
+            return Evaluation(sample.dispatch_id, Decimal(50), {"compared": "it is what others are compared with"}, ())
+        pair = Pair(sample.dispatch_id, sample.output, sample.reference, sample.source, sample.blind_label)
+        compared = self._compare(sitting, pair, stop)
+        preference = compared.preference
+        scores: dict[str, Json] = {"criteria": dict(preference.criteria), "flipped": preference.flipped}
+        if compared.words_for_the_judge:
+            scores["words_for_the_judge"] = compared.words_for_the_judge
+        return Evaluation(sample.dispatch_id, 100 * preference.points, scores, compared.attempts, compared.transcript)
+
     def _compare(self, sitting: _Sitting, pair: Pair, stop: threading.Event) -> Compared:
         form = self._form("preference", with_source=pair.source is not None)
         whole = [path for path in (pair.source, pair.one, pair.other) if path is not None]
@@ -201,7 +222,8 @@ class GeminiJudge:
             )
             self._ask(sitting, question, record, stop)
         straight, swapped = ({name: str(value) for name, (value, _) in one.answers.items()} for one in record.heard)
-        return Compared(pair.subject, preferred(form.criteria, straight, swapped), record.attempts, record.transcript)
+        found = preferred(form.criteria, straight, swapped)
+        return Compared(pair.subject, found, record.attempts, record.transcript, _words(record.heard))
 
     def _ask(self, sitting: _Sitting, question: Question, record: _Record, stop: threading.Event) -> None:
         try:
@@ -300,5 +322,9 @@ def _scores(heard: list[Heard], qualities: list[Decimal]) -> dict[str, Json]:
     scores: dict[str, Json] = {"criteria": criteria}
     if len(heard) > 1:
         scores["repeats"] = [float(quality) for quality in qualities]
-    words = next((one.words_for_the_judge for one in heard if one.words_for_the_judge), "")
+    words = _words(heard)
     return {**scores, "words_for_the_judge": words} if words else scores
+
+
+def _words(heard: list[Heard]) -> str:
+    return next((one.words_for_the_judge for one in heard if one.words_for_the_judge), "")

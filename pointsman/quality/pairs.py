@@ -48,6 +48,7 @@ class Compared:
     preference: Preference
     attempts: tuple[JudgeAttempt, ...]
     transcript: Mapping[str, Json]
+    words_for_the_judge: str = ""
 
 
 @runtime_checkable

@@ -32,12 +32,17 @@ class JudgeIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One output to judge. `blind_label` is all that a judge outside may see of its identity."""
+    """One output to judge. `blind_label` is all that a judge outside may see of its identity.
+
+    `reference` is what a judge that compares holds it against: the incumbent's output of the same input and repeat,
+    which may be this very output; None where it made none, and for judges that do not compare.
+    """
 
     dispatch_id: str
     output: Path
     source: Path | None
     blind_label: str
+    reference: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

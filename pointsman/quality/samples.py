@@ -40,14 +40,16 @@ def completed_cells(ws: Workspace, benchmark_id: str) -> list[str]:
 
 
 def load_samples(
-    ws: Workspace, benchmark_id: str, set_id: str, dispatch_ids: Sequence[str]
+    ws: Workspace, benchmark_id: str, set_id: str, dispatch_ids: Sequence[str], *, reference: str | None = None
 ) -> tuple[list[Sample], list[Absent]]:
     """The samples of these cells, and the cells whose stored output is gone or is not the one that was produced.
 
+    With `reference`, the id of a variant, each comes with that variant's output of the same input and repeat.
     Raises `DependencyDown` when a results store that machines share does not answer.
     """
     members = _members(ws, benchmark_id)
     rows = _rows(ws, benchmark_id)
+    references = {(row["input_id"], row["repeat"]): row for row in rows.values() if row["variant_id"] == reference}
     sources: dict[str, Path | None] = {}
     samples: list[Sample] = []
     absent: list[Absent] = []
@@ -64,7 +66,9 @@ def load_samples(
         if input_id not in sources:
             member = members.get(input_id)
             sources[input_id] = _intact(ws, member["uri"], member["sha256"]) if member else None
-        samples.append(Sample(dispatch_id, output, sources[input_id], blind_label(set_id, dispatch_id)))
+        other = references.get((input_id, row["repeat"]))
+        compared = _intact(ws, other["uri"], other["sha256"]) if other is not None and other["uri"] else None
+        samples.append(Sample(dispatch_id, output, sources[input_id], blind_label(set_id, dispatch_id), compared))
     return samples, absent
 
 
@@ -86,7 +90,14 @@ def blind_label(set_id: str, dispatch_id: str) -> str:
 def _rows(ws: Workspace, benchmark_id: str) -> dict[str, Mapping[str, Any]]:
     items, artifacts = tables.benchmark_matrix_run_items, tables.run_artifacts
     wanted = (
-        sa.select(items.c.dispatch_id, items.c.input_id, artifacts.c.uri, artifacts.c.sha256)
+        sa.select(
+            items.c.dispatch_id,
+            items.c.input_id,
+            items.c.repeat,
+            items.c.variant_id,
+            artifacts.c.uri,
+            artifacts.c.sha256,
+        )
         .outerjoin(
             artifacts,
             (artifacts.c.run_id == items.c.benchmark_id)

@@ -64,7 +64,8 @@ class _Looks:
             first = {row.dispatch_id: row.quality for row in connection.execute(asked) if "transcript" in row.scores}
         chosen = sorted(first, key=self._hash)[:count]
         wanted = [one for one in chosen if f"{one}{_AGAIN}" not in self._done()]
-        samples, _ = load_samples(self._ws, self._set.benchmark_id, self._set.id, wanted)
+        of = self._set
+        samples, _ = load_samples(self._ws, of.benchmark_id, of.id, wanted, reference=of.reference)
         again = [
             replace(sample, dispatch_id=f"{sample.dispatch_id}{_AGAIN}", blind_label=self._hash(sample.dispatch_id)[:8])
             for sample in samples

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pointsman.clock import Clock
 from pointsman.errors import InputRefused
@@ -29,6 +29,8 @@ class ChosenJudge:
     reason: str
     cap: SpendCap | None
     trust: TrustPolicy
+    compares: bool = False
+    """Whether it holds outputs against the incumbent's, which then has to be known."""
 
 
 class JudgeSpec(BaseModel):
@@ -49,6 +51,10 @@ class JudgeSpec(BaseModel):
         str | None,
         Field(description="For Gemini: the model; else POINTSMAN_GEMINI_MODEL", pattern=r"^[A-Za-z0-9._-]{1,100}$"),
     ] = None
+    mode: Annotated[
+        Literal["pointwise", "pairwise"],
+        Field(description="For Gemini: rate each output alone, or compare it with the incumbent's in both orders"),
+    ] = "pointwise"
     repeats: Annotated[
         int, Field(description="For Gemini: how often each output is judged; their mean counts", ge=1, le=9)
     ] = 1
@@ -73,6 +79,12 @@ class JudgeSpec(BaseModel):
     trust: Annotated[
         TrustPolicy, Field(description="What the judge has to be worth before its verdict may move traffic")
     ] = TrustPolicy()
+
+    @model_validator(mode="after")
+    def _pairs_are_asked_twice_anyway(self) -> JudgeSpec:
+        if self.mode == "pairwise" and self.repeats != 1:
+            raise ValueError("a pair is shown in both orders: repeats of a pairwise judge is 1")
+        return self
 
     def build(
         self, settings: Settings, *, clock: Clock | None = None, price: Callable[[str], Number] | None = None
@@ -109,9 +121,10 @@ class JudgeSpec(BaseModel):
             workers=self.concurrency,
             repeats=self.repeats,
             video=self.video,
+            pairwise=self.mode == "pairwise",
         )
         reason = f"Gemini ({judge.identity.model}) judges by the rubric {self.rubric}."
-        return ChosenJudge(judge, reason, self._cap(judge, price), self.trust)
+        return ChosenJudge(judge, reason, self._cap(judge, price), self.trust, self.mode == "pairwise")
 
     def _cap(self, judge: Judge, price: Callable[[str], Number] | None) -> SpendCap | None:
         if self.max_spend_usd is None:

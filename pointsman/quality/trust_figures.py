@@ -86,6 +86,8 @@ def people(ws: Workspace, of: EvaluationSet) -> People | Missing:
     if not labels:
         return Missing("no output was labelled by people")
     judged = _qualities(ws, of.id)
+    if of.reference is not None:
+        return _people_on_pairs(ws, of, judged)
     pairs = [
         (level_of(float(label.quality)), level_of(judged[label.dispatch_id]))
         for label in labels
@@ -98,6 +100,34 @@ def people(ws: Workspace, of: EvaluationSet) -> People | Missing:
     if kappa is None:
         return Missing("judge and people put every output on one and the same level")
     return People(outputs, len(pairs), kappa)
+
+
+def _people_on_pairs(ws: Workspace, of: EvaluationSet, judged: Mapping[str, float]) -> People | Missing:
+    """A judge that compares agrees with people when both find the same output better than the incumbent's."""
+    said = quality_by_people(ws, of.benchmark_id)
+    items = tables.benchmark_matrix_run_items
+    wanted = sa.select(items.c.dispatch_id, items.c.variant_id, items.c.input_id, items.c.repeat).where(
+        items.c.benchmark_id == of.benchmark_id, items.c.dispatch_id.in_(sorted(said))
+    )
+    with ws.database.connect() as connection:
+        rows = connection.execute(wanted).all()
+    incumbent = {(row.input_id, row.repeat): said[row.dispatch_id] for row in rows if row.variant_id == of.reference}
+    pairs = [
+        (_side(said[row.dispatch_id] - incumbent[row.input_id, row.repeat]), _side(judged[row.dispatch_id] - 50))
+        for row in rows
+        if row.variant_id != of.reference and (row.input_id, row.repeat) in incumbent and row.dispatch_id in judged
+    ]
+    if len(pairs) < LEAST_LABELLED:
+        return Missing(f"{len(pairs)} outputs are labelled together with the incumbent's, {LEAST_LABELLED} are needed")
+    kappa = weighted_kappa(pairs, categories=3)
+    if kappa is None:
+        return Missing("judge and people give one and the same answer to every pair")
+    return People(len(pairs), len(pairs), kappa)
+
+
+def _side(difference: float) -> int:
+    """0 worse, 1 the same, 2 better."""
+    return 1 + (difference > 0) - (difference < 0)
 
 
 def own_family(ws: Workspace, of: EvaluationSet) -> OwnFamily | None:

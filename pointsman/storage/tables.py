@@ -276,6 +276,7 @@ evaluation_sets = _table(
     sa.Column("status", _WORD, nullable=False),
     sa.Column("reason", sa.Text),
     sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("reference", _ID),
     sa.Column("trust", sa.JSON),
     sa.CheckConstraint("status in ('running','complete','abandoned')", name="status"),
 )

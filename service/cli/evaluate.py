@@ -84,8 +84,15 @@ def evaluate(
     from flows.evaluate_quality import EvaluateQualityRequest
     from flows.money_hud import MoneyHudRequest
 
-    judging = {"judge": judge, "reopen": reopen, "fall_back_inline": fall_back_inline}
-    set_id = run_flow(load_judging, request(EvaluateQualityRequest, benchmark_id=benchmark_id, **judging))
+    judging = request(
+        EvaluateQualityRequest,
+        benchmark_id=benchmark_id,
+        incumbent=str(beaten),
+        judge=judge,
+        reopen=reopen,
+        fall_back_inline=fall_back_inline,
+    )
+    set_id = run_flow(load_judging, judging)
     asked = request(
         MoneyHudRequest, benchmark_id=benchmark_id, evaluation_set_id=set_id, incumbent=str(beaten), judge=judge
     )

@@ -10,6 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.add_column("evaluation_sets", sa.Column("reference", sa.String(length=400), nullable=True))
     op.add_column("evaluation_sets", sa.Column("trust", sa.JSON(), nullable=True))
     op.create_table(
         "second_looks",
@@ -50,3 +51,4 @@ def downgrade() -> None:
     op.drop_table("human_labels")
     op.drop_table("second_looks")
     op.drop_column("evaluation_sets", "trust")
+    op.drop_column("evaluation_sets", "reference")
