@@ -55,6 +55,7 @@ _INSTRUCTION = {
     "unreachable": "Check the network and POINTSMAN_GEMINI_BASE_URL, or choose the judge `local`.",
     "clip_too_large": "Choose the judge `local`, which has no such limit, or shorter inputs.",
     "unsupported_media": "Choose the judge `local`.",
+    "frames_failed": "Judge with the video `inline`, or choose the judge `local`.",
 }
 
 

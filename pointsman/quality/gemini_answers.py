@@ -32,6 +32,7 @@ ProblemCode = Literal[
     "off_schema",
     "another_label",
     "upload_failed",
+    "frames_failed",
 ]
 
 ASKING_FAILED = (httpx.HTTPError, httpx2.HTTPError, errors.APIError, ValueError)

@@ -15,6 +15,7 @@ from google import genai
 from google.genai import errors, types
 
 from pointsman.clock import Clock
+from pointsman.errors import RunFailed
 from pointsman.model import Missing
 from pointsman.quality.asking import Form, headings, words_beside
 from pointsman.quality.gemini_answers import ASKING_FAILED, Heard, Problem, answer_text, problem_of, read_answer
@@ -134,6 +135,8 @@ class Asker:
             media = self._media.parts(list(zip(names, question.media, strict=True)), stop)
         except (UploadFailed, httpx.HTTPError) as error:
             return Try(None, "", None, _upload_problem(error), None)
+        except RunFailed as error:  # no pictures can be taken of a clip
+            return Try(None, "", None, Problem("frames_failed", "failed", "never", "none", error.message), None)
         return [types.Part.from_text(text=question.words), *media]
 
     def _call(self, question: Question, parts: list[types.Part], entered: int, before: int, calls: Calls) -> Try:

@@ -150,6 +150,15 @@ def test_what_does_not_play_has_no_pictures(clips: Clips) -> None:
     assert caught.value.code == "frames_failed"
 
 
+def test_a_source_of_which_no_pictures_can_be_taken_ends_it_before_anything_is_asked(
+    gemini: StandIn, clips: Clips
+) -> None:
+    with pytest.raises(JudgeUnavailable, match="does not play") as caught:
+        ask(gemini, [Sample("d-1", clips.good, clips.cut, "label")], video="frames")
+    assert caught.value.code == "frames_failed"
+    assert gemini.asked == []
+
+
 def test_the_way_media_are_sent_is_part_of_the_judges_identity(gemini: StandIn) -> None:
     assert gemini_judge(gemini.url, video="frames").identity != gemini_judge(gemini.url).identity
     assert gemini_judge(gemini.url, repeats=3).identity != gemini_judge(gemini.url).identity
