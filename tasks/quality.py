@@ -9,7 +9,7 @@ from prefect import get_run_logger, task
 
 from pointsman import benchmark, quality
 from pointsman.errors import InputRefused
-from pointsman.quality import ChosenJudge, JudgeIdentity, JudgeSpec
+from pointsman.quality import ChosenJudge, JudgeIdentity
 from pointsman.settings import load_settings
 from tasks.chunks import chunk_runs
 from tasks.opening import open_judge, open_price_book, open_workspace
