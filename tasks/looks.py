@@ -21,6 +21,7 @@ def look(bm_id: str, judge: str, price_book: str) -> bool:
     ws, book = open_workspace(), open_price_book(price_book)
     now = ws.clock.now()
     chosen = open_judge(judge).build(load_settings(), price=lambda sku: book.price(sku, now))
+    quality.require_may_see(ws, bm_id, chosen.sees)
     set_id = quality.open_evaluation_set(ws, bm_id, chosen.judge.identity)
     try:
         quality.judge_chunk(ws, set_id, chosen.judge, quality.pending(ws, set_id), cap=chosen.cap)

@@ -38,6 +38,7 @@ def open_evaluation_set(
         raise InputRefused("incumbent", None, "for a judge that compares, the id of the variant to compare with")
     get_run_logger().info(chosen.reason)
     ws = open_workspace()
+    quality.require_may_see(ws, bm_id, chosen.sees)
     set_id = quality.open_evaluation_set(
         ws, bm_id, chosen.judge.identity, reference=incumbent if chosen.compares else None
     )

@@ -35,6 +35,7 @@ from pointsman.quality.protocol import (
     Sample,
 )
 from pointsman.quality.rubric import Criterion, Rubric, load_rubric
+from pointsman.quality.samples import require_may_see
 from pointsman.quality.second_looks import look_again
 from pointsman.quality.spec import ChosenJudge, JudgeSpec
 from pointsman.quality.trust import Trust, assess_trust, ensure_trusted, reassess_trust, trust_of
@@ -83,6 +84,7 @@ __all__ = [
     "read_answers",
     "reassess_trust",
     "reopen",
+    "require_may_see",
     "trust_card",
     "trust_of",
 ]

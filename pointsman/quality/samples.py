@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from pointsman.errors import DataCheckFailed, InputRefused, NotFound
+from pointsman.data_classes import unseen
+from pointsman.errors import DataCheckFailed, GuardRefused, InputRefused, NotFound
 from pointsman.model import Missing
 from pointsman.quality.protocol import Sample
 from pointsman.storage import tables
@@ -70,6 +71,26 @@ def load_samples(
         compared = _intact(ws, other["uri"], other["sha256"]) if other is not None and other["uri"] else None
         samples.append(Sample(dispatch_id, output, sources[input_id], blind_label(set_id, dispatch_id), compared))
     return samples, absent
+
+
+def require_may_see(ws: Workspace, benchmark_id: str, sees: Collection[str] | None) -> None:
+    """Raise `GuardRefused` (`data_class_not_allowed`) for a judge that is outside and may not see all inputs.
+
+    What the judge sees is every output of the benchmark and its source. `sees` None = it is not outside.
+    """
+    if sees is None:
+        return
+    used = {row["input_id"] for row in _rows(ws, benchmark_id).values()}
+    for input_id, member in sorted(_members(ws, benchmark_id).items()):
+        kept_away = unseen(member.get("data_classes", ()), sees)
+        if input_id in used and kept_away:
+            raise GuardRefused(
+                f"The input {input_id} is {', '.join(kept_away)}, which this judge may not see.",
+                instruction="Judge with a block of kind local, or allow it in `data_classes` of the judge's block.",
+                code="data_class_not_allowed",
+                input_id=input_id,
+                data_classes=list(kept_away),
+            )
 
 
 def every_output_has_a_source(ws: Workspace, benchmark_id: str) -> bool:

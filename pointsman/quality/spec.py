@@ -23,12 +23,16 @@ from pointsman.settings import Settings, load_credential
 
 @dataclass(frozen=True, slots=True)
 class ChosenJudge:
-    """A judge, why it was chosen (a sentence to show), and its spending cap if it has one."""
+    """A judge, why it was chosen (a sentence to show), and its spending cap if it has one.
+
+    `sees` are the data classes that it may be shown; None = all, because nothing leaves this machine.
+    """
 
     judge: Judge
     reason: str
     cap: SpendCap | None
     trust: TrustPolicy
+    sees: tuple[str, ...] | None = None
     compares: bool = False
     """Whether it holds outputs against the incumbent's, which then has to be known."""
 
@@ -75,6 +79,10 @@ class JudgeSpec(BaseModel):
     max_spend_usd: Annotated[
         Decimal | None, Field(description="For Gemini: judging stops and falls back at this cost", gt=0, le=100_000)
     ] = None
+    data_classes: Annotated[
+        tuple[str, ...],
+        Field(description="For Gemini: data classes of inputs that it may be shown, such as faces", max_length=50),
+    ] = ()
 
     trust: Annotated[
         TrustPolicy, Field(description="What the judge has to be worth before its verdict may move traffic")
@@ -124,7 +132,8 @@ class JudgeSpec(BaseModel):
             pairwise=self.mode == "pairwise",
         )
         reason = f"Gemini ({judge.identity.model}) judges by the rubric {self.rubric}."
-        return ChosenJudge(judge, reason, self._cap(judge, price), self.trust, self.mode == "pairwise")
+        compares = self.mode == "pairwise"
+        return ChosenJudge(judge, reason, self._cap(judge, price), self.trust, self.data_classes, compares)
 
     def _cap(self, judge: Judge, price: Callable[[str], Number] | None) -> SpendCap | None:
         if self.max_spend_usd is None:
