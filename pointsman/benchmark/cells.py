@@ -133,10 +133,11 @@ def move_cells(
 
 def plan_cancelled_again(
     connection: sa.Connection, ws: Workspace, benchmark_id: str, *, number: int | None = None
-) -> None:
+) -> bool:
     """Give every cancelled cell, or those of one round, a new dispatch in its round, in their old order.
 
-    They are numbered after all others. The cancelled dispatches keep their attempts and their recorded moves.
+    Returns whether there were any. They are numbered after all others. The cancelled dispatches keep their attempts and
+    their recorded moves.
     """
     own = _ITEMS.c.benchmark_id == benchmark_id
     chosen = own if number is None else own & (_ITEMS.c.round == number)
@@ -144,7 +145,7 @@ def plan_cancelled_again(
         sa.select(_ITEMS).where(chosen, _ITEMS.c.status == "cancelled").order_by(_ITEMS.c.seq)
     ).all()
     if not cancelled:
-        return
+        return False
     last_seq = connection.execute(sa.select(sa.func.max(_ITEMS.c.seq)).where(own)).scalar_one()
     emptied = dict.fromkeys(("reason", "job_id", "queue_ms", "run_ms", "total_ms", "started_at", "ended_at"))
     recorded = []
@@ -163,6 +164,7 @@ def plan_cancelled_again(
         )
         recorded.append((renewed, None, RUN_ITEM.initial, f"planned again: {row.dispatch_id} was cancelled"))
     record_moves(connection, ws, recorded)
+    return True
 
 
 def record_moves(connection: sa.Connection, ws: Workspace, moves: Sequence[tuple[str, str | None, str, str]]) -> None:

@@ -203,8 +203,8 @@ def start_matrix(ws: Workspace, benchmark_id: str, *, number: int | None = None)
                 instruction="Run the command that created it again: it continues where this one stopped.",
             )
         require_consent(registered_place(connection, found.environment_id), found.consent, f"The matrix {benchmark_id}")
-        _set_running(connection, ws, benchmark_id, "cells are being run", number=number)
-        return _read(connection, benchmark_id)
+        changed = _set_running(connection, ws, benchmark_id, "cells are being run", number=number)
+        return _read(connection, benchmark_id) if changed else found  # which counts every cell
 
 
 def list_matrix_runs(ws: Workspace, *, limit: int) -> list[MatrixRun]:
@@ -260,11 +260,13 @@ def cancel_matrix(ws: Workspace, benchmark_id: str, *, reason: str) -> MatrixRun
 
 def _set_running(
     connection: sa.Connection, ws: Workspace, benchmark_id: str, reason: str, *, number: int | None = None
-) -> None:
-    if _move(connection, ws, benchmark_id, "running", reason, ended_at=None, failure=None):
+) -> bool:
+    """Whether that changed anything."""
+    moved = _move(connection, ws, benchmark_id, "running", reason, ended_at=None, failure=None)
+    if moved:
         started = sa.update(_RUNS).where(_RUNS.c.id == benchmark_id, _RUNS.c.started_at.is_(None))
         connection.execute(started.values(started_at=ws.clock.now()))
-    cells.plan_cancelled_again(connection, ws, benchmark_id, number=number)
+    return cells.plan_cancelled_again(connection, ws, benchmark_id, number=number) or moved
 
 
 def _ended(ws: Workspace, benchmark_id: str, new: str, reason: str, **values: Any) -> MatrixRun:

@@ -126,6 +126,11 @@ def test_a_mutation_asked_for_by_hand_only_says_what_it_would_do(name: str) -> N
     assert request_of(FLOWS[name])(**VALID[name]).dry_run is True
 
 
+def test_a_matrix_takes_filters_instead_of_ids() -> None:
+    asked = request_of(FLOWS["benchmark-matrix"])(filters={"workflow": "x264", "tags": ["cheap"]}, input_set="photos")
+    assert asked.model_dump()["filters"]["tags"] == ("cheap",)
+
+
 @pytest.mark.parametrize(
     ("name", "field", "value"),
     [
@@ -154,6 +159,10 @@ def test_a_mutation_asked_for_by_hand_only_says_what_it_would_do(name: str) -> N
         ("drive-shard", "shard", -1),
         ("drive-shard", "turn", 0),
         ("benchmark-matrix", "variants", []),
+        ("benchmark-matrix", "filters", {"workflow": "x264"}),
+        ("benchmark-matrix", "early_stop", {"failures": 0, "of_first": 3}),
+        ("benchmark-matrix", "early_stop", {"failures": 1}),
+        ("benchmark-matrix", "assumed_saving", 1),
         ("evaluate-quality", "benchmark_id", "42"),
         ("evaluate-quality", "chunk_size", 0),
         ("money-hud", "benchmark_id", "42"),
