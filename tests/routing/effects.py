@@ -14,7 +14,8 @@ from pointsman.model import Binding
 from pointsman.routing import Gateway, resolve
 
 SECRET = "s3cret"
-QUEUE_S = 4.0
+QUEUE_S = 1.0
+QUEUED_UNTIL = "2026-01-01T00:00:01.000Z"
 AT = "2026-01-01T00:00:00.000Z"
 
 
@@ -50,6 +51,8 @@ class Effects:
         if dispatch_id in self._queued and time.monotonic() >= self._queued[dispatch_id]:
             job = self.jobs[dispatch_id]
             job.update(self._job(dispatch_id, str(job["variant"]), int(str(job["generation"])), "completed"))
+            # What the target says of its queue counts, not when it was asked.
+            job.update(queue_ms=1000 * QUEUE_S, started_at=QUEUED_UNTIL, ended_at=QUEUED_UNTIL)
         return self.jobs[dispatch_id]
 
     def _job(self, dispatch_id: str, variant: str, generation: int, outcome: str) -> dict[str, object]:
