@@ -95,7 +95,7 @@ def test_missing_scores_and_broken_outputs_are_counted_with_their_reasons(ws: Wo
     assert (unsourced[1], unsourced[2], unsourced[7]) == (0, Missing("no score"), 1)
     named = {str(row[0]) for row in problems.rows}
     assert "scored 0: undecodable: ffmpeg cannot open it" in named
-    assert "quality missing: the output has no source to compare it with" in named
+    assert any(one.startswith("quality missing: the output has no source to compare it with") for one in named)
 
 
 def test_a_fallback_is_shown_with_its_reason_and_escaped(ws: Workspace, matrix: Matrix) -> None:

@@ -210,6 +210,7 @@ class FakeEngine:
         return (
             journal.rows.with_columns(
                 pl.col("due_ns").alias("planned_ns"),
+                pl.lit(None, pl.String).alias("version"),
                 pl.col("seq").replace_strict(journal.states, default=None, return_dtype=pl.String).alias("state"),
                 pl.col("seq").replace_strict(journal.sent_at, default=None, return_dtype=pl.Int64).alias("sent_ns"),
             )

@@ -85,7 +85,9 @@ def test_a_variant_is_added_shown_disabled_and_enabled_by_its_short_name(pointsm
     assert pointsman("variants", "add", mine, "--target", "lab", "--params", '{"crf": 30}').code == 0
     assert "mine@lab-cpu" in pointsman("variants", "list").out
     changed = pointsman("variants", "disable", "mine@lab-cpu", "--json").document
-    assert changed == {"id": mine, "target": "lab", "params": {"crf": 30}, "enabled": False}
+    told = {"id": mine, "target": "lab", "params": {"crf": 30}, "enabled": False}
+    limits = {"per_s": None, "in_flight": None, "usd": None}
+    assert changed == {**told, "tags": [], "data_classes": [], "limits": limits}
     assert pointsman("variants", "enable", mine, "--json").document["enabled"] is True
     listed = pointsman("variants", "list", "--workflow", "mine", "--json").document
     assert [one["id"] for one in listed] == [mine]
