@@ -108,7 +108,7 @@ def test_the_backends_error_share_is_that_of_the_last_minutes() -> None:
                 {
                     "MetricName": metric,
                     "Dimensions": [{"Name": "LoadBalancer", "Value": BALANCER}],
-                    "Timestamp": datetime.now(UTC),
+                    "Timestamp": now,
                     "Value": value,
                 }
             ],
