@@ -11,19 +11,17 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from pointsman.decision.cells import exact_text
 from pointsman.decision.figures import VariantFigures, variant_figures
 from pointsman.decision.frontier import pareto_frontier
 from pointsman.decision.looking import seen
 from pointsman.decision.plan import VerdictPlan
 from pointsman.decision.recommend import recommend
 from pointsman.economics import ExperimentCost, Waterfall, margin, per_delivered_view
+from pointsman.economics.plain import plain
 from pointsman.ids import VariantId
 from pointsman.model import Gate, Measurement, Missing, Number, Verdict
 from pointsman.quality import Corrected
 from pointsman.scenario import Capacity
-
-_DECIMALS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,28 +83,18 @@ def build_hud(
         "price_book_sha256": plan.price_book_sha256,
         "deliveries_per_output": plan.deliveries_per_output,
         "minimum_saving": plan.min_saving,
-        "minimum_detectable_saving": number_to_json(context.minimum_detectable_saving),
+        "minimum_detectable_saving": plain(context.minimum_detectable_saving),
         "rows": [_row(plan, verdict, context, one, frontier) for one in figures.values()],
         "frontier": [str(variant) for variant in frontier],
         "waterfall": [_waterfall(one, figures) for one in context.waterfalls if one.variant in figures],
         "experiment_cost_usd": {
-            "matrix": number_to_json(experiment.matrix),
-            "judging": number_to_json(experiment.judging),
-            "load": number_to_json(experiment.load),
-            "total": number_to_json(experiment.total),
+            "matrix": plain(experiment.matrix),
+            "judging": plain(experiment.judging),
+            "load": plain(experiment.load),
+            "total": plain(experiment.total),
         },
         "recommendations": [{"text": one.text, "command": one.command} for one in advice],
     }
-
-
-def number_to_json(number: Number) -> str | dict[str, str]:
-    """A decimal string of at most twelve decimal places, or `{"missing": why}`."""
-    return {"missing": number.reason} if isinstance(number, Missing) else exact_text(round(number, _DECIMALS))
-
-
-def number_from_json(value: str | Mapping[str, str]) -> Number:
-    """The inverse of `number_to_json`."""
-    return Decimal(value) if isinstance(value, str) else Missing(value["missing"])
 
 
 def _row(
@@ -124,21 +112,21 @@ def _row(
         "successes": one.successes,
         "lost": one.lost,
         "attempts": waterfall.attempts if waterfall else None,
-        "compute_per_attempt_usd": number_to_json(per_attempt),
-        "quality": number_to_json(one.quality),
+        "compute_per_attempt_usd": plain(per_attempt),
+        "quality": plain(one.quality),
         "quality_by_people": _by_people(context.by_people.get(one.variant)),
-        "cost_usd": number_to_json(one.cost),
-        "cost_per_success_usd": number_to_json(one.cost_per_success),
-        "cost_per_delivered_view_usd": number_to_json(per_view),
-        "saving": number_to_json(one.saving),
-        "saving_interval": [number_to_json(end) for end in one.saving_interval],
-        "p95_total_ms": number_to_json(one.p95_ms),
-        "p95_total_ms_under_load": number_to_json(context.load_p95_ms.get(one.variant, Missing("no load run"))),
+        "cost_usd": plain(one.cost),
+        "cost_per_success_usd": plain(one.cost_per_success),
+        "cost_per_delivered_view_usd": plain(per_view),
+        "saving": plain(one.saving),
+        "saving_interval": [plain(end) for end in one.saving_interval],
+        "p95_total_ms": plain(one.p95_ms),
+        "p95_total_ms_under_load": plain(context.load_p95_ms.get(one.variant, Missing("no load run"))),
         **_capacity(context.capacities.get(one.variant)),
         "gates": {gate.name: _answer(gate) for gate in verdict.gates if gate.challenger == one.variant},
     }
     if context.price_per_view_usd is not None:
-        row["margin"] = number_to_json(margin(context.price_per_view_usd, per_view))
+        row["margin"] = plain(margin(context.price_per_view_usd, per_view))
     return row
 
 
@@ -147,8 +135,8 @@ def _capacity(found: Capacity | None) -> dict[str, Any]:
     unknown = Missing("no capacity search")
     low, high = (unknown, unknown) if found is None else (found.per_s, found.high)
     return {
-        "capacity_per_s": number_to_json(low),
-        "capacity_interval": [number_to_json(low), number_to_json(high)],
+        "capacity_per_s": plain(low),
+        "capacity_interval": [plain(low), plain(high)],
     }
 
 
@@ -194,6 +182,6 @@ def _waterfall(waterfall: Waterfall, figures: Mapping[VariantId, VariantFigures]
         "variant": str(waterfall.variant),
         "label": figures[waterfall.variant].label,
         "attempts": waterfall.attempts,
-        "steps": [{"name": name, "usd": number_to_json(amount)} for name, amount in waterfall.steps],
-        "total_usd": number_to_json(waterfall.total),
+        "steps": [{"name": name, "usd": plain(amount)} for name, amount in waterfall.steps],
+        "total_usd": plain(waterfall.total),
     }

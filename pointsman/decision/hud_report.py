@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pointsman.decision.hud import number_from_json
+from pointsman.economics.plain import number_of
 from pointsman.model import Missing
 from pointsman.reporting import (
     Cell,
@@ -85,10 +85,10 @@ def _sections(hud: Mapping[str, Any]) -> list[Section]:
                 ("minimum saving worth a switch", f"{100 * hud['minimum_saving']:g} %"),
                 ("minimum detectable saving", _percent(hud["minimum_detectable_saving"])),
                 ("judge", judge),
-                ("cost of finding out, USD", number_from_json(experiment["total"])),
-                ("of which matrix", number_from_json(experiment["matrix"])),
-                ("of which judging", number_from_json(experiment["judging"])),
-                ("of which load runs", number_from_json(experiment["load"])),
+                ("cost of finding out, USD", number_of(experiment["total"])),
+                ("of which matrix", number_of(experiment["matrix"])),
+                ("of which judging", number_of(experiment["judging"])),
+                ("of which load runs", number_of(experiment["load"])),
                 ("verdict", hud["verdict_id"]),
                 ("benchmark", hud["benchmark_id"]),
                 ("declared plan, sha256", hud["verdict"]["plan_sha256"]),
@@ -107,7 +107,7 @@ def _by_people(found: Mapping[str, Any]) -> Cell:
 
 
 def _order(row: Mapping[str, Any]) -> tuple[int, bool, Any, str]:
-    cost = number_from_json(row["cost_per_success_usd"])
+    cost = number_of(row["cost_per_success_usd"])
     unpriced = isinstance(cost, Missing)
     return {"winner": 0, "incumbent": 1}.get(row["role"], 2), unpriced, 0 if unpriced else cost, row["label"]
 
@@ -116,12 +116,12 @@ def _cells(row: Mapping[str, Any], with_margin: bool, labelled: bool) -> Iterato
     yield row["label"]
     yield "" if row["role"] == "candidate" else row["role"]
     yield f"{row['successes']}/{row['cells']}"
-    yield number_from_json(row["quality"])
+    yield number_of(row["quality"])
     if labelled:
         yield _by_people(row["quality_by_people"])
-    yield number_from_json(row["cost_per_success_usd"])
+    yield number_of(row["cost_per_success_usd"])
     yield _saving(row)
-    yield number_from_json(row["cost_per_delivered_view_usd"])
+    yield number_of(row["cost_per_delivered_view_usd"])
     if with_margin:
         yield _percent(row["margin"])
     yield _whole(row["p95_total_ms"])
@@ -139,25 +139,25 @@ def _gates(answers: Mapping[str, str]) -> str:
 
 def _capacity(row: Mapping[str, Any]) -> Cell:
     """Also of documents that are older than capacities."""
-    low, high = (number_from_json(end) for end in row.get("capacity_interval", [{"missing": "no capacity search"}] * 2))
+    low, high = (number_of(end) for end in row.get("capacity_interval", [{"missing": "no capacity search"}] * 2))
     return low if isinstance(low, Missing) else f"{low:g} to {high:g}" if not isinstance(high, Missing) else f"{low:g}"
 
 
 def _whole(value: Any) -> Cell:
-    number = number_from_json(value)
+    number = number_of(value)
     return number if isinstance(number, Missing) else round(number)
 
 
 def _percent(value: Any) -> Cell:
-    share = number_from_json(value)
+    share = number_of(value)
     return share if isinstance(share, Missing) else f"{100 * share:.1f} %"
 
 
 def _saving(row: Mapping[str, Any]) -> Cell:
     if row["role"] == "incumbent":
         return ""
-    share = number_from_json(row["saving"])
-    low, high = (number_from_json(end) for end in row["saving_interval"])
+    share = number_of(row["saving"])
+    low, high = (number_of(end) for end in row["saving_interval"])
     if isinstance(share, Missing):
         return share
     if isinstance(low, Missing) or isinstance(high, Missing):
@@ -183,9 +183,7 @@ def _code(command: str) -> str:
 
 def _chart(hud: Mapping[str, Any]) -> Chart:
     points = [
-        CostQuality(
-            row["label"], number_from_json(row["cost_per_success_usd"]), number_from_json(row["quality"]), row["role"]
-        )
+        CostQuality(row["label"], number_of(row["cost_per_success_usd"]), number_of(row["quality"]), row["role"])
         for row in hud["rows"]
     ]
     frontier = [_label(hud, variant) for variant in hud["frontier"]]
@@ -201,7 +199,7 @@ def _waterfall(hud: Mapping[str, Any]) -> Table:
     falls = hud["waterfall"]
     names = [step["name"] for step in falls[0]["steps"]] if falls else []
     rows = [
-        [fall["label"], *(number_from_json(step["usd"]) for step in fall["steps"]), number_from_json(fall["total_usd"])]
+        [fall["label"], *(number_of(step["usd"]) for step in fall["steps"]), number_of(fall["total_usd"])]
         for fall in falls
     ]
     return Table(["variant", *names, "total"], rows, "From list price to what is paid, USD over all cells")

@@ -15,7 +15,8 @@ def plain(number: Number) -> Json:
     if isinstance(number, Missing):
         return {"missing": number.reason}
     text = format(round(number, _DECIMALS), "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text
 
 
 def number_of(value: str | Mapping[str, str]) -> Number:

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman.decision import VerdictPlan, decide
-from pointsman.decision.hud import HudContext, build_hud, number_from_json, number_to_json
+from pointsman.decision.hud import HudContext, build_hud
 from pointsman.decision.hud_report import hud_report, hud_table
 from pointsman.economics import ExperimentCost, Waterfall
+from pointsman.economics.plain import number_of, plain
 from pointsman.model import Measurement, Missing, Verdict
 from pointsman.quality import Corrected
 from pointsman.reporting import to_html, to_markdown
@@ -125,7 +126,7 @@ def test_an_unpriced_variant_is_unpriced_everywhere_and_off_the_frontier():
     one = row(hud, 1)
     for name in ("cost_usd", "cost_per_success_usd", "cost_per_delivered_view_usd", "saving"):
         assert one[name] == {"missing": UNPRICED.reason}
-    assert isinstance(number_from_json(one["saving_interval"][0]), Missing)
+    assert isinstance(number_of(one["saving_interval"][0]), Missing)
     assert str(variant(1)) not in hud["frontier"]
     assert hud["winner"] is None
     assert {"pointsman prices list"} == {
@@ -158,7 +159,7 @@ def test_an_incumbent_that_costs_nothing_leaves_every_saving_undefined():
     planned = plan()
     hud = hud_of(planned, measured(planned, cost=lambda cell: "0" if cell[0] == 0 else "0.01"), verdict("INVALID"))
     assert row(hud, 1)["saving"] == {"missing": "the incumbent costs nothing"}
-    assert isinstance(number_from_json(row(hud, 1)["saving_interval"][0]), Missing)
+    assert isinstance(number_of(row(hud, 1)["saving_interval"][0]), Missing)
 
 
 def test_a_variant_without_a_success_has_no_cost_per_success_but_a_bound():
@@ -301,7 +302,7 @@ def test_an_empty_waterfall_and_unknown_attempts_are_said_to_be_so():
 
 @given(st.one_of(st.decimals(min_value=-(10**9), max_value=10**9, places=12), st.text().map(Missing)))
 def test_a_number_survives_the_document(number):
-    assert number_from_json(json.loads(json.dumps(number_to_json(number)))) == number
+    assert number_of(json.loads(json.dumps(plain(number)))) == number
 
 
 def test_a_capacity_is_shown_with_its_interval_or_why_there_is_none():
@@ -335,3 +336,7 @@ def test_what_people_would_say_is_shown_beside_the_judge_where_they_labelled_som
     assert shown["wf1@lab-cpu"] == Missing("people labelled too little of it")
     assert row(hud, 0)["quality_by_people"]["bias"] == 18.75
     assert "71.2 (65.0 to 77.5)" in to_markdown(hud_report(hud))
+
+
+def test_a_number_that_rounds_to_nothing_has_no_sign():
+    assert plain(Decimal("-0.0000000000001")) == "0"
