@@ -37,7 +37,7 @@ class EvaluateQualityRequest(BaseModel):
         False, title="Reopen", description="Ask this judge again although it was given up before, and another judged."
     )
     chunk_size: int = Field(
-        120, title="Outputs per chunk", description="A chunk is one task, which is retried as one.", ge=1, le=1000
+        250, title="Outputs per chunk", description="A chunk is one task, which is retried as one.", ge=1, le=1000
     )
     fall_back_inline: bool = Field(
         False,

@@ -49,6 +49,8 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Else the body waits until the head is acknowledged, 40 ms later, and an answer takes 240 ms.
+    disable_nagle_algorithm = True
     def do_POST(self):
         began = time.monotonic()
         body = self.rfile.read(int(self.headers["content-length"]))

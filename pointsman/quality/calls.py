@@ -52,14 +52,14 @@ class LedgerCalls:
         self._skus = billed_skus
         self._cap = cap
         self._in_flight = 0
-        # One writer at a time: SQLite makes others wait in steps of up to a tenth of a second.
-        self._lock = threading.Lock()
+        self.writing = threading.Lock()
+        """Held while this process writes: SQLite makes a second writer wait in steps of up to a tenth of a second."""
 
     def begin(self, subject: str) -> int:
         """As `Calls.begin`."""
         now = self._ws.clock.now()
         usage = tuple(JudgeUsage(sku, _DIED) for sku in self._skus)
-        with self._lock, self._ws.database.begin() as connection:
+        with self.writing, self._ws.database.begin() as connection:
             if self._cap is not None and (spent := self._spent(connection, self._cap)) >= self._cap.usd:
                 raise JudgeUnavailable(
                     f"Judging has cost {spent:f} USD; its cap is {self._cap.usd:f} USD.",
@@ -79,7 +79,7 @@ class LedgerCalls:
         """As `Calls.end`."""
         attempts, usage = tables.attempts, tables.usage
         attempt_id = f"{subject_of(self._set_id, subject)}#{attempt.number}"
-        with self._lock, self._ws.database.begin() as connection:
+        with self.writing, self._ws.database.begin() as connection:
             connection.execute(sa.delete(usage).where(usage.c.subject_id == attempt_id))
             connection.execute(sa.delete(attempts).where(attempts.c.id == attempt_id))
             insert_attempt(connection, self._set_id, subject, self._judge, attempt)

@@ -180,17 +180,18 @@ class _Chunk:
         return self._stored
 
     def _store(self, got: Evaluation | FailedJudgement) -> None:
-        self._stored += record(
-            self._ws,
-            set_id=self._set.id,
-            benchmark_id=self._set.benchmark_id,
-            dispatch_id=got.dispatch_id,
-            judge=self._judge.identity.name,
-            attempts=got.attempts,
-            transcript=got.transcript,
-            folder=self._folder,
-            evaluation=got if isinstance(got, Evaluation) else None,
-        )
+        with self._calls.writing:
+            self._stored += record(
+                self._ws,
+                set_id=self._set.id,
+                benchmark_id=self._set.benchmark_id,
+                dispatch_id=got.dispatch_id,
+                judge=self._judge.identity.name,
+                attempts=got.attempts,
+                transcript=got.transcript,
+                folder=self._folder,
+                evaluation=got if isinstance(got, Evaluation) else None,
+            )
 
 
 def complete(ws: Workspace, set_id: str) -> None:

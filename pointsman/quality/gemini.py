@@ -46,8 +46,8 @@ from pointsman.quality.rubric import Rubric, quality_of
 from pointsman.quality.workers import judge_concurrently
 from pointsman.settings import Secret
 
-_AHEAD = 4
-"""Samples that are looked at while calls are in flight, so that there is always one ready to be asked about."""
+_MOST_AHEAD = 8
+"""Samples that are looked at while as many are in flight, so that there is always one ready to be asked about."""
 _INSTRUCTION = {
     "auth": "Set GEMINI_API_KEY to a key that is valid for this model, or choose the judge `local`.",
     "model_not_found": "Set POINTSMAN_GEMINI_MODEL to a model that exists, or choose the judge `local`.",
@@ -97,7 +97,7 @@ class GeminiJudge:
         self._base_url = base_url
         self._policy = policy or RetryPolicy()
         self._clock = clock or SystemClock()
-        self._workers = workers
+        self._threads = workers + min(workers, _MOST_AHEAD)
         self._timeout_s = timeout_s
         self._repeats = repeats
         self._video: Video = video
@@ -124,7 +124,7 @@ class GeminiJudge:
         with ExitStack() as stack:
             sitting = self._sit_down(stack, calls)
             yield from judge_concurrently(
-                samples, lambda sample, stop: self._judge(sitting, sample, stop), workers=self._workers + _AHEAD
+                samples, lambda sample, stop: self._judge(sitting, sample, stop), workers=self._threads
             )
 
     def compare(self, pairs: Iterable[Pair], calls: Calls) -> Generator[Compared, None, None]:
@@ -132,7 +132,7 @@ class GeminiJudge:
         with ExitStack() as stack:
             sitting = self._sit_down(stack, calls)
             yield from judge_concurrently(
-                pairs, lambda pair, stop: self._compare(sitting, pair, stop), workers=self._workers + _AHEAD
+                pairs, lambda pair, stop: self._compare(sitting, pair, stop), workers=self._threads
             )
 
     def _sit_down(self, stack: ExitStack, calls: Calls) -> _Sitting:

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import QueuePool
 
 from pointsman.errors import DependencyDown, InputRefused
 
@@ -34,7 +34,14 @@ def open_database(url: str, *, migrate: bool = True) -> sa.Engine:
             if parsed.database in (None, "", ":memory:"):
                 raise InputRefused("POINTSMAN_DATABASE_URL", url, "a file: several processes share it")
             Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
-            engine = sa.create_engine(parsed, poolclass=NullPool, connect_args={"timeout": 30})
+            # SQLite reads the whole schema when a connection opens, which takes longer than most transactions. Without
+            # a bound of its own the pool never refuses a thread: how many there are is decided by those who start them.
+            engine = sa.create_engine(
+                parsed,
+                poolclass=QueuePool,
+                max_overflow=-1,
+                connect_args={"timeout": 30, "check_same_thread": False},
+            )
             sa.event.listen(engine, "connect", _prepare_sqlite)
             sa.event.listen(engine, "begin", _begin_immediate)
         else:

@@ -26,7 +26,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database file with the newest schema, to be copied: migrating takes longer than most tests."""
     file = tmp_path_factory.mktemp("migrated") / "pointsman.db"
-    open_database(f"sqlite:///{file}")
+    open_database(f"sqlite:///{file}").dispose()
     return file
 
 

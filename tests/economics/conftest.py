@@ -16,7 +16,7 @@ from tests.economics.worlds import NOW, World, book_of
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated database; copying it is quicker than migrating again."""
     file = tmp_path_factory.mktemp("migrated") / "pointsman.db"
-    open_database(f"sqlite:///{file}")
+    open_database(f"sqlite:///{file}").dispose()
     return file
 
 

@@ -14,7 +14,9 @@ from tests.routing.worlds import DATABASE, A, B, C, MemoryGateway, register, wor
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a migrated database that knows A, B and C; copying it is quicker than migrating again."""
     folder = tmp_path_factory.mktemp("prepared")
-    register(workspace(folder), A, B, C)
+    ws = workspace(folder)
+    register(ws, A, B, C)
+    ws.database.dispose()  # what is written is in the file itself only when the last connection has closed
     return folder
 
 
