@@ -20,15 +20,13 @@ from pointsman.safety.identities import Identity
 from pointsman.safety.places import registered_place
 from pointsman.safety.production import (
     SCOPE,
-    UNDECIDED,
     Consent,
     Place,
     ProductionPlan,
     ProductionRules,
     is_production,
-    refused,
-    violations,
 )
+from pointsman.safety.production_rules import UNDECIDED, refused, violations
 from pointsman.safety.spending import lock_spending, month_of, reserve, spent_in
 from pointsman.safety.survey import OpenAws, survey
 from pointsman.settings.read_only import ReadOnlyAws

@@ -23,15 +23,13 @@ from pointsman.safety.guards import Intent, Limits
 from pointsman.safety.identities import Identity
 from pointsman.safety.production import (
     SCOPE,
-    UNDECIDED,
     Permit,
     Place,
     ProductionPlan,
     ProductionRules,
     Seen,
-    refused,
-    violations,
 )
+from pointsman.safety.production_rules import UNDECIDED, refused, violations
 from pointsman.safety.spending import lock_spending, month_of, spent_in
 from pointsman.safety.survey import OpenAws, survey
 from pointsman.scenario.admission import Steps, awaits_admission, end_refused

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from pointsman import safety
 from pointsman.actions import ActionLog
 from pointsman.errors import GuardRefused, InputRefused, NotFound
 from pointsman.safety import Identity, Limits, Permit, ProductionRules, decide_approval, list_approvals
 from pointsman.safety.approvals import VALID_FOR
-from pointsman.safety.production import ProductionPlan, violations
+from pointsman.safety.production import ProductionPlan
+from pointsman.safety.production_rules import violations
 from pointsman.scenario import CapacitySearch, Scenario, Stage, next_capacity_run, read_run
 from pointsman.scenario.admission import require_admission
 from pointsman.scenario.production import planned_size
@@ -111,7 +113,7 @@ def test_a_run_without_an_approval_of_its_own_waits_and_asks_for_one(world: Worl
 
 def test_the_suite_is_large_and_has_every_rule() -> None:
     assert len(UNSAFE) + len(BEFORE_APPROVAL) >= 40
-    text = (Path(__file__).resolve().parents[2] / "pointsman" / "safety" / "production.py").read_text()
+    text = "".join(one.read_text() for one in sorted(Path(safety.__file__).parent.glob("production*.py")))
     rules = set(re.findall(r'Refusal\(\s*"(\w+)"', text))
     for maker, ending in (("_unregistered", "not_registered"), ("_not_listed", "not_allowed"), ("_unknown", "unknown")):
         named = re.findall(rf'{maker}\((?:plan, )?"(\w+)"', text)
