@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from pointsman.economics.entries import counted_in_time
+from pointsman.economics.entries import PriceEntry, counted_in_time
 from pointsman.economics.exact import EXACT
 from pointsman.economics.hosting import NOTHING_BESIDE, Busy, Hosting, Overhead, overhead
 from pointsman.economics.price_book import PriceBook
@@ -55,8 +55,8 @@ def priced_attempt(book: PriceBook, rows: Sequence[sa.Row[Any]]) -> PricedAttemp
         beside = busy if isinstance(busy, Missing) else overhead(hosting, busy)
     foreign = []
     for row, cost in zip(rows, costs, strict=True):
-        entry = None if row.sku is None else book.entry(row.sku, row.started_at)
-        if entry is not None and entry.foreign is not None and not isinstance(cost, Missing):
+        entry = None if row.sku is None or isinstance(cost, Missing) else book.entry(row.sku, row.started_at)
+        if isinstance(entry, PriceEntry) and entry.foreign is not None and not isinstance(cost, Missing):
             foreign.append(Charged(entry.currency, cost, EXACT.divide(cost, entry.foreign.rate)))
     return PricedAttempt(
         number=first.number,

@@ -48,8 +48,7 @@ class Month:
 class Charge:
     """One day's use of a sku by one run: `quantity` of the sku's own unit for `usd` at list price.
 
-    `resource` is a variant id, or the evaluation set of a judgement. `entry` is None for a price that is no entry of
-    the book: that of model tokens.
+    `resource` is a variant id, or the evaluation set of a judgement. `entry` is the price that applied.
     """
 
     day: date
@@ -61,7 +60,7 @@ class Charge:
     quantity: Decimal
     usd: Decimal
     basis: Basis
-    entry: PriceEntry | None
+    entry: PriceEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +89,26 @@ def charges_of(ws: Workspace, book: PriceBook, month: Month) -> tuple[list[Charg
             named = row["run_id"], row["purpose"], row["provider"], cost.reason
             unknown[named] = unknown.get(named, 0) + row["rows"]
             continue
-        entry = book.entry(row["sku"], row["started"])
         key = (
             *(row["started"].date(), row["run_id"], row["purpose"], row["resource"], row["provider"], row["sku"]),
-            *(row["basis"], row["started"].date() if entry is None else entry.valid_from),
+            *(row["basis"], _entry(book, row["sku"], row["started"]).valid_from),
         )
         sums[key] = EXACT.add(sums.get(key, Decimal(0)), Decimal(row["quantity"]))
     charges = []
     for (day, run_id, purpose, resource, provider, sku, basis, since), quantity in sums.items():
-        at = since if isinstance(since, datetime) else datetime(since.year, since.month, since.day, tzinfo=UTC)
-        usd = book.cost(sku, quantity, at)
+        usd = book.cost(sku, quantity, since)
         assert not isinstance(usd, Missing)
-        charges.append(Charge(day, run_id, purpose, resource, provider, sku, quantity, usd, basis, book.entry(sku, at)))
+        entry = _entry(book, sku, since)
+        charges.append(Charge(day, run_id, purpose, resource, provider, sku, quantity, usd, basis, entry))
     charges.sort(key=lambda one: (one.day, one.run_id, one.purpose, one.resource, one.sku, one.basis, one.usd))
     return charges, [Uncharged(*named, rows) for named, rows in sorted(unknown.items())]
+
+
+def _entry(book: PriceBook, sku: str, at: datetime) -> PriceEntry:
+    """Of a sku that has a cost then."""
+    found = book.entry(sku, at)
+    assert isinstance(found, PriceEntry)
+    return found
 
 
 def _stored(ws: Workspace, month: Month) -> Iterator[Mapping[str, Any]]:

@@ -49,24 +49,22 @@ def _row(charge: Charge, month: Month) -> dict[str, str]:
     """List, contracted, billed and effective cost are one: what discounts there are is the invoice's to say."""
     entry = charge.entry
     own_unit = charge.sku.rsplit(":", 1)[-1]
-    factor = Decimal(1) if entry is None else entry.factor
-    price = (charge.usd / charge.quantity if charge.quantity else Decimal(0)) if entry is None else entry.usd
-    foreign = None if entry is None else entry.foreign
+    foreign = entry.foreign
     category, subcategory = _service(charge)
     day = datetime.combine(charge.day, time(), UTC)
     cost = format(charge.usd, "f")
     return {
         **dict.fromkeys(("BilledCost", "ContractedCost", "EffectiveCost", "ListCost"), cost),
-        **dict.fromkeys(("ListUnitPrice", "ContractedUnitPrice"), format(price, "f")),
+        **dict.fromkeys(("ListUnitPrice", "ContractedUnitPrice"), format(entry.usd, "f")),
         **dict.fromkeys(
             ("PricingCurrencyListUnitPrice", "PricingCurrencyContractedUnitPrice"),
-            format(price if foreign is None else foreign.amount, "f"),
+            format(entry.usd if foreign is None else foreign.amount, "f"),
         ),
         "PricingCurrencyEffectiveCost": cost if foreign is None else format(charge.usd / foreign.rate, "f"),
         "PricingCurrency": USD if foreign is None else foreign.currency,
-        "PricingCategory": "Dynamic" if entry is not None and entry.tier == "spot" else "Standard",
-        "PricingQuantity": format(charge.quantity / factor, "f"),
-        "PricingUnit": own_unit if entry is None else entry.unit,
+        "PricingCategory": "Dynamic" if entry.tier == "spot" else "Standard",
+        "PricingQuantity": format(charge.quantity / entry.factor, "f"),
+        "PricingUnit": entry.unit,
         "ConsumedQuantity": format(charge.quantity, "f"),
         "ConsumedUnit": own_unit,
         "BillingAccountId": _ACCOUNT,
@@ -87,7 +85,7 @@ def _row(charge: Charge, month: Month) -> dict[str, str]:
         **_resource(charge),
         "SkuId": charge.sku,
         "SkuMeter": own_unit,
-        "SkuPriceId": charge.sku if entry is None else f"{charge.sku}@{entry.valid_from:%Y-%m-%d}",
+        "SkuPriceId": f"{charge.sku}@{entry.valid_from:%Y-%m-%d}",
         "SkuPriceDetails": _details(charge),
         "Tags": _map({"pointsman:run": charge.run_id, "pointsman:purpose": charge.purpose}),
         "x_Basis": charge.basis,
@@ -103,8 +101,7 @@ def _resource(charge: Charge) -> dict[str, str]:
 
 
 def _service(charge: Charge) -> tuple[str, str]:
-    modality = "" if charge.entry is None else charge.entry.modality or ""
-    found = _SERVICES.get(modality)
+    found = _SERVICES.get(charge.entry.modality or "")
     if found is not None:
         return found
     return _SERVICES["compute"] if counted_in_time(charge.sku) else _GENERATIVE
@@ -113,8 +110,6 @@ def _service(charge: Charge) -> tuple[str, str]:
 def _details(charge: Charge) -> str:
     """FOCUS prescribes the names of some properties; others begin with x_, as columns do."""
     entry = charge.entry
-    if entry is None:
-        return ""
     told = {"x_Modality": entry.modality, "x_Resolution": entry.resolution, "x_Tier": entry.tier}
     known = {name: value for name, value in told.items() if value is not None}
     return _map(known) if known else ""

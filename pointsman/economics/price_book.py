@@ -17,7 +17,7 @@ from pointsman.economics.entries import PriceEntry, check_validity
 from pointsman.economics.exact import EXACT, PICO_DOLLAR
 from pointsman.economics.hosting import Hosting
 from pointsman.economics.price_file import check_instances, read_price_file
-from pointsman.economics.token_prices import token_price, token_price_source
+from pointsman.economics.token_prices import token_entry, token_price_source
 from pointsman.errors import NotFound
 from pointsman.ids import derive
 from pointsman.model import Missing, Number
@@ -73,29 +73,25 @@ class PriceBook:
     def skus(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(entry.sku for entry in self.entries))
 
-    def entry(self, sku: str, at: datetime) -> PriceEntry | None:
-        """The entry of `sku` that is valid at a time, or None."""
-        return next((entry for entry in self._by_sku.get(sku, ()) if entry.covers(at)), None)
+    def entry(self, sku: str, at: datetime) -> PriceEntry | Missing:
+        """The price of `sku` that is valid at a time; `Missing` when the book does not hold it."""
+        own = self._by_sku.get(sku)
+        if own is None and (told := token_entry(sku, at)) is not None:
+            return told
+        found = next((entry for entry in own or () if entry.covers(at)), None)
+        return found or Missing(f"no price for {sku} on {at.astimezone(UTC):%Y-%m-%d}")
 
     def price(self, sku: str, at: datetime) -> Number:
-        """USD for one of the unit that `sku` ends in, at a time. `Missing` when the book does not hold it."""
+        """USD for one of the unit that `sku` ends in, at a time."""
         entry = self.entry(sku, at)
-        if entry is not None:
-            return entry.usd / entry.factor
-        tokens = None if sku in self._by_sku else token_price(sku, at)
-        return Missing(f"no price for {sku} on {at.astimezone(UTC):%Y-%m-%d}") if tokens is None else tokens
+        return entry if isinstance(entry, Missing) else entry.usd / entry.factor
 
     def cost(self, sku: str, quantity: Decimal, at: datetime) -> Number:
         """USD for `quantity` of `sku`, rounded half-even to 1e-12 USD, so that sums of costs are exact."""
         entry = self.entry(sku, at)
-        if entry is not None:
-            return _cost(quantity, entry.usd, entry.factor)
-        price = self.price(sku, at)
-        return price if isinstance(price, Missing) else _cost(quantity, price, Decimal(1))
-
-
-def _cost(quantity: Decimal, usd: Decimal, factor: Decimal) -> Decimal:
-    return EXACT.quantize(EXACT.divide(EXACT.multiply(quantity, usd), factor), PICO_DOLLAR)
+        if isinstance(entry, Missing):
+            return entry
+        return EXACT.quantize(EXACT.divide(EXACT.multiply(quantity, entry.usd), entry.factor), PICO_DOLLAR)
 
 
 class PriceBookSpec(BaseModel):

@@ -98,7 +98,7 @@ def reconcile(
         share = Decimal(1) if hosting is None else hosting.utilisation
         side.ledger_usd += charge.usd
         side.idle_usd += charge.usd / share - charge.usd
-        side.used += charge.quantity / (Decimal(1) if charge.entry is None else charge.entry.factor) / share
+        side.used += charge.quantity / charge.entry.factor / share
         side.skus.add(charge.sku)
     apart: dict[str, Decimal] = {}
     for line in lines:

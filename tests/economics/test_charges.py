@@ -33,6 +33,7 @@ from pointsman.economics import (
     refreshed,
 )
 from pointsman.economics.aws_billing import answered
+from pointsman.economics.entries import PriceEntry
 from pointsman.economics.focus_schema import COLUMNS, focus_faults
 from pointsman.economics.invoice import InvoiceLine
 from pointsman.economics.price_file import read_price_file
@@ -174,14 +175,21 @@ def test_the_export_has_the_columns_of_focus_and_keeps_currency_price_and_basis(
     )
     assert json.loads(api["SkuPriceDetails"]) == {"x_Modality": "video", "x_Resolution": "1080p"}
     assert (judging["ServiceSubcategory"], judging["ResourceType"]) == ("Generative AI", "Evaluation set")
+    assert (judging["PricingUnit"], judging["PricingQuantity"], judging["SkuPriceId"]) == (
+        *("million-input-token", "0.001", f"{TOKENS}@2026-11-21"),
+    )
+    assert json.loads(judging["SkuPriceDetails"]) == {"x_Modality": "tokens", "x_Tier": "standard"}
     assert json.loads(load["Tags"]) == {"pointsman:run": "run-1", "pointsman:purpose": "load"}
     assert {row["ChargePeriodStart"] for row in rows} == {"2026-11-21T00:00:00Z"}
     assert {row["x_Basis"] for row in rows} == {"measured"}
 
 
+IMAGE = PriceEntry("cpu:image", "image", Decimal("0.25"), NOW, None, "made up")
+CHARGE = Charge(NOW.date(), "r", "matrix", str(A), "cpu", "cpu:image", Decimal(2), Decimal("0.5"), "measured", IMAGE)
+
+
 def good_row(**changes: str) -> dict[str, str]:
-    charge = Charge(NOW.date(), "r", "matrix", str(A), "cpu", "cpu:image", Decimal(2), Decimal("0.5"), "measured", None)
-    (row,) = rows_of(focus_csv([charge], NOVEMBER))
+    (row,) = rows_of(focus_csv([CHARGE], NOVEMBER))
     return {**row, **changes}
 
 
@@ -226,9 +234,8 @@ def test_columns_that_are_missing_strange_or_double_are_named():
 
 
 def test_a_file_that_is_not_focus_is_not_given_out():
-    charge = Charge(NOW.date(), " ", "matrix", str(A), " ", "cpu:image", Decimal(2), Decimal("0.5"), "measured", None)
     with pytest.raises(DataCheckFailed, match="row 1: ProviderName"):
-        focus_csv([charge], NOVEMBER)
+        focus_csv([replace(CHARGE, provider=" ")], NOVEMBER)
 
 
 def test_a_synthetic_invoice_agrees_within_one_percent_and_its_differences_are_itemised(

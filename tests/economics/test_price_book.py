@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman.economics import PriceBook, PriceBookSpec, list_prices, register, registered
+from pointsman.economics.entries import PriceEntry
 from pointsman.errors import InputRefused, NotFound
 from pointsman.model import Missing
 from pointsman.storage import tables
@@ -73,6 +74,33 @@ def test_model_tokens_are_priced_from_the_bundled_data(book: PriceBook):
     unknown = book.price("gemini:no-such-model:input-token", NOW)
     assert isinstance(unknown, Missing)
     assert "gemini:no-such-model:input-token" in unknown.reason
+
+
+@pytest.mark.parametrize("kind", ["input", "output"])
+def test_tokens_of_a_request_that_waited_are_another_sku_at_half_the_price(book: PriceBook, kind: str):
+    standard, batch = (book.entry(f"gemini:gemini-2.5-flash:{tier}{kind}-token", NOW) for tier in ("", "batch:"))
+    assert isinstance(standard, PriceEntry)
+    assert isinstance(batch, PriceEntry)
+    assert batch.usd * 2 == standard.usd
+    assert (standard.tier, batch.tier) == ("standard", "batch")
+    assert batch.source.startswith("genai-prices ")
+    assert "gemini-2.5-flash of Google" in batch.source
+    assert batch.unit == f"million-{kind}-token"
+    half = book.cost(batch.sku, Decimal(2_000_000), NOW)
+    assert half == book.cost(standard.sku, Decimal(1_000_000), NOW)
+
+
+def test_a_batch_price_that_is_not_listed_is_missing_and_not_halved_here(tmp_path: Path):
+    none, before = "gemini:gemini-2.0-flash:batch:input-token", "gemini:gemini-2.5-flash:batch:input-token"
+    book = book_of(tmp_path)
+    assert isinstance(book.price("gemini:gemini-2.0-flash:input-token", NOW), Decimal)
+    for sku, at in ((none, NOW), (before, datetime(2026, 10, 13, tzinfo=UTC))):
+        found = book.cost(sku, Decimal(1), at)
+        assert isinstance(found, Missing)
+        assert f"no price for {sku} in genai-prices" in found.reason
+        assert "a price file of your own" in found.reason
+    own = entry(none, usd='"0.05"', more='tier = "batch"').replace('"input-token"', '"million-input-token"')
+    assert book_of(tmp_path, overrides=own).cost(none, Decimal(1_000_000), NOW) == Decimal("0.05")
 
 
 def test_a_users_own_entries_replace_all_entries_of_the_skus_they_name(tmp_path: Path):
@@ -159,8 +187,6 @@ def test_registering_writes_every_entry_once(world: World, book: PriceBook):
     usd=st.decimals(min_value=0, max_value=10**6, places=12),
 )
 def test_a_cost_is_the_product_rounded_to_a_millionth_of_a_millionth(quantity: Decimal, usd: Decimal):
-    from pointsman.economics.entries import PriceEntry
-
     priced = PriceBook((PriceEntry("x:vcpu-second", "vcpu-hour", usd, NOW, None, "s"),)).cost(
         "x:vcpu-second", quantity, NOW
     )
