@@ -7,7 +7,6 @@ import io
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, time, timedelta
-from decimal import Decimal
 from itertools import islice
 
 from pointsman.economics.charges import Charge, Month
