@@ -1,12 +1,17 @@
-"""The world that end-to-end tests share: started once, on free ports, in a home of its own."""
+"""What tests of all rooms share: a workspace on a fresh database, and the world of the end-to-end tests."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+from pointsman.storage import open_database
+from pointsman.workspace import Workspace
+from tests.workspaces import workspace_in
 
 # A loaded machine must not fail a test, and the same commit must always try the same examples.
 settings.register_profile("pointsman", deadline=None, derandomize=True)
@@ -14,6 +19,19 @@ settings.load_profile("pointsman")
 
 if TYPE_CHECKING:
     from tests.world import LabWorld
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with the newest schema, to copy: migrating takes longer than most tests."""
+    file = tmp_path_factory.mktemp("migrated") / "pointsman.db"
+    open_database(f"sqlite:///{file}").dispose()
+    return file
+
+
+@pytest.fixture
+def ws(tmp_path: Path, migrated: Path) -> Workspace:
+    return workspace_in(tmp_path, migrated)
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +44,9 @@ def _running_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabWorl
 
 @pytest.fixture
 def lab_world(_running_world: LabWorld) -> Iterator[LabWorld]:
-    """A running Prefect server and lab. Mark modules that use it `e2e` and `xdist_group("world")`: it is one world."""
+    """A running Prefect server and lab, started once, on free ports, in a home of its own.
+
+    Mark modules that use it `e2e` and `xdist_group("world")`: it is one world.
+    """
     with _running_world.active():
         yield _running_world

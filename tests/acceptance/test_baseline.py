@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -16,24 +15,17 @@ from moto import mock_aws
 from pointsman.acceptance import Baseline, baseline_report, capture_baseline, read_baseline
 from pointsman.acceptance.inventory import PARTS
 from pointsman.benchmark import register_environment
-from pointsman.clock import ManualClock
 from pointsman.errors import DependencyDown, GuardRefused, InputRefused, NotFound
 from pointsman.model import Missing
 from pointsman.reporting import to_markdown
 from pointsman.settings import AwsPlace
 from pointsman.settings.read_only import ReadOnlyAws
-from pointsman.storage import LocalResults, local_path, open_database
+from pointsman.storage import local_path
 from pointsman.workspace import Workspace
 
 SERVICES = 12  # more than one call describes
 ALARMS = 103  # more than one page holds
 REAL_CALL = BaseClient._make_api_call  # type: ignore[attr-defined]
-
-
-@pytest.fixture
-def ws(tmp_path: Path) -> Workspace:
-    database = open_database(f"sqlite:///{tmp_path / 'pointsman.db'}")
-    return Workspace(database, LocalResults(tmp_path / "results"), ManualClock(), "tester")
 
 
 @pytest.fixture(scope="module")

@@ -50,12 +50,13 @@ from pointsman.economics.cells import outcome_of
 from pointsman.errors import Cancelled, Conflict, DependencyDown, GuardRefused, InputRefused
 from pointsman.ids import VariantId
 from pointsman.reporting import to_markdown
-from pointsman.storage import LocalResults, open_database, tables
+from pointsman.storage import open_database, tables
 from pointsman.workspace import Workspace
 from tests.benchmark.fake_drive import FakeDrive, Fate
 from tests.benchmark.machines import Machines
 from tests.benchmark.samples import VARIANTS
 from tests.benchmark.tasks_elsewhere import Tasks
+from tests.workspaces import workspace_in
 
 BM = "bm_test"
 TARGET = TargetSpec(name="lab", preset="lab", base_url="http://127.0.0.1:9")
@@ -87,13 +88,11 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDrive:
 def furnished(migrated: Path, clips: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with what matrices are made of, to copy; the inputs lie on the machine that all tests run on."""
     folder = tmp_path_factory.mktemp("furnished")
-    shutil.copyfile(migrated, folder / "pointsman.db")
-    database = open_database(f"sqlite:///{folder / 'pointsman.db'}", migrate=False)
-    ws = Workspace(database, LocalResults(folder), ManualClock(), "tester")
+    ws = workspace_in(folder, migrated)
     register_environment(ws, "lab", name="Lab", kind="local")
     register_variants(ws, VARIANTS)
     register_input_set(ws, "golden-v1", [InputFile(clip, f"source-{n // 2}") for n, clip in enumerate(clips)])
-    database.dispose()
+    ws.database.dispose()
     return folder / "pointsman.db"
 
 

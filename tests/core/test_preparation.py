@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from pointsman.benchmark import InputFile, register_environment, register_input_set, register_variants, set_enabled
-from pointsman.clock import ManualClock
 from pointsman.decision import declare_plans, declared_plans, plans_for_benchmark
 from pointsman.errors import Conflict, InputRefused, NotFound
 from pointsman.ids import RouteKey, VariantId
@@ -16,7 +15,6 @@ from pointsman.model import Variant
 from pointsman.preparation import Preparation, prepare
 from pointsman.quality import JudgeIdentity
 from pointsman.routing import GatewaySpec, apply_binding
-from pointsman.storage import LocalResults, open_database
 from pointsman.workspace import Workspace
 from tests.benchmark.samples import VARIANTS, make_clip
 
@@ -28,9 +26,7 @@ GEMINI = JudgeIdentity("gemini", "flash", "b" * 64)
 
 
 @pytest.fixture
-def ws(tmp_path: Path) -> Workspace:
-    database = open_database(f"sqlite:///{tmp_path / 'pointsman.db'}")
-    ws = Workspace(database, LocalResults(tmp_path / "results"), ManualClock(), "tester")
+def ws(ws: Workspace, tmp_path: Path) -> Workspace:
     register_environment(ws, "lab", name="Lab", kind="local")
     register_variants(ws, VARIANTS)
     clips = [InputFile(make_clip(tmp_path / f"{number}.avi", 16 + number), f"source-{number}") for number in range(2)]

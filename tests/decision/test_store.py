@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from pointsman.clock import ManualClock
 from pointsman.decision import decide, document_path, load_verdict, store_verdict, verdict_document
 from pointsman.errors import Conflict, InputRefused, NotFound
 from pointsman.ids import RouteKey
-from pointsman.storage import LocalResults, open_database
 from pointsman.workspace import Workspace
 from tests.decision.comparisons import measured, plan, variant
 
 
 @pytest.fixture
-def ws(tmp_path: Path) -> Workspace:
-    database = open_database(f"sqlite:///{tmp_path}/state.db")
-    return Workspace(database, LocalResults(tmp_path / "results"), ManualClock(), "somebody")
+def ws(ws: Workspace) -> Workspace:
+    return replace(ws, actor="somebody")
 
 
 def call(saving: float = 0.5, **changes: Any) -> dict[str, Any]:

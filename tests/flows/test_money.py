@@ -7,11 +7,11 @@ import pytest
 from pointsman.economics import Production
 from pointsman.reporting import Report, to_markdown
 from tasks import economics as tasks
-from tests.economics.conftest import migrated, world
+from tests.economics.conftest import world
 from tests.economics.test_money import GPU_FLEET, HOSTED, PAID, PRICES, fill, hud_of
 from tests.economics.worlds import World, book_of
 
-__all__ = ["migrated", "world"]
+__all__ = ["world"]
 
 
 def test_the_artifact_shows_the_money_for_the_production_that_was_told(

@@ -4,32 +4,17 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from pointsman.storage import open_database
 from pointsman.workspace import Workspace
 from tests.quality.gemini_stand_in import StandIn, gemini_stand_in
-from tests.quality.worlds import Clips, Matrix, make_clips, workspace_in
+from tests.quality.worlds import Clips, Matrix, make_clips
 
 
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
     return make_clips(tmp_path_factory.mktemp("clips"))
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with the newest schema, to copy: migrating takes longer than most tests."""
-    path = tmp_path_factory.mktemp("schema") / "pointsman.db"
-    open_database(f"sqlite:///{path}").dispose()
-    return path
-
-
-@pytest.fixture
-def ws(tmp_path: Path, migrated: Path) -> Workspace:
-    return workspace_in(tmp_path, migrated)
 
 
 @pytest.fixture

@@ -32,7 +32,8 @@ from pointsman.storage import tables
 from pointsman.workspace import Workspace
 from tests.benchmark.machines import Machines
 from tests.benchmark.tasks_elsewhere import Tasks
-from tests.quality.worlds import SCRIPTED, Clips, Matrix, ScriptedJudge, workspace_in
+from tests.quality.worlds import SCRIPTED, Clips, Matrix, ScriptedJudge
+from tests.workspaces import workspace_in
 
 
 @pytest.fixture

@@ -32,7 +32,8 @@ from pointsman.quality.samples import blind_label
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
 from tests.quality.gemini_stand_in import StandIn, judgement, refusal
-from tests.quality.worlds import LEVELS, Clips, Matrix, ScriptedJudge, gemini_judge, workspace_in
+from tests.quality.worlds import LEVELS, Clips, Matrix, ScriptedJudge, gemini_judge
+from tests.workspaces import workspace_in
 
 OTHER = JudgeIdentity("scripted", "model-2", "a" * 64)
 

@@ -32,7 +32,7 @@ from pointsman.quality.gemini import GeminiJudge
 from pointsman.quality.protocol import Calls
 from pointsman.quality.retry import RetryPolicy
 from pointsman.settings import Secret
-from pointsman.storage import LocalResults, open_database, tables
+from pointsman.storage import tables
 from pointsman.workspace import Workspace
 from tests.quality.gemini_stand_in import API_KEY
 
@@ -78,13 +78,6 @@ def make_clips(folder: Path) -> Clips:
     (folder / "empty.mp4").write_bytes(b"")
     (folder / "playlist.mp4").write_text(f"#EXTM3U\n#EXTINF:2,\n{source}\n#EXT-X-ENDLIST\n")
     return Clips(folder)
-
-
-def workspace_in(folder: Path, migrated: Path) -> Workspace:
-    """A workspace on its own copy of the `migrated` database."""
-    shutil.copy(migrated, folder / "pointsman.db")
-    database = open_database(f"sqlite:///{folder / 'pointsman.db'}", migrate=False)
-    return Workspace(database, LocalResults(folder / "results"), ManualClock(), "tester")
 
 
 class Matrix:

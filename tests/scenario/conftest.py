@@ -1,26 +1,11 @@
-"""A workspace on a fresh database, and the stand-in for the dispatch driver put in its place."""
+"""The stand-in for the dispatch driver, put in its place."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from pointsman.clock import ManualClock
-from pointsman.storage import LocalResults, open_database
-from pointsman.workspace import Workspace
 from tests.scenario.fake_engine import FakeEngine
 from tests.scenario.fake_watcher import FakeWatcher
-
-
-@pytest.fixture
-def ws(tmp_path: Path) -> Workspace:
-    return Workspace(
-        database=open_database(f"sqlite:///{tmp_path / 'pointsman.db'}"),
-        results=LocalResults(tmp_path / "results"),
-        clock=ManualClock(),
-        actor="tester",
-    )
 
 
 @pytest.fixture

@@ -84,14 +84,6 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with the newest schema, to be copied."""
-    file = tmp_path_factory.mktemp("migrated") / "pointsman.db"
-    open_database(f"sqlite:///{file}").dispose()
-    return file
-
-
-@pytest.fixture(scope="session")
 def migrated_template(postgres_url: str) -> str:
     """The name of a PostgreSQL database with the newest schema, to be copied."""
     open_database(_create(postgres_url, "migrated")).dispose()
@@ -102,7 +94,7 @@ def migrated_template(postgres_url: str) -> str:
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
     """An engine on a migrated database without rows, once on SQLite and once on PostgreSQL."""
     if request.param == "sqlite":
-        shutil.copyfile(request.getfixturevalue("migrated_file"), tmp_path / "pointsman.db")
+        shutil.copyfile(request.getfixturevalue("migrated"), tmp_path / "pointsman.db")
         url = f"sqlite:///{tmp_path / 'pointsman.db'}"
     else:
         template = request.getfixturevalue("migrated_template")
