@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from tests.world import LabWorld
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several workers one takes a whole file: what its tests share is made once, not once in each of them."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with the newest schema, to copy: migrating takes longer than most tests."""
@@ -43,10 +51,12 @@ def _running_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabWorl
 
 
 @pytest.fixture
-def lab_world(_running_world: LabWorld) -> Iterator[LabWorld]:
+def lab_world(request: pytest.FixtureRequest, _running_world: LabWorld) -> Iterator[LabWorld]:
     """A running Prefect server and lab, started once, on free ports, in a home of its own.
 
     Mark modules that use it `e2e` and `xdist_group("world")`: it is one world.
     """
+    if request.config.getvalue("loadgroup"):
+        assert request.node.nodeid.endswith("@world"), "another worker has the world: mark this test for its group"
     with _running_world.active():
         yield _running_world
