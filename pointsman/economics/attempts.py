@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
-
-import sqlalchemy as sa
 
 from pointsman.economics.entries import PriceEntry, counted_in_time
 from pointsman.economics.exact import EXACT
@@ -43,41 +42,50 @@ class PricedAttempt:
     basis: Basis = "measured"
     foreign: tuple[Charged, ...] = ()
 
+    @property
+    def paid(self) -> Number:
+        """At list price and, on self-hosted capacity, for what is paid beside."""
+        return total((self.cost, self.overhead if isinstance(self.overhead, Missing) else self.overhead.usd))
 
-def priced_attempt(book: PriceBook, rows: Sequence[sa.Row[Any]]) -> PricedAttempt:
-    """One attempt from its rows, a row per sku."""
+
+Row = Mapping[str, Any]
+"""Of one attempt and sku: `provider`, `number`, `outcome`, `sku`, `quantity`, `missing_reason`, `basis`."""
+
+
+def priced_attempt(book: PriceBook, rows: Sequence[Row], at: datetime) -> PricedAttempt:
+    """One attempt from its rows, a row per sku, at the prices of `at`."""
     first = rows[0]
-    costs = [attempt_cost(book, row._asdict(), row.started_at) for row in rows]
-    hosting = book.hosting_of(first.provider)
-    busy = _busy(book, rows, costs, hosting)
+    costs = [attempt_cost(book, row, at) for row in rows]
+    hosting = book.hosting_of(first["provider"])
+    busy = _busy(book, rows, costs, hosting, at)
     beside: Overhead | Missing = NOTHING_BESIDE
     if hosting is not None and busy is not None:
         beside = busy if isinstance(busy, Missing) else overhead(hosting, busy)
     foreign = []
     for row, cost in zip(rows, costs, strict=True):
-        entry = None if row.sku is None or isinstance(cost, Missing) else book.entry(row.sku, row.started_at)
+        entry = None if row["sku"] is None or isinstance(cost, Missing) else book.entry(row["sku"], at)
         if isinstance(entry, PriceEntry) and entry.foreign is not None and not isinstance(cost, Missing):
             foreign.append(Charged(entry.currency, cost, EXACT.divide(cost, entry.foreign.rate)))
     return PricedAttempt(
-        number=first.number,
-        outcome=first.outcome,
+        number=first["number"],
+        outcome=first["outcome"],
         cost=total(costs),
         busy=busy,
         overhead=beside,
-        basis="estimated" if any(row.basis == "estimated" for row in rows) else "measured",
+        basis="estimated" if any(row["basis"] == "estimated" for row in rows) else "measured",
         foreign=tuple(foreign),
     )
 
 
 def _busy(
-    book: PriceBook, rows: Sequence[sa.Row[Any]], costs: Sequence[Number], hosting: Hosting | None
+    book: PriceBook, rows: Sequence[Row], costs: Sequence[Number], hosting: Hosting | None, at: datetime
 ) -> Busy | Missing | None:
     """The hold of one attempt on an instance; None where none of its usage is time.
 
     An instance is held for as long as the unit of which the attempt took the largest share. Where it is not said what
     an instance holds, one that holds just what the attempt used in a second is meant.
     """
-    timed = [(row, cost) for row, cost in zip(rows, costs, strict=True) if row.sku and counted_in_time(row.sku)]
+    timed = [(row, cost) for row, cost in zip(rows, costs, strict=True) if row["sku"] and counted_in_time(row["sku"])]
     if not timed:
         return None
     list_usd = total(cost for _, cost in timed)
@@ -85,12 +93,11 @@ def _busy(
         return list_usd
     holds = hosting.instance if hosting is not None else {}
     if not holds:
-        seconds = Decimal(timed[0][0].quantity)
+        seconds = Decimal(timed[0][0]["quantity"])
         rate = EXACT.divide(list_usd, seconds) if seconds else Decimal(0)
         return Busy(seconds, rate, list_usd)
-    seconds = max(row.quantity / holds.get(row.sku.rsplit(":", 1)[-1], Decimal(1)) for row, _ in timed)
-    at = timed[0][0].started_at
-    rates = [book.price(f"{timed[0][0].provider}:{unit}", at) for unit in holds]
+    seconds = max(Decimal(row["quantity"]) / holds.get(row["sku"].rsplit(":", 1)[-1], Decimal(1)) for row, _ in timed)
+    rates = [book.price(f"{timed[0][0]['provider']}:{unit}", at) for unit in holds]
     per_second = total(
         rate if isinstance(rate, Missing) else EXACT.multiply(rate, held)
         for rate, held in zip(rates, holds.values(), strict=True)

@@ -48,7 +48,7 @@ def hold_spending(ws: Workspace, benchmark_id: str, book: PriceBook, budget_usd:
         with ws.database.begin() as connection:
             for variant, limit in limits.items():
                 own = [one for one in cells if one.variant == variant and one.status not in (*NEVER_SENT, "running")]
-                spent = total(one.compute for one in own)
+                spent = total(one.paid for one in own)
                 shown = str(spent) if isinstance(spent, Missing) else f"{spent:.6f} USD"
                 if own and (isinstance(spent, Missing) or spent >= limit):
                     why = f"spend_limit: its cells have cost {shown}, and its limit in one matrix is {limit} USD"

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -66,8 +68,13 @@ class PricedCell:
         return total((self.idle, self.cold_start, self.minimum_billing))
 
     @property
+    def paid(self) -> Number:
+        """What its attempts cost, before anybody is sent the output."""
+        return total((self.compute, self.hosting))
+
+    @property
     def cost(self) -> Number:
-        return total((self.compute, self.hosting, self.egress, self.storage))
+        return total((self.paid, self.egress, self.storage))
 
 
 def outcome_of(status: str, reason: str | None) -> Outcome:
@@ -236,20 +243,11 @@ def _attempts(connection: sa.Connection, benchmark_id: str, book: PriceBook) -> 
         .order_by(attempts.c.subject_id, attempts.c.number, usage.c.sku)
     )
     found: dict[str, list[PricedAttempt]] = {}
-    for rows in _grouped(connection.execute(query)):
-        found.setdefault(rows[0].subject_id, []).append(priced_attempt(book, rows))
+    for _, rows in groupby(connection.execute(query).mappings(), key=itemgetter("id")):
+        attempt = [dict(row) for row in rows]
+        subject, started = attempt[0]["subject_id"], attempt[0]["started_at"]
+        found.setdefault(subject, []).append(priced_attempt(book, attempt, started))
     return found
-
-
-def _grouped(rows: Iterable[sa.Row[Any]]) -> Iterable[list[sa.Row[Any]]]:
-    group: list[sa.Row[Any]] = []
-    for row in rows:
-        if group and group[0].id != row.id:
-            yield group
-            group = []
-        group.append(row)
-    if group:
-        yield group
 
 
 def _output_sizes(connection: sa.Connection, benchmark_id: str) -> dict[str, int]:

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Literal
 
+import polars as pl
 import sqlalchemy as sa
 
 from pointsman.economics.attempts import Basis
@@ -18,12 +19,20 @@ from pointsman.economics.load import summed_usage
 from pointsman.economics.price_book import PriceBook
 from pointsman.economics.pricing import attempt_cost, not_taken
 from pointsman.errors import InputRefused, NotFound
+from pointsman.ids import VariantId
 from pointsman.model import Missing
 from pointsman.scenario import read_run, scan_run_attempts
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
 
 Purpose = Literal["matrix", "judging", "load"]
+Part = Literal["work", "idle", "cold start", "minimum billing"]
+WORK: Part = "work"
+_ATTEMPTS: dict[str, Any] = {
+    **dict.fromkeys(("dispatch_id", "provider", "outcome", "sku", "quantity", "missing_reason", "basis"), pl.String),
+    "number": pl.Int64,
+    "started": pl.Datetime("us", "UTC"),
+}
 _MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])\Z")
 
 
@@ -48,7 +57,8 @@ class Month:
 class Charge:
     """One day's use of a sku by one run: `quantity` of the sku's own unit for `usd` at list price.
 
-    `resource` is a variant id, or the evaluation set of a judgement. `entry` is the price that applied.
+    `resource` is a variant id, or the evaluation set of a judgement. `entry` is the price that applied. `part` is what
+    is charged: the work, or what self-hosted capacity is paid for beside it.
     """
 
     day: date
@@ -61,6 +71,7 @@ class Charge:
     usd: Decimal
     basis: Basis
     entry: PriceEntry
+    part: Part = WORK
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +88,11 @@ class Uncharged:
 def charges_of(ws: Workspace, book: PriceBook, month: Month) -> tuple[list[Charge], list[Uncharged]]:
     """Everything that started within the month, ordered by day, run and sku; and what has no amount.
 
-    What self-hosted capacity is paid for beside its work is not in it: that is paid by the hour of the fleet.
+    Self-hosted capacity is charged for what is paid beside its work, too, in parts of their own.
     """
     sums: dict[tuple[Any, ...], Decimal] = {}
     unknown: dict[tuple[str, Purpose, str, str], int] = {}
-    for row in (*_stored(ws, month), *_under_load(ws, book, month)):
+    for row in (*_stored(ws, book, month), *_under_load(ws, book, month)):
         if not_taken(row):
             continue
         cost = attempt_cost(book, row, row["started"])
@@ -91,16 +102,18 @@ def charges_of(ws: Workspace, book: PriceBook, month: Month) -> tuple[list[Charg
             continue
         key = (
             *(row["started"].date(), row["run_id"], row["purpose"], row["resource"], row["provider"], row["sku"]),
-            *(row["basis"], _entry(book, row["sku"], row["started"]).valid_from),
+            *(row["part"], row["basis"], _entry(book, row["sku"], row["started"]).valid_from),
         )
         sums[key] = EXACT.add(sums.get(key, Decimal(0)), Decimal(row["quantity"]))
     charges = []
-    for (day, run_id, purpose, resource, provider, sku, basis, since), quantity in sums.items():
+    for (day, run_id, purpose, resource, provider, sku, part, basis, since), quantity in sums.items():
         usd = book.cost(sku, quantity, since)
         assert not isinstance(usd, Missing)
         entry = _entry(book, sku, since)
-        charges.append(Charge(day, run_id, purpose, resource, provider, sku, quantity, usd, basis, entry))
-    charges.sort(key=lambda one: (one.day, one.run_id, one.purpose, one.resource, one.sku, one.basis, one.usd))
+        charges.append(Charge(day, run_id, purpose, resource, provider, sku, quantity, usd, basis, entry, part))
+    charges.sort(
+        key=lambda one: (one.day, one.run_id, one.purpose, one.resource, one.sku, one.part, one.basis, one.usd)
+    )
     return charges, [Uncharged(*named, rows) for named, rows in sorted(unknown.items())]
 
 
@@ -111,11 +124,13 @@ def _entry(book: PriceBook, sku: str, at: datetime) -> PriceEntry:
     return found
 
 
-def _stored(ws: Workspace, month: Month) -> Iterator[Mapping[str, Any]]:
+def _stored(ws: Workspace, book: PriceBook, month: Month) -> Iterator[Mapping[str, Any]]:
     """Attempts of cells and judgements, which are rows of the database."""
     attempts, usage, items = tables.attempts, tables.usage, tables.benchmark_matrix_run_items
     query = (
         sa.select(
+            attempts.c.id.label("dispatch_id"),
+            attempts.c.number,
             attempts.c.run_id,
             attempts.c.subject_kind,
             attempts.c.provider,
@@ -132,42 +147,39 @@ def _stored(ws: Workspace, month: Month) -> Iterator[Mapping[str, Any]]:
         .where(attempts.c.started_at >= month.start, attempts.c.started_at < month.end)
         # A judgement without a usage row cost nothing outside this machine.
         .where((attempts.c.subject_kind == "cell") | usage.c.id.is_not(None))
-        .order_by(attempts.c.id, usage.c.sku)
     )
+    found: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     with ws.database.connect() as connection:
         for row in connection.execute(query).mappings():
             cell = row["subject_kind"] == "cell"
-            yield {
-                **row,
-                "purpose": "matrix" if cell else "judging",
-                "resource": row["variant_id"] if cell else row["run_id"],
-                "rows": 1,
-            }
+            named = row["run_id"], "matrix" if cell else "judging", row["variant_id"] if cell else row["run_id"]
+            told = None if row["quantity"] is None else format(row["quantity"], "f")
+            found.setdefault(named, []).append({**row, "quantity": told})
+    for (run_id, purpose, resource), rows in sorted(found.items()):
+        for summed in summed_usage(pl.LazyFrame(rows, _ATTEMPTS), book):
+            yield {**summed, "run_id": run_id, "purpose": purpose, "resource": resource}
 
 
 def _under_load(ws: Workspace, book: PriceBook, month: Month) -> Iterator[Mapping[str, Any]]:
-    """Attempts of load tests, which are rows of their ledgers, added up by day and sku."""
+    """Attempts of load tests, which are rows of their ledgers."""
     for run_id, variant in _runs_in(ws, month):
+        about = {"run_id": run_id, "purpose": "load", "resource": variant}
         try:
             attempts = scan_run_attempts(ws, read_run(ws, run_id))
         except NotFound:
             yield {
+                **about,
                 **dict.fromkeys(("sku", "quantity")),
-                "run_id": run_id,
-                "purpose": "load",
-                "resource": variant,
-                "provider": variant.split(":provider:")[-1].split(":")[0],
+                "provider": VariantId.parse(variant).provider,
                 "outcome": "unknown",
                 "started": month.start,
-                "basis": "measured",
                 "missing_reason": "the load test has no closed ledger",
                 "rows": 1,
             }
             continue
         for row in summed_usage(attempts, book):
             if month.start <= row["started"] < month.end:
-                provider = row["provider"] or str(row["sku"]).split(":", 1)[0]
-                yield {**row, "run_id": run_id, "purpose": "load", "resource": variant, "provider": provider}
+                yield {**row, **about}
 
 
 def _runs_in(ws: Workspace, month: Month) -> Sequence[tuple[str, str]]:

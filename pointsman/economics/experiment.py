@@ -40,7 +40,7 @@ def experiment_cost(
     Raises `NotFound` for an unknown load run.
     """
     return ExperimentCost(
-        matrix=total(cell.compute for cell in cells if cell.status not in NEVER_SENT),
+        matrix=total(cell.paid for cell in cells if cell.status not in NEVER_SENT),
         judging=_judging_cost(ws, benchmark_id, book),
         load=total(load_cost(scan_run_attempts(ws, read_run(ws, run_id)), book) for run_id in load_run_ids),
     )

@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, time, timedelta
 from itertools import islice
 
 from pointsman.economics.charges import Charge, Month
 from pointsman.economics.entries import USD, counted_in_time
+from pointsman.economics.exact import EXACT
 from pointsman.economics.focus_schema import COLUMNS, focus_faults
 from pointsman.errors import DataCheckFailed
 from pointsman.ids import VariantId
 
-OWN = ("x_Basis", "x_Purpose", "x_RunId")
+OWN = ("x_Basis", "x_Part", "x_Purpose", "x_RunId")
 _ACCOUNT = "pointsman"
 _SERVICES = {
     "compute": ("Compute", "Other (Compute)"),
@@ -24,6 +26,8 @@ _SERVICES = {
     "network": ("Networking", "Network Infrastructure"),
 }
 _GENERATIVE = ("AI and Machine Learning", "Generative AI")
+_UNITS = {"gb": "GB", "gib": "GiB", "mb": "MB", "tb": "TB", "cpu": "CPU", "gpu": "GPU", "vcpu": "vCPU"}
+_TIMES = ("Second", "Minute", "Hour", "Day", "Month", "Year")
 _SHOWN = 5
 
 
@@ -62,10 +66,10 @@ def _row(charge: Charge, month: Month) -> dict[str, str]:
         "PricingCurrencyEffectiveCost": cost if foreign is None else format(charge.usd / foreign.rate, "f"),
         "PricingCurrency": USD if foreign is None else foreign.currency,
         "PricingCategory": "Dynamic" if entry.tier == "spot" else "Standard",
-        "PricingQuantity": format(charge.quantity / entry.factor, "f"),
-        "PricingUnit": entry.unit,
-        "ConsumedQuantity": format(charge.quantity, "f"),
-        "ConsumedUnit": own_unit,
+        "PricingQuantity": _number(charge.quantity / entry.factor),
+        "PricingUnit": focus_unit(entry.unit),
+        "ConsumedQuantity": _number(charge.quantity),
+        "ConsumedUnit": focus_unit(own_unit),
         "BillingAccountId": _ACCOUNT,
         "BillingAccountName": "Pointsman",
         "BillingAccountType": "Workspace",
@@ -76,7 +80,7 @@ def _row(charge: Charge, month: Month) -> dict[str, str]:
         "ChargePeriodEnd": _time(day + timedelta(days=1)),
         "ChargeCategory": "Usage",
         "ChargeFrequency": "Usage-Based",
-        "ChargeDescription": f"{charge.sku} used by {charge.purpose} {charge.run_id}",
+        "ChargeDescription": f"{charge.sku}, {charge.part}, of {charge.purpose} {charge.run_id}",
         **dict.fromkeys(("ProviderName", "PublisherName", "InvoiceIssuerName", "ServiceName"), charge.provider),
         "ServiceCategory": category,
         "ServiceSubcategory": subcategory,
@@ -88,6 +92,7 @@ def _row(charge: Charge, month: Month) -> dict[str, str]:
         "SkuPriceDetails": _details(charge),
         "Tags": _map({"pointsman:run": charge.run_id, "pointsman:purpose": charge.purpose}),
         "x_Basis": charge.basis,
+        "x_Part": charge.part,
         "x_Purpose": charge.purpose,
         "x_RunId": charge.run_id,
     }
@@ -112,6 +117,25 @@ def _details(charge: Charge) -> str:
     told = {"x_Modality": entry.modality, "x_Resolution": entry.resolution, "x_Tier": entry.tier}
     known = {name: value for name, value in told.items() if value is not None}
     return _map(known) if known else ""
+
+
+def focus_unit(unit: str) -> str:
+    """A unit as FOCUS would have it: `GB`, `Videos`, `vCPU-Seconds`, `1000000 Input Tokens`.
+
+    Source: the attribute "Unit Format" of the specification.
+    """
+    words = re.split(r"[-_./]", unit)
+    count = "1000000 " if words[0] == "million" and len(words) > 1 else ""
+    *base, last = words[1:] if count else words
+    time = last.title() in _TIMES
+    named = [_UNITS.get(word.lower(), word.title()) for word in (*base, last)]
+    if named[-1] not in _UNITS.values():
+        named[-1] += "s"
+    return count + ("-".join([" ".join(named[:-1]), named[-1]]) if time and base else " ".join(named))
+
+
+def _number(quantity: Decimal) -> str:
+    return format(EXACT.normalize(quantity), "f")
 
 
 def _map(told: dict[str, str]) -> str:

@@ -18,9 +18,10 @@ from typing import Any
 import polars as pl
 import sqlalchemy as sa
 
+from pointsman.economics.attempts import priced_attempt
 from pointsman.economics.exact import PICO_DOLLAR
 from pointsman.economics.price_book import PriceBook
-from pointsman.economics.pricing import attempt_cost, not_taken, total
+from pointsman.economics.pricing import not_taken, total
 from pointsman.errors import NotFound
 from pointsman.ids import VariantId
 from pointsman.model import Missing, Number
@@ -178,10 +179,12 @@ def _of_matrices(ws: Workspace, variant: VariantId, book: PriceBook, at: datetim
         sa.select(
             newest.c.dispatch_id,
             newest.c.input_id,
+            attempts.c.number,
             attempts.c.outcome,
             attempts.c.provider,
             usage.c.sku,
             usage.c.quantity,
+            usage.c.basis,
             sa.func.coalesce(usage.c.missing_reason, attempts.c.detail["no_usage"].as_string()).label("missing_reason"),
         )
         .join(attempts, attempts.c.subject_id == newest.c.dispatch_id)
@@ -193,11 +196,14 @@ def _of_matrices(ws: Workspace, variant: VariantId, book: PriceBook, at: datetim
 
 
 def _by_dispatch(rows: Sequence[Mapping[str, Any]], book: PriceBook, at: datetime) -> Iterable[tuple[str, Number]]:
-    """What each dispatch cost that the target took: all its attempts, failed and lost ones too."""
-    costs: dict[tuple[str, str], list[Number]] = {}
+    """What each dispatch was paid for that the target took: all its attempts, failed and lost ones too."""
+    attempts: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
     for row in rows:
         if not not_taken(row):
-            costs.setdefault((row["dispatch_id"], row["input_id"]), []).append(attempt_cost(book, row, at))
+            attempts.setdefault((row["dispatch_id"], row["input_id"], row["number"]), []).append(row)
+    costs: dict[tuple[str, str], list[Number]] = {}
+    for (dispatch_id, input_id, _), own in attempts.items():
+        costs.setdefault((dispatch_id, input_id), []).append(priced_attempt(book, own, at).paid)
     for (_, input_id), amounts in costs.items():
         yield input_id, total(amounts)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from pointsman.economics.beside import paid_beside
 from pointsman.economics.exact import EXACT
 from pointsman.economics.price_book import PriceBook
 from pointsman.economics.pricing import attempt_cost, total
@@ -20,7 +21,7 @@ _EXACT_SUM = pl.Decimal(38, 18)
 
 
 def load_cost(attempts: pl.LazyFrame, book: PriceBook) -> Number:
-    """USD for the attempts of a drive, a row per attempt and sku.
+    """USD for the attempts of a drive, a row per attempt and sku; on self-hosted capacity with what is paid beside.
 
     What one price buys is added up exactly before it is priced, so it is rounded once. A row without usage makes the
     sum `Missing`, unless the target did not take the job: then there was nothing to bill.
@@ -29,28 +30,31 @@ def load_cost(attempts: pl.LazyFrame, book: PriceBook) -> Number:
 
 
 def summed_usage(attempts: pl.LazyFrame, book: PriceBook) -> Iterator[dict[str, Any]]:
-    """The attempts added up by all that bears on their price, and by day; `rows` is of how many each sum is."""
-    quantity, started, sku = pl.col("quantity"), pl.col("started"), pl.col("sku")
+    """The attempts added up by all that bears on their price, and by day; `rows` is of how many each sum is.
+
+    `part` is `work`, or what self-hosted capacity is paid for beside it: `idle`, `cold start`, `minimum billing`.
+    """
+    quantity, started = pl.col("quantity"), pl.col("started")
     plain = quantity.str.contains(_PLAIN)
+    timed = attempts.with_columns(day=started.dt.date(), period=_period(book, started))
     sums = (
-        attempts.group_by(
-            *("outcome", "sku", "missing_reason", "basis"),
-            pl.when(sku.is_null()).then("provider").alias("provider"),
+        timed.group_by(
+            *("outcome", "sku", "missing_reason", "basis", "provider", "day", "period"),
             quantity.is_not_null().alias("known"),
             pl.when(~plain).then(quantity).alias("as_told"),  # so long, or so written, that it is added up here
-            started.dt.date().alias("day"),
-            _period(book, started).alias("period"),
         )
         .agg(
             started.min(),
             pl.len().alias("rows"),
             pl.when(plain).then(quantity).cast(_EXACT_SUM).sum().alias("sum"),
         )
-        .sort("started", "sku", "missing_reason")
+        .sort("started", "sku", "missing_reason", "provider", "outcome", "basis", "as_told")
         .collect(engine="streaming")
     )
     for row in sums.iter_rows(named=True):
-        yield {**row, "quantity": _quantity(row) if row["known"] else None}
+        yield {**row, "part": "work", "quantity": _quantity(row) if row["known"] else None}
+    for hosting in book.hosting:
+        yield from paid_beside(timed, hosting, book)
 
 
 def _period(book: PriceBook, at: pl.Expr) -> pl.Expr:

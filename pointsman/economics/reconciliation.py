@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
-from pointsman.economics.charges import Charge, Uncharged
-from pointsman.economics.entries import counted_in_time
+from pointsman.economics.charges import WORK, Charge, Uncharged
 from pointsman.economics.invoice import InvoiceLine
 from pointsman.economics.price_book import PriceBook
 
@@ -20,23 +19,23 @@ _NONE = "(not named)"
 class Difference:
     """One thing that was paid for. `by_quantity` and `by_price` are parts of the difference where both know a quantity.
 
-    The ledger's work and, where capacity is self-hosted, its idle time at the declared utilisation (`idle_usd`) are
-    expected on the invoice; differences are what was invoiced less that. `quantities` are (expected, invoiced), in the
-    unit that the price is quoted in.
+    The ledger's work and, where capacity is self-hosted, what is paid beside it (`beside_usd`: idle time, cold starts,
+    minimum billing) are expected on the invoice; differences are what was invoiced less that. `quantities` are
+    (expected, invoiced), in the unit that the price is quoted in.
     """
 
     name: str
     kind: Literal["both", "ledger only", "invoice only"]
     ledger_usd: Decimal
     invoiced_usd: Decimal
-    idle_usd: Decimal = Decimal(0)
+    beside_usd: Decimal = Decimal(0)
     quantities: tuple[Decimal, Decimal] | None = None
     by_quantity: Decimal | None = None
     by_price: Decimal | None = None
 
     @property
     def usd(self) -> Decimal:
-        return self.invoiced_usd - self.ledger_usd - self.idle_usd
+        return self.invoiced_usd - self.ledger_usd - self.beside_usd
 
     @property
     def agrees(self) -> bool:
@@ -51,7 +50,7 @@ class Reconciliation:
     """
 
     ledger_usd: Decimal
-    idle_usd: Decimal
+    beside_usd: Decimal
     invoiced_usd: Decimal
     items: tuple[Difference, ...]
     not_usage: tuple[tuple[str, Decimal], ...] = ()
@@ -59,7 +58,7 @@ class Reconciliation:
 
     @property
     def usd(self) -> Decimal:
-        return self.invoiced_usd - self.ledger_usd - self.idle_usd
+        return self.invoiced_usd - self.ledger_usd - self.beside_usd
 
     @property
     def share(self) -> Decimal | None:
@@ -75,7 +74,7 @@ class Reconciliation:
 @dataclass(slots=True)
 class _Sides:
     ledger_usd: Decimal = Decimal(0)
-    idle_usd: Decimal = Decimal(0)
+    beside_usd: Decimal = Decimal(0)
     invoiced_usd: Decimal = Decimal(0)
     used: Decimal = Decimal(0)
     invoiced: Decimal | None = Decimal(0)
@@ -94,11 +93,11 @@ def reconcile(
     sides: dict[str, _Sides] = {}
     for charge in charges:
         side = sides.setdefault(names.get(charge.sku, charge.sku), _Sides())
-        hosting = book.hosting_of(charge.provider) if counted_in_time(charge.sku) else None
-        share = Decimal(1) if hosting is None else hosting.utilisation
-        side.ledger_usd += charge.usd
-        side.idle_usd += charge.usd / share - charge.usd
-        side.used += charge.quantity / charge.entry.factor / share
+        if charge.part == WORK:
+            side.ledger_usd += charge.usd
+        else:
+            side.beside_usd += charge.usd
+        side.used += charge.quantity / charge.entry.factor
         side.skus.add(charge.sku)
     apart: dict[str, Decimal] = {}
     for line in lines:
@@ -113,7 +112,7 @@ def reconcile(
     items = sorted((_difference(name, side) for name, side in sides.items()), key=lambda one: (-abs(one.usd), one.name))
     return Reconciliation(
         ledger_usd=sum((one.ledger_usd for one in items), Decimal(0)),
-        idle_usd=sum((one.idle_usd for one in items), Decimal(0)),
+        beside_usd=sum((one.beside_usd for one in items), Decimal(0)),
         invoiced_usd=sum((one.invoiced_usd for one in items), Decimal(0)),
         items=tuple(items),
         not_usage=tuple(sorted(apart.items())),
@@ -137,15 +136,15 @@ def _difference(name: str, side: _Sides) -> Difference:
     elif not side.skus:
         kind = "invoice only"
     if kind != "both" or side.invoiced is None or not side.used:
-        return Difference(name, kind, side.ledger_usd, side.invoiced_usd, side.idle_usd)
-    expected = side.ledger_usd + side.idle_usd
+        return Difference(name, kind, side.ledger_usd, side.invoiced_usd, side.beside_usd)
+    expected = side.ledger_usd + side.beside_usd
     by_quantity = (side.invoiced - side.used) * expected / side.used
     return Difference(
         name,
         kind,
         side.ledger_usd,
         side.invoiced_usd,
-        side.idle_usd,
+        side.beside_usd,
         (side.used, side.invoiced),
         by_quantity,
         side.invoiced_usd - expected - by_quantity,

@@ -72,10 +72,11 @@ def fail_unless_agreed(found: Reconciliation, month: str) -> None:
 
 
 def show_reconciliation(document: dict[str, Any]) -> None:
-    columns = ("paid for", "found in", "ledger USD", "idle USD", "invoice USD", "difference", "by quantity", "by price")
-    names = ("name", "kind", "ledger_usd", "idle_usd", "invoiced_usd", "usd", "by_quantity", "by_price")
+    columns = ("paid for", "found in", "work USD", "idle, cold USD", "invoice USD", "difference")
+    columns += ("by quantity", "by price")
+    names = ("name", "kind", "ledger_usd", "beside_usd", "invoiced_usd", "usd", "by_quantity", "by_price")
     rows = [[_short(item[name]) for name in names] for item in document["items"]]
-    in_all = (_short(document[name]) for name in ("ledger_usd", "idle_usd", "invoiced_usd", "usd"))
+    in_all = (_short(document[name]) for name in ("ledger_usd", "beside_usd", "invoiced_usd", "usd"))
     rows.append(["in all", "", *in_all, "", ""])
     table(f"Ledger and invoice of {document['month']}", columns, rows)
     if document["not_usage"]:
@@ -90,7 +91,7 @@ def _document(month: str, found: Reconciliation) -> dict[str, Any]:
     return {
         "month": month,
         "ledger_usd": _text(found.ledger_usd),
-        "idle_usd": _text(found.idle_usd),
+        "beside_usd": _text(found.beside_usd),
         "invoiced_usd": _text(found.invoiced_usd),
         "usd": _text(found.usd),
         "share": None if found.share is None else _text(found.share),
@@ -100,7 +101,7 @@ def _document(month: str, found: Reconciliation) -> dict[str, Any]:
                 "name": one.name,
                 "kind": one.kind,
                 "ledger_usd": _text(one.ledger_usd),
-                "idle_usd": _text(one.idle_usd),
+                "beside_usd": _text(one.beside_usd),
                 "invoiced_usd": _text(one.invoiced_usd),
                 "usd": _text(one.usd),
                 "agrees": one.agrees,

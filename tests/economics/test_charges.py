@@ -27,6 +27,7 @@ from pointsman.economics import (
     charges_of,
     cost_explorer_lines,
     focus_csv,
+    price_cells,
     price_file_text,
     read_invoice,
     reconcile,
@@ -34,13 +35,14 @@ from pointsman.economics import (
 )
 from pointsman.economics.aws_billing import answered
 from pointsman.economics.entries import PriceEntry
+from pointsman.economics.focus import focus_unit
 from pointsman.economics.focus_schema import COLUMNS, focus_faults
 from pointsman.economics.invoice import InvoiceLine
 from pointsman.economics.price_file import read_price_file
 from pointsman.errors import DataCheckFailed, DependencyDown, InputRefused, NotFound
 from pointsman.storage import tables
 from tests.economics.test_experiment import attempts
-from tests.economics.worlds import EASY_PRICES, JUDGED, NOW, A, B, Tried, World, book_of
+from tests.economics.worlds import BENCHMARK, EASY_PRICES, JUDGED, NOW, A, B, Tried, World, book_of
 
 NOVEMBER = Month.parse("2026-11")
 PRICES = (
@@ -168,7 +170,7 @@ def test_the_export_has_the_columns_of_focus_and_keeps_currency_price_and_basis(
     assert sum(Decimal(row["BilledCost"]) for row in rows) == sum(one.usd for one in charges)
     spot, api, judging, load = rows
     assert (spot["PricingCategory"], spot["ServiceCategory"], spot["ConsumedUnit"]) == (
-        *("Dynamic", "Compute", "vcpu-second"),
+        *("Dynamic", "Compute", "vCPU-Seconds"),
     )
     assert (api["PricingCurrency"], api["PricingCurrencyListUnitPrice"], api["PricingCurrencyEffectiveCost"]) == (
         *("EUR", "0.10", "0.30000000000"),
@@ -176,7 +178,7 @@ def test_the_export_has_the_columns_of_focus_and_keeps_currency_price_and_basis(
     assert json.loads(api["SkuPriceDetails"]) == {"x_Modality": "video", "x_Resolution": "1080p"}
     assert (judging["ServiceSubcategory"], judging["ResourceType"]) == ("Generative AI", "Evaluation set")
     assert (judging["PricingUnit"], judging["PricingQuantity"], judging["SkuPriceId"]) == (
-        *("million-input-token", "0.001", f"{TOKENS}@2026-11-21"),
+        *("1000000 Input Tokens", "0.001", f"{TOKENS}@2026-11-21"),
     )
     assert json.loads(judging["SkuPriceDetails"]) == {"x_Modality": "tokens", "x_Tier": "standard"}
     assert json.loads(load["Tags"]) == {"pointsman:run": "run-1", "pointsman:purpose": "load"}
@@ -186,6 +188,17 @@ def test_the_export_has_the_columns_of_focus_and_keeps_currency_price_and_basis(
 
 IMAGE = PriceEntry("cpu:image", "image", Decimal("0.25"), NOW, None, "made up")
 CHARGE = Charge(NOW.date(), "r", "matrix", str(A), "cpu", "cpu:image", Decimal(2), Decimal("0.5"), "measured", IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("unit", "written"),
+    [
+        *(("gb", "GB"), ("gb-month", "GB-Months"), ("gpu-hour", "GPU-Hours"), ("second", "Seconds")),
+        *(("video", "Videos"), ("million-image", "1000000 Images"), ("4k_video", "4K Videos")),
+    ],
+)
+def test_units_are_written_as_focus_has_them(unit: str, written: str):
+    assert focus_unit(unit) == written
 
 
 def good_row(**changes: str) -> dict[str, str]:
@@ -494,14 +507,50 @@ def test_a_client_is_made_for_the_region_that_answers_and_its_errors_are_named(m
     assert "the dated file applies" in down.value.instruction
 
 
+FLEET = """
+[[hosting]]
+provider = "cpu"
+utilisation = "0.4"
+cold_start_s = "30"
+jobs_per_start = "2"
+minimum_billing_s = "100"
+source = "s"
+"""
+
+
+def test_capacity_of_ones_own_is_charged_for_what_is_paid_and_not_only_for_what_is_busy(world: World, tmp_path: Path):
+    world.cell(A, Tried("lost"), Tried("completed", [("cpu:vcpu-second", "20")]), output_bytes=10)
+    ledger(world, "run-1", "4")
+    book = book_of(tmp_path, PRICES + FLEET)
+    charges, _ = charges_of(world.ws, book, NOVEMBER)
+    found = {(one.purpose, one.part): one.quantity for one in charges}
+    assert found == {
+        ("matrix", "work"): 22,
+        ("matrix", "idle"): 33,
+        ("matrix", "cold start"): 30,
+        ("matrix", "minimum billing"): 30,  # 2 s of work fill 30 + 2 x 5 s of the 100; 20 s fill all of them
+        ("load", "work"): 4,
+        ("load", "idle"): 6,
+        ("load", "cold start"): 15,
+        ("load", "minimum billing"): 25,
+    }
+    (cell,) = price_cells(world.ws, BENCHMARK, book, deliveries_per_output=0)
+    assert sum(one.usd for one in charges if one.purpose == "matrix") == cell.paid
+    assert {one.basis for one in charges if one.part != "work"} == {"estimated"}
+    rows = rows_of(focus_csv(charges, NOVEMBER))
+    assert sum(Decimal(row["BilledCost"]) for row in rows) == Decimal("0.165")
+    assert {(row["x_Part"], row["ConsumedQuantity"]) for row in rows if row["x_Purpose"] == "load"} == {
+        *(("work", "4"), ("idle", "6"), ("cold start", "15"), ("minimum billing", "25")),
+    }
+
+
 def test_the_idle_time_of_a_declared_fleet_is_expected_on_the_invoice(world: World, tmp_path: Path):
     world.cell(A, Tried("completed", [("cpu:vcpu-second", "1000")]), output_bytes=10)
-    book = book_of(tmp_path, PRICES + '[[hosting]]\nprovider = "cpu"\nutilisation = "0.4"\nsource = "s"\n')
+    book = book_of(tmp_path, PRICES + FLEET)
     charges, _ = charges_of(world.ws, book, NOVEMBER)
-    lines = [InvoiceLine(("USE1-CPU",), Decimal("2.75"), Decimal(2750))]
-    (item,) = reconcile(charges, [], lines, book).items
-    assert (item.ledger_usd, item.idle_usd, item.usd) == (1, Decimal("1.5"), Decimal("0.25"))
-    assert (item.quantities, item.by_quantity, item.by_price) == ((2500, 2750), Decimal("0.25"), 0)
-    agreed = reconcile(charges, [], [InvoiceLine(("USE1-CPU",), Decimal("2.51"))], book)
+    (item,) = reconcile(charges, [], [InvoiceLine(("USE1-CPU",), Decimal("2.765"), Decimal(2765))], book).items
+    assert (item.ledger_usd, item.beside_usd, item.usd) == (1, Decimal("1.515"), Decimal("0.25"))
+    assert (item.quantities, item.by_quantity, item.by_price) == ((2515, 2765), Decimal("0.25"), 0)
+    agreed = reconcile(charges, [], [InvoiceLine(("USE1-CPU",), Decimal("2.52"))], book)
     assert agreed.agrees
-    assert agreed.idle_usd == Decimal("1.5")
+    assert agreed.beside_usd == Decimal("1.515")

@@ -22,6 +22,7 @@ from pointsman.economics import (
     record_matrix_spending,
 )
 from pointsman.economics.entries import PriceEntry
+from pointsman.economics.hosting import Hosting
 from pointsman.errors import GuardRefused, NotFound
 from pointsman.model import Missing
 from pointsman.safety import Limits
@@ -138,6 +139,16 @@ def test_the_experiment_is_compute_of_every_attempt_and_of_every_judgement(world
     assert found.judging == Decimal("0.02")  # two sets of this benchmark, 1,000 tokens each at 0.00001
     assert found.load == 0
     assert found.total == Decimal("0.024")
+
+
+def test_on_capacity_of_ones_own_an_experiment_costs_its_idle_time_too(world: World, book: PriceBook):
+    """As do the budgets that hold it: what is paid, not only what is busy."""
+    world.cell(A, Tried("lost"), Tried(), output_bytes=10, quality="90")
+    hosted = replace(book, hosting=(Hosting("cpu", Decimal("0.25"), "made up"),))
+    assert cost_of(world, hosted).matrix == Decimal("0.016")
+    assert record_matrix_spending(world.ws, BENCHMARK, hosted) == Decimal("0.016")
+    frame = attempts(("completed", "cpu:vcpu-second", "1.5", None), ("refused", None, None, None))
+    assert load_cost(frame.lazy(), hosted) == Decimal("0.006")
 
 
 def test_an_unpriced_judgement_leaves_the_experiments_cost_unknown(world: World, book: PriceBook):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from pointsman.dispatch import DriveSummary, Percentiles
 from pointsman.economics import PriceBook, forecast_load, price_load_run
 from pointsman.economics.forecast import JOB_UNIT
+from pointsman.economics.hosting import Hosting
 from pointsman.ids import VariantId
 from pointsman.model import Missing
 from pointsman.safety import Forecast, spent_in_month
@@ -82,6 +84,15 @@ def test_inputs_count_alike_however_often_each_was_dispatched(world: World, book
     assert float(found.high) == pytest.approx(0.2 + half)
     assert found.low == 0, "an interval of money does not go below nothing"
     assert "10 past dispatches over 2 inputs" in found.method
+
+
+def test_a_fleet_is_paid_for_while_it_idles_and_starts(world: World, book: PriceBook) -> None:
+    """2 s of work at 25 %, and 4 s of a cold start for each job."""
+    close_load_run(world, "r", [("one", "completed", "2"), ("two", "completed", "2")])
+    world.cell(A, Tried(), output_bytes=10)
+    fleet = Hosting("cpu", Decimal("0.25"), "made up", cold_start_s=Decimal(4))
+    found = forecast(world, replace(book, hosting=(fleet,)))
+    assert (found.unit_usd, found.usd) == (Decimal("0.012"), Decimal("1.2"))
 
 
 def test_matrices_and_load_tests_are_both_past_and_failures_cost_too(world: World, book: PriceBook) -> None:

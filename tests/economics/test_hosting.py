@@ -5,11 +5,13 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
+import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pointsman.economics import PriceBook, PricedCell, price_cells, waterfalls
+from pointsman.economics import PriceBook, PricedCell, PriceEntry, load_cost, price_cells, total, waterfalls
+from pointsman.economics.attempts import priced_attempt
 from pointsman.economics.hosting import (
     Busy,
     Commitment,
@@ -21,7 +23,8 @@ from pointsman.economics.hosting import (
 from pointsman.errors import InputRefused
 from pointsman.model import Missing
 from tests.docs.pages import TEXT
-from tests.economics.worlds import BENCHMARK, EASY_PRICES, A, B, Tried, World, book_of
+from tests.economics.test_experiment import SCHEMA
+from tests.economics.worlds import BENCHMARK, EASY_PRICES, NOW, A, B, Tried, World, book_of
 
 GPU_HOUR = Decimal("1.006")
 TWENTY_SECONDS = Busy(Decimal(20), GPU_HOUR / 3600, Decimal(20) * GPU_HOUR / 3600)
@@ -113,6 +116,39 @@ def test_the_break_even_is_where_both_cost_the_same(hosting: Hosting, seconds: D
     if found * Decimal("0.99") > 0:
         worse = paid(hosting.at(found * Decimal("0.99")), busy)
         assert worse >= api - Decimal("1e-9")
+
+
+FILLED = PriceBook(
+    (
+        PriceEntry("gpu:gpu-second", "gpu-hour", GPU_HOUR, NOW, None, "s"),
+        PriceEntry("gpu:gb-second", "gb-second", Decimal("0.0001"), NOW, None, "s"),
+    )
+)
+SECONDS = st.decimals(0, 900, places=3).map(lambda seconds: format(seconds, "f"))
+
+
+@settings(max_examples=40, deadline=None)
+@given(hostings, st.lists(st.tuples(SECONDS, SECONDS | st.none()), min_size=1, max_size=8))
+def test_many_attempts_added_up_in_columns_are_paid_for_as_each_one_is(
+    hosting: Hosting, used: list[tuple[str, str | None]]
+):
+    """On instances of 2 GPUs and 16 GB, or, where nobody uses memory, of what is used."""
+    whole = all(gb is None for _, gb in used)
+    instance = {} if whole else {"gpu-second": Decimal(2), "gb-second": Decimal(16)}
+    entries = FILLED.entries[:1] if whole else FILLED.entries
+    book = PriceBook(entries, (replace(hosting, instance=instance),))
+    rows = [
+        {"dispatch_id": f"d-{at}", "number": 1, "provider": "gpu", "outcome": "completed", "started": NOW}
+        | {"sku": f"gpu:{unit}", "quantity": quantity, "missing_reason": None, "basis": "measured"}
+        for at, quantities in enumerate(used)
+        for unit, quantity in zip(("gpu-second", "gb-second"), quantities, strict=True)
+        if quantity is not None
+    ]
+    each = [
+        priced_attempt(book, [row for row in rows if row["dispatch_id"] == f"d-{at}"], NOW) for at in range(len(used))
+    ]
+    found = load_cost(pl.LazyFrame(rows, SCHEMA | {"generation": pl.Int64}, strict=False), book)
+    assert found == pytest.approx(total(one.paid for one in each), abs=Decimal("1e-10"))
 
 
 def test_declared_hosting_is_part_of_what_a_cell_costs_and_so_of_the_verdict(world: World, tmp_path: Path):

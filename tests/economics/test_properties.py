@@ -52,20 +52,17 @@ def cell(book: PriceBook, at: int, failed: list[tuple[str, Decimal | None]], suc
     """A cell with failed attempts, and one more that made the output if it is a success."""
     tried = [*failed, ("completed" if success else "failed", Decimal(5))]
     rows = [
-        SimpleNamespace(
-            number=number,
-            outcome=outcome,
-            provider="cpu",
-            started_at=NOW,
-            sku="cpu:vcpu-second",
-            quantity=quantity,
-            missing_reason=None if quantity is not None else "worker died",
-            basis="measured",
-        )
+        {
+            "number": number,
+            "outcome": outcome,
+            "provider": "cpu",
+            "sku": "cpu:vcpu-second",
+            "quantity": quantity,
+            "missing_reason": None if quantity is not None else "worker died",
+            "basis": "measured",
+        }
         for number, (outcome, quantity) in enumerate(tried, 1)
     ]
-    for row in rows:
-        row._asdict = lambda row=row: vars(row)
     item: Any = SimpleNamespace(
         dispatch_id=f"d-{at}",
         input_id=f"i-{at}",
@@ -79,7 +76,7 @@ def cell(book: PriceBook, at: int, failed: list[tuple[str, Decimal | None]], suc
         book,
         item,
         A,
-        [priced_attempt(book, [row]) for row in rows],  # type: ignore[list-item]
+        [priced_attempt(book, [row], NOW) for row in rows],
         1000 if success else None,
         at=NOW,
         deliveries_per_output=1,
