@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import isfinite
 
-from pointsman.decision.cells import exact_text
 from pointsman.decision.plan import VerdictPlan
 from pointsman.decision.procedure import COST, QUALITY, SUCCESS, ClusterTotals, contributions, cost_per_success
 from pointsman.decision.service import Service, Services, p95_of
+from pointsman.economics.plain import exact_text
 from pointsman.ids import VariantId
 from pointsman.model import Gate, Measurement, Missing, Number
 from pointsman.statistics import Floats, confidence_bound

@@ -2,25 +2,27 @@
 
 A document that follows from itself proves little: somebody could have written another one. Here each part is held
 against what is stored: the document's hash when it was stored, the plan declared before the data was read, the prices,
-the rows of attempts and judgements, the judge's transcripts, and at last the whole document, byte by byte.
+the rows of attempts and judgements, the files of the outputs and of the judge's transcripts, and at last the whole
+document, byte by byte.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pointsman.canonical import sha256_of
-from pointsman.decision.cells import data_sha256, exact_text
+from pointsman.decision.cells import data_sha256
 from pointsman.decision.declared import declared_plans
 from pointsman.decision.document import VerdictDocument, differing_parts, read_document, verify
-from pointsman.decision.evidence import inputs_sha256, transcripts
+from pointsman.decision.evidence import inputs_sha256, output_addresses, transcripts
 from pointsman.decision.reach import reach
 from pointsman.decision.service import read_again, services_document
 from pointsman.decision.store import StoredVerdict, document_path, load_verdict
 from pointsman.economics import registered
-from pointsman.errors import DataCheckFailed, NotFound, PointsmanError
+from pointsman.economics.plain import exact_text
+from pointsman.errors import DataCheckFailed, InputRefused, NotFound, PointsmanError
 from pointsman.model import Missing, Number, Verdict
 from pointsman.version import code_version
 from pointsman.workspace import Workspace
@@ -113,7 +115,11 @@ def _against_rows(ws: Workspace, row: StoredVerdict, said: VerdictDocument, docu
     yield Check("document as stored", kept, now, "" if row.document_sha256 else "its hash was not kept")
     yield Check("outcome as stored", f"{row.outcome} {row.winner}", f"{said.verdict.outcome} {said.verdict.winner}")
     yield _declared(ws, row, said)
-    yield _transcripts(ws, said)
+    if said.evidence:
+        addresses = output_addresses(ws, row.benchmark_id)
+        made = [(cell, addresses.get(cell), sha256) for cell, sha256, _ in said.evidence["outputs"]["rows"]]
+        yield _files(ws, "outputs", made)
+        yield _files(ws, "judge's transcripts", [(path, path, sha256) for path, sha256 in transcripts(said.evidence)])
     try:
         book = registered(ws, said.plan.price_book_sha256)
     except NotFound as error:
@@ -147,16 +153,21 @@ def _declared(ws: Workspace, row: StoredVerdict, said: VerdictDocument) -> Check
     return Check("plan as declared", said.plan.sha256, found)
 
 
-def _transcripts(ws: Workspace, said: VerdictDocument) -> Check:
-    wanted = list(transcripts(said.evidence)) if said.evidence else []
-    wrong = [path for path, sha256 in wanted if not _holds(ws, path, sha256)]
-    everything = f"{len(wanted)} of {len(wanted)}"
-    why = f"gone or changed: {', '.join(wrong[:_SHOWN])}" if wrong else ""
-    return Check("judge's transcripts", everything, f"{len(wanted) - len(wrong)} of {len(wanted)}", why)
-
-
-def _holds(ws: Workspace, path: str, sha256: str) -> bool:
-    try:
-        return hashlib.sha256(ws.results.read(path)).hexdigest() == sha256
-    except NotFound:
-        return False
+def _files(ws: Workspace, name: str, wanted: Sequence[tuple[str, str | None, str]]) -> Check:
+    """Read each file anew: its name, where it lies, its sha256. What is gone, or elsewhere, does not agree."""
+    wrong: dict[str, list[str]] = {"gone": [], "changed": [], "in another results store": []}
+    for file, where, sha256 in wanted:
+        try:
+            if where is None:
+                wrong["gone"].append(file)
+            elif ws.results.digest(where) != sha256:
+                wrong["changed"].append(file)
+        except NotFound:
+            wrong["gone"].append(file)
+        except InputRefused:
+            wrong["in another results store"].append(file)
+    lacking = {what: files for what, files in wrong.items() if files}
+    as_they_were = len(wanted) - sum(map(len, lacking.values()))
+    counts = [f"{as_they_were} of {len(wanted)}", *(f"{len(files)} {what}" for what, files in lacking.items())]
+    why = "; ".join(f"{what}: {', '.join(files[:_SHOWN])}" for what, files in lacking.items())
+    return Check(name, f"{len(wanted)} of {len(wanted)}", ", ".join(counts), why)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,9 @@ import numpy as np
 from pointsman.canonical import sha256_of
 from pointsman.decision.plan import VerdictPlan
 from pointsman.decision.procedure import ClusterTotals
+from pointsman.economics.plain import exact
 from pointsman.ids import VariantId
-from pointsman.model import Json, Measurement, Missing, Number
+from pointsman.model import Json, Measurement, Missing
 from pointsman.statistics import Floats
 
 MEASUREMENT_COLUMNS = (
@@ -31,17 +31,6 @@ MEASUREMENT_COLUMNS = (
 _SHOWN = 3
 
 
-def exact_text(number: Decimal) -> str:
-    """The one way to write a number: no exponent, no zeros behind the last digit."""
-    text = format(number, "f")
-    text = text.rstrip("0").rstrip(".") if "." in text else text
-    return "0" if text == "-0" else text
-
-
-def _number(number: Number) -> Json:
-    return {"missing": number.reason} if isinstance(number, Missing) else exact_text(number)
-
-
 def canonical_rows(data: Sequence[Measurement]) -> list[tuple[Any, ...]]:
     """The measurements as rows of `MEASUREMENT_COLUMNS`, sorted by dispatch id: equal for equal data in any order.
 
@@ -57,10 +46,10 @@ def canonical_rows(data: Sequence[Measurement]) -> list[tuple[Any, ...]]:
             cell.cluster,
             cell.repeat,
             cell.outcome,
-            _number(cell.quality),
-            _number(cell.cost_usd),
-            _number(cell.total_ms),
-            tuple((name, _number(score)) for name, score in cell.scores) if cell.scores else (),
+            exact(cell.quality),
+            exact(cell.cost_usd),
+            exact(cell.total_ms),
+            tuple((name, exact(score)) for name, score in cell.scores) if cell.scores else (),
         )
         for cell in ordered
     ]

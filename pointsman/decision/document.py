@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import InvalidOperation
 from typing import Any
 
 from pointsman.canonical import canonical_json
@@ -18,9 +18,10 @@ from pointsman.decision.estimates import Estimate, estimates
 from pointsman.decision.looking import seen
 from pointsman.decision.plan import VerdictPlan
 from pointsman.decision.service import Services, services_document, services_from
+from pointsman.economics.plain import number_of
 from pointsman.errors import DataCheckFailed, InputRefused
 from pointsman.ids import VariantId
-from pointsman.model import Gate, Measurement, Missing, Number, Verdict
+from pointsman.model import Gate, Measurement, Verdict
 
 _FORMAT = "pointsman-verdict-2"
 _OUTCOMES = ("success", "failure", "refused", "infrastructure")
@@ -136,10 +137,6 @@ def _gate(gate: Gate) -> dict[str, Any]:
     }
 
 
-def _number(value: Any) -> Number:
-    return Missing(value["missing"]) if isinstance(value, dict) else Decimal(value)
-
-
 def _measurement(
     dispatch_id: str,
     variant: str,
@@ -161,10 +158,10 @@ def _measurement(
         cluster=cluster,
         repeat=repeat,
         outcome=outcome,
-        quality=_number(quality),
-        cost_usd=_number(cost_usd),
-        total_ms=_number(total_ms),
-        scores=tuple((name, _number(score)) for name, score in scores),
+        quality=number_of(quality),
+        cost_usd=number_of(cost_usd),
+        total_ms=number_of(total_ms),
+        scores=tuple((name, number_of(score)) for name, score in scores),
     )
 
 

@@ -15,11 +15,11 @@ import sqlalchemy as sa
 
 from pointsman.benchmark import ARTIFACT_TYPE
 from pointsman.canonical import sha256_of
-from pointsman.decision.cells import exact_text
 from pointsman.economics import PriceBook
+from pointsman.economics.plain import exact, exact_text
 from pointsman.economics.pricing import EGRESS_SKU, STORAGE_SKU
 from pointsman.errors import NotFound
-from pointsman.model import Json, Missing
+from pointsman.model import Json
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
 
@@ -132,16 +132,23 @@ def _prices(book: PriceBook, days: Mapping[str, set[datetime]]) -> list[Json]:
     """The book's entries for what was used, delivered and kept; of what it does not list, the price of each day."""
     wanted = {*days, EGRESS_SKU, STORAGE_SKU}
     found: list[Json] = [entry.as_document() for entry in book.entries if entry.sku in wanted]
-    for sku in sorted(set(days) - set(book.skus)):
-        for day in sorted(days[sku]):
-            price = book.price(sku, day)
-            known: Json = {"missing": price.reason} if isinstance(price, Missing) else exact_text(price)
-            found.append({"sku": sku, "day": f"{day:%Y-%m-%d}", "usd_each": known})
+    unlisted = [(sku, day) for sku in sorted(set(days) - set(book.skus)) for day in sorted(days[sku])]
+    found += [{"sku": sku, "day": f"{day:%Y-%m-%d}", "usd_each": exact(book.price(sku, day))} for sku, day in unlisted]
     return found
 
 
 def _text(number: Decimal | None) -> str | None:
     return None if number is None else exact_text(number)
+
+
+def output_addresses(ws: Workspace, benchmark_id: str) -> dict[str, str]:
+    """Where the outputs of a benchmark lie, by dispatch id."""
+    table = tables.run_artifacts
+    wanted = sa.select(table.c.subject_id, table.c.uri).where(
+        table.c.run_id == benchmark_id, table.c.artifact_type == ARTIFACT_TYPE
+    )
+    with ws.database.connect() as connection:
+        return {row.subject_id: row.uri for row in connection.execute(wanted)}
 
 
 def transcripts(evidence: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from pointsman.decision.cells import exact_text
 from pointsman.decision.plan import VerdictPlan
+from pointsman.economics.plain import exact, number_of
 from pointsman.ids import VariantId
 from pointsman.model import Json, Measurement, Missing, Number
 from pointsman.scenario import latest_capacities, load_figures, read_capacity
@@ -79,8 +79,8 @@ def p95_of_all(completed_ms: Sequence[Decimal], planned: int) -> Number:
 def services_document(services: Services) -> dict[str, Json]:
     return {
         str(variant): {
-            "p95_ms": _number(one.p95_ms),
-            "capacity_per_s": _number(one.capacity_per_s),
+            "p95_ms": exact(one.p95_ms),
+            "capacity_per_s": exact(one.capacity_per_s),
             "load_runs": list(one.load_runs),
             "capacity_id": one.capacity_id,
         }
@@ -92,18 +92,10 @@ def services_from(document: Mapping[str, Any]) -> dict[VariantId, Service]:
     """The inverse of `services_document`."""
     return {
         VariantId.parse(variant): Service(
-            p95_ms=_read(one["p95_ms"]),
-            capacity_per_s=_read(one["capacity_per_s"]),
+            p95_ms=number_of(one["p95_ms"]),
+            capacity_per_s=number_of(one["capacity_per_s"]),
             load_runs=tuple(one["load_runs"]),
             capacity_id=one["capacity_id"],
         )
         for variant, one in document.items()
     }
-
-
-def _number(number: Number) -> Json:
-    return {"missing": number.reason} if isinstance(number, Missing) else exact_text(number)
-
-
-def _read(value: Any) -> Number:
-    return Missing(value["missing"]) if isinstance(value, dict) else Decimal(value)

@@ -10,15 +10,23 @@ from pointsman.model import Json, Missing, Number
 _DECIMALS = 12
 
 
-def plain(number: Number) -> Json:
-    """A decimal string of at most twelve places, or `{"missing": why}`."""
-    if isinstance(number, Missing):
-        return {"missing": number.reason}
-    text = format(round(number, _DECIMALS), "f")
+def exact_text(number: Decimal) -> str:
+    """The one way to write a number: no exponent, no zeros behind the last digit, no sign of a nothing."""
+    text = format(number, "f")
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return "0" if text == "-0" else text
 
 
+def exact(number: Number) -> Json:
+    """All digits of a number as a string, or `{"missing": why}`: for what is hashed and computed with again."""
+    return {"missing": number.reason} if isinstance(number, Missing) else exact_text(number)
+
+
+def plain(number: Number) -> Json:
+    """As `exact`, of at most twelve places: for what people and programs read."""
+    return exact(number if isinstance(number, Missing) else round(number, _DECIMALS))
+
+
 def number_of(value: str | Mapping[str, str]) -> Number:
-    """The inverse of `plain`."""
+    """The inverse of `exact`."""
     return Decimal(value) if isinstance(value, str) else Missing(value["missing"])

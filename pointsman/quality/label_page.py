@@ -109,6 +109,9 @@ def _page(sheet: Sheet) -> Iterator[str]:
     yield f'<body data-sheet="{html.escape(sheet.id)}">\n<h1>Rate outputs side by side</h1>'
     if sheet.rubric.task:
         yield f"<p>What the outputs were to be: {html.escape(sheet.rubric.task)}</p>"
+    if sheet.data_classes:
+        shown = html.escape(", ".join(sheet.data_classes))
+        yield f"<p><strong>This page shows: {shown}.</strong> Pass it on to nobody who may not see that.</p>"
     yield (
         "<p>Each output was made by a method that you are not told. Choose for each question the level that fits best; "
         "leave a pair out if you cannot tell. Your answers stay in this browser until you save them as a file.</p>"

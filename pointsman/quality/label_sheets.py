@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,12 +17,13 @@ from typing import Annotated, Any, Literal
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pointsman.errors import InputRefused, NotFound
+from pointsman.data_classes import unseen
+from pointsman.errors import GuardRefused, InputRefused, NotFound
 from pointsman.ids import derive
 from pointsman.model import Json
 from pointsman.quality.evaluation import results_path_of
 from pointsman.quality.rubric import Rubric, quality_of
-from pointsman.quality.samples import completed_cells, load_samples
+from pointsman.quality.samples import classes_of_inputs, load_samples
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
 
@@ -42,11 +43,15 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """What one page asks. The same benchmark, rubric, number and seed give the same sheet."""
+    """What one page asks. The same benchmark, rubric, number and seed give the same sheet.
+
+    `data_classes` are those of the inputs whose outputs it shows.
+    """
 
     id: str
     rubric: Rubric
     items: tuple[Item, ...]
+    data_classes: tuple[str, ...] = ()
 
 
 class _Answers(BaseModel):
@@ -59,27 +64,38 @@ class _Answers(BaseModel):
     answers: dict[str, dict[Side, dict[str, Annotated[int, Field(ge=1, le=5)]]]]
 
 
-def draw_up_sheet(ws: Workspace, benchmark_id: str, rubric: Rubric, *, pairs: int, seed: int) -> Sheet:
+def draw_up_sheet(
+    ws: Workspace, benchmark_id: str, rubric: Rubric, *, pairs: int, seed: int, sees: Collection[str] = ()
+) -> Sheet:
     """Choose `pairs` pairs at random and keep the key. Every input comes before one comes twice.
 
-    Raises `NotFound` for an unknown benchmark, `InputRefused` when no input has outputs of two variants.
+    `sees` are the data classes that whoever rates may see. Where an input has another one nothing is drawn up: a sheet
+    without that input would be no random choice, and what people say of it nothing about the rest.
+
+    Raises `NotFound` for an unknown benchmark, `InputRefused` when no input has outputs of two variants, and
+    `GuardRefused` (`data_class_not_allowed`).
     """
     if pairs < 1:
         raise InputRefused("pairs", pairs, "1 or more")
     results_path = results_path_of(ws, benchmark_id)
+    classes = classes_of_inputs(ws, benchmark_id)
+    _require_people_may_see(benchmark_id, classes, sees)
     sheet_id = derive("label-sheet", benchmark_id, rubric.sha256, pairs, seed)
     chance = random.Random(f"{sheet_id}")
-    chosen = _pairs(ws, benchmark_id, chance)[:pairs]
+    inputs = _inputs_of(ws, benchmark_id)
+    chosen = _pairs(inputs, chance)[:pairs]
     samples, _ = load_samples(ws, benchmark_id, sheet_id, [one for pair in chosen for one in pair])
     found = {sample.dispatch_id: sample for sample in samples}
     items: list[Item] = []
     key: list[Json] = []
+    shown: set[str] = set()
     for pair in chosen:
         left, right = chance.sample(pair, 2)
         if left not in found or right not in found:
             continue  # its output is gone
         token = f"{chance.getrandbits(32):08x}"
         items.append(Item(token, found[left].source, found[left].output, found[right].output))
+        shown.update(classes.get(inputs[left], ()))
         with_source = found[left].source is not None
         key.append({"token": token, "left": left, "right": right, "with_source": with_source})
     if not items:
@@ -91,7 +107,7 @@ def draw_up_sheet(ws: Workspace, benchmark_id: str, rubric: Rubric, *, pairs: in
         "items": key,
     }
     ws.results.write_json(_key_path(results_path, sheet_id), document)
-    return Sheet(sheet_id, rubric, tuple(items))
+    return Sheet(sheet_id, rubric, tuple(items), tuple(sorted(shown)))
 
 
 def read_answers(ws: Workspace, benchmark_id: str, content: bytes) -> int:
@@ -150,17 +166,35 @@ def _rows(ws: Workspace, key: Mapping[str, Any], given: _Answers, rubric: Rubric
     return list(rows.values())
 
 
-def _pairs(ws: Workspace, benchmark_id: str, chance: random.Random) -> Sequence[tuple[str, str]]:
+def _require_people_may_see(benchmark_id: str, classes: Mapping[str, Sequence[str]], sees: Collection[str]) -> None:
+    kept_away = unseen({word for words in classes.values() for word in words}, sees)
+    if kept_away:
+        first = next(input_id for input_id, words in classes.items() if unseen(words, sees))
+        named = " --data-class ".join(sorted({*sees, *kept_away}))
+        raise GuardRefused(
+            f"The page would show {', '.join(kept_away)} (the first input: {first}), and nobody said that whoever "
+            "rates it may see that.",
+            instruction=f"If they may: pointsman evaluate label {benchmark_id} --data-class {named}",
+            code="data_class_not_allowed",
+            input_id=first,
+            data_classes=list(kept_away),
+        )
+
+
+def _inputs_of(ws: Workspace, benchmark_id: str) -> dict[str, str]:
+    """The input of each completed first repeat, by dispatch id in the order of the plan."""
     items = tables.benchmark_matrix_run_items
-    wanted = sa.select(items.c.dispatch_id, items.c.input_id, items.c.variant_id).where(
-        items.c.benchmark_id == benchmark_id, items.c.repeat == 0
+    wanted = sa.select(items.c.dispatch_id, items.c.input_id).where(
+        items.c.benchmark_id == benchmark_id, items.c.repeat == 0, items.c.status == "completed"
     )
-    completed = set(completed_cells(ws, benchmark_id))
-    by_input: dict[str, list[str]] = defaultdict(list)
     with ws.database.connect() as connection:
-        for row in connection.execute(wanted.order_by(items.c.seq)):
-            if row.dispatch_id in completed:
-                by_input[row.input_id].append(row.dispatch_id)
+        return {row.dispatch_id: row.input_id for row in connection.execute(wanted.order_by(items.c.seq))}
+
+
+def _pairs(inputs: Mapping[str, str], chance: random.Random) -> Sequence[tuple[str, str]]:
+    by_input: dict[str, list[str]] = defaultdict(list)
+    for dispatch_id, input_id in inputs.items():
+        by_input[input_id].append(dispatch_id)
     rounds: list[list[tuple[str, str]]] = []
     for name in chance.sample(sorted(by_input), len(by_input)):
         cells = chance.sample(by_input[name], len(by_input[name]))

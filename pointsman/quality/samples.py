@@ -80,10 +80,9 @@ def require_may_see(ws: Workspace, benchmark_id: str, sees: Collection[str] | No
     """
     if sees is None:
         return
-    used = {row["input_id"] for row in _rows(ws, benchmark_id).values()}
-    for input_id, member in sorted(_members(ws, benchmark_id).items()):
-        kept_away = unseen(member.get("data_classes", ()), sees)
-        if input_id in used and kept_away:
+    for input_id, classes in classes_of_inputs(ws, benchmark_id).items():
+        kept_away = unseen(classes, sees)
+        if kept_away:
             raise GuardRefused(
                 f"The input {input_id} is {', '.join(kept_away)}, which this judge may not see.",
                 instruction="Judge with a block of kind local, or allow it in `data_classes` of the judge's block.",
@@ -91,6 +90,13 @@ def require_may_see(ws: Workspace, benchmark_id: str, sees: Collection[str] | No
                 input_id=input_id,
                 data_classes=list(kept_away),
             )
+
+
+def classes_of_inputs(ws: Workspace, benchmark_id: str) -> dict[str, tuple[str, ...]]:
+    """The data classes of each input that has an output, in the order of their ids."""
+    used = {row["input_id"] for row in _rows(ws, benchmark_id).values()}
+    members = sorted(_members(ws, benchmark_id).items())
+    return {input_id: tuple(member.get("data_classes", ())) for input_id, member in members if input_id in used}
 
 
 def every_output_has_a_source(ws: Workspace, benchmark_id: str) -> bool:

@@ -138,6 +138,11 @@ class Bucket:
             temporary.unlink(missing_ok=True)
         return StoredFile(self.place.uri(relative), digest, size)
 
+    def digest(self, relative: str) -> str | None:
+        """Hex sha256 of the content that is there, read through and not kept; None when nothing is."""
+        at = {"Bucket": self.place.name, "Key": self.place.key(relative)}
+        return self._ask(lambda: self._hash(at))
+
     def reach(self) -> None:
         """Raise `DependencyDown` when the bucket does not answer."""
         if self._ask(lambda: self._client.head_bucket(Bucket=self.place.name)) is None:
@@ -202,6 +207,12 @@ class Bucket:
             Path(name).unlink(missing_ok=True)
             raise
         return Path(name), digest.hexdigest(), size, got["Metadata"].get("sha256", "")
+
+    def _hash(self, at: dict[str, Any]) -> str:
+        digest = hashlib.sha256()
+        for chunk in self._client.get_object(**at)["Body"].iter_chunks(2**20):
+            digest.update(chunk)
+        return digest.hexdigest()
 
     def _ask(self, call: Callable[[], T]) -> T | None:
         """What the call answers, None for an object that is not there. Tries again what may pass."""

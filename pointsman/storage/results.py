@@ -99,6 +99,16 @@ class LocalResults:
             raise NotFound("results path", relative, f"files under {self.root}")
         return StoredFile(path.as_uri(), sha256_file(path), path.stat().st_size)
 
+    def digest(self, where: str) -> str:
+        """Hex sha256 of what lies there now; `where` is a relative path or a URI that the store gave.
+
+        Raises `NotFound`, and `InputRefused` for a URI of another store.
+        """
+        path = self.local(where) if "://" in where else self.path(where)
+        if not path.is_file():
+            raise NotFound("results path", where, f"files under {self.root}")
+        return sha256_file(path)
+
     def exists(self, relative: str) -> bool:
         return self.path(relative).is_file()
 

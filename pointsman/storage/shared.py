@@ -106,6 +106,17 @@ class SharedResults(LocalResults):
             raise NotFound("results path", relative, f"files under {self}")
         return found
 
+    def digest(self, where: str) -> str:
+        """Of what S3 holds, whatever the copy here is; of the copy while it waits to be uploaded."""
+        start = f"{self._bucket.place}/"
+        relative = where.removeprefix(start)
+        if "://" in relative or self._spool.notes(relative):
+            return super().digest(relative)
+        digest = self._bucket.digest(relative)
+        if digest is None:
+            raise NotFound("results path", relative, f"files under {self}")
+        return digest
+
     def exists(self, relative: str) -> bool:
         return super().exists(relative) or self._bucket.has(relative)
 

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from pointsman.benchmark import matrix_run
+from pointsman.data_classes import data_classes
 from pointsman.decision import read_hud
 from pointsman.errors import InputRefused, NotFound
 from pointsman.quality import (
@@ -108,6 +109,9 @@ def label_command(
     pairs: Annotated[int, typer.Option(help="Pairs of outputs on the page.", min=1, max=500)] = 20,
     rubric: Annotated[str, typer.Option(help="A built-in rubric or the path of a TOML file.")] = "video-effect",
     seed: Annotated[int, typer.Option(help="Another one chooses other pairs.", min=0)] = 1,
+    data_class: Annotated[
+        list[str] | None, typer.Option(help="What whoever rates may see of inputs: faces, minors; repeat for more.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Where the page is written.")] = Path("label.html"),
     as_json: JsonFlag = False,
 ) -> None:
@@ -128,7 +132,8 @@ def label_command(
 
         emit(as_json, document, show)
         return
-    sheet = draw_up_sheet(ws, benchmark_id, load_rubric(rubric), pairs=pairs, seed=seed)
+    sees = data_classes("--data-class", data_class or ())
+    sheet = draw_up_sheet(ws, benchmark_id, load_rubric(rubric), pairs=pairs, seed=seed, sees=sees)
     write_atomically(out.absolute(), labelling_page(sheet).encode())
     written = {"page": str(out), "sheet": sheet.id, "pairs": len(sheet.items)}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -106,6 +105,10 @@ class Judged:
         other.folder = folder
         database = open_database(f"sqlite:///{folder / 'state.db'}", migrate=False)
         other.ws = Workspace(database, LocalResults(folder / "results"), ManualClock(), "tester")
+        uri = tables.run_artifacts.c.uri
+        with database.begin() as connection:
+            moved = sa.func.replace(uri, self.folder.as_uri(), folder.as_uri())
+            connection.execute(sa.update(tables.run_artifacts).values(uri=moved))
         return other
 
     @property
@@ -193,10 +196,11 @@ class Judged:
                 | {"quantity": Decimal(self.seconds(cell)), "basis": "measured"}
             )
             if status == "completed":
+                made = self.ws.results.write(f"outputs/{dispatch}", dispatch.encode())
                 outputs.append(
-                    {"id": f"a-{dispatch}", "run_id": BENCHMARK, "subject_id": dispatch, "uri": "file:///gone"}
+                    {"id": f"a-{dispatch}", "run_id": BENCHMARK, "subject_id": dispatch, "uri": made.uri}
                     | {"artifact_type": "benchmark_variant_dispatches", "created_at": now, "bytes": 1000}
-                    | {"sha256": hashlib.sha256(dispatch.encode()).hexdigest()}
+                    | {"sha256": made.sha256}
                 )
         self.insert(tables.attempts, attempts)
         self.insert(tables.usage, usage)

@@ -15,6 +15,7 @@ from pointsman.decision import audit, audit_document, declared_plans, document_p
 from pointsman.errors import DataCheckFailed
 from pointsman.storage import tables
 from service.cli.hud import app as hud
+from tests.decision.comparisons import Cell
 from tests.decision.judged import BENCHMARK, JUDGE, SET_ID, Judged
 
 
@@ -105,6 +106,26 @@ def no_transcript(judged: Judged) -> None:
     judged.ws.results.path(f"judgements/{judged.dispatch_id((1, 1, 0))}.json").unlink()
 
 
+def output_of(judged: Judged, cell: Cell) -> Path:
+    return judged.ws.results.path(f"outputs/{judged.dispatch_id(cell)}")
+
+
+def an_output_overwritten(judged: Judged) -> None:
+    output_of(judged, (1, 3, 0)).write_bytes(b"a nicer picture")
+
+
+def an_output_gone(judged: Judged) -> None:
+    output_of(judged, (1, 3, 0)).unlink()
+
+
+def an_output_nobody_can_find(judged: Judged) -> None:
+    judged.change(tables.run_artifacts, {"run_id": "bm_other"}, subject_id=judged.dispatch_id((1, 3, 0)))
+
+
+def an_output_of_another_store(judged: Judged) -> None:
+    judged.change(tables.run_artifacts, {"uri": "s3://elsewhere/x"}, subject_id=judged.dispatch_id((1, 3, 0)))
+
+
 def another_plan(judged: Judged) -> None:
     (plan,) = declared_plans(judged.ws, BENCHMARK)
     easier = {**plan.as_document(), "min_saving": 0.01}
@@ -136,6 +157,10 @@ DATA = {"stored data", "stored evidence", "document computed again"}
         (another_input, DATA - {"stored data"}),
         (another_price, {"prices", *DATA}),
         (no_price, {"prices"}),
+        (an_output_overwritten, {"outputs"}),
+        (an_output_gone, {"outputs"}),
+        (an_output_nobody_can_find, {"outputs", *DATA - {"stored data"}}),
+        (an_output_of_another_store, {"outputs"}),
         (another_transcript, {"judge's transcripts"}),
         (no_transcript, {"judge's transcripts"}),
         (another_plan, {"plan as declared"}),
@@ -152,6 +177,17 @@ def test_what_was_changed_afterwards_is_named(
     assert differing(judged, stored.id) == named
     with pytest.raises(DataCheckFailed, match=next(iter(named))):
         audit(judged.ws, stored.id).raise_unless_agreed()
+
+
+def test_outputs_that_are_gone_and_those_that_were_changed_are_counted_and_named(judged: Judged) -> None:
+    stored = judged.conclude()
+    an_output_overwritten(judged)
+    for at in range(4):
+        output_of(judged, (0, at, 0)).unlink()
+    (found,) = (check for check in audit(judged.ws, stored.id).checks if check.name == "outputs")
+    assert (found.said, found.found) == ("24 of 24", "19 of 24, 4 gone, 1 changed")
+    assert f"changed: {judged.dispatch_id((1, 3, 0))}" in found.why
+    assert found.why.startswith("gone: studio_load_test_")
 
 
 def test_another_document_that_follows_from_itself_is_not_the_one_stored(
@@ -191,7 +227,7 @@ def test_the_command_prints_each_check_and_fails_when_one_differs(
     stored = judged.conclude()
     shown = run(hud, ["verify", stored.id])
     assert shown.exit_code == 0
-    assert "WINNER: 12 of 12 checks agree" in shown.output
+    assert "WINNER: 13 of 13 checks agree" in shown.output
     (tmp_path / "copy.json").write_bytes(judged.ws.results.read(document_path(stored.id)))
     alone = json.loads(run(hud, ["verify", str(tmp_path / "copy.json"), "--json"]).output)
     assert (alone["verified"], len(alone["checks"])) == (True, 4)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pointsman.canonical import canonical_json
 from pointsman.decision import decide, estimates, read_document, verdict_document, verify
-from pointsman.decision.cells import exact_text
+from pointsman.economics.plain import exact_text
 from pointsman.errors import DataCheckFailed, InputRefused
 from pointsman.model import Measurement, Missing
 from tests.decision.comparisons import measured, plan, variant, wobble

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from pointsman.errors import InputRefused, NotFound
+from pointsman.errors import GuardRefused, InputRefused, NotFound
 from pointsman.quality import draw_up_sheet, labelling_page, load_rubric, quality_by_people, read_answers
 from pointsman.quality.label_sheets import Sheet
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
+from tests.quality.test_data_classes import classify
 from tests.quality.worlds import LEVELS, Clips, Matrix
 
 RUBRIC = load_rubric("video-effect")
@@ -70,6 +71,26 @@ def test_a_page_asks_of_outputs_without_a_source_what_can_be_answered(ws: Worksp
     kept = {name: level for name, level in LEVELS.items() if name != "fidelity"}
     answers = {item.token: {"left": kept, "right": kept} for item in sheet.items}
     assert read_answers(ws, matrix.id, answered(sheet, answers=answers)) == 4
+
+
+def test_inputs_of_a_data_class_are_shown_only_where_somebody_said_that_whoever_rates_may_see_them(
+    ws: Workspace, matrix: Matrix
+) -> None:
+    classify(ws, "input-0", "faces")
+    classify(ws, "input-1", "minors", "region:eu")
+    for sees, kept_away in (((), ["faces", "minors", "region:eu"]), (("faces", "minors"), ["region:eu"])):
+        with pytest.raises(GuardRefused, match="nobody said that whoever rates it may see that") as refused:
+            draw_up_sheet(ws, matrix.id, RUBRIC, pairs=10, seed=1, sees=sees)
+        assert refused.value.code == "data_class_not_allowed"
+        assert refused.value.data["data_classes"] == kept_away
+        assert refused.value.instruction.endswith("--data-class faces --data-class minors --data-class region:eu")
+    assert not list(ws.results.glob("**/labels/*")), "nothing is drawn up"
+    allowed = ("faces", "minors", "region:eu", "logos")
+    sheet = draw_up_sheet(ws, matrix.id, RUBRIC, pairs=10, seed=1, sees=allowed)
+    assert sheet.data_classes == ("faces", "minors", "region:eu")
+    assert "This page shows: faces, minors, region:eu." in labelling_page(sheet)
+    one = draw_up_sheet(ws, matrix.id, RUBRIC, pairs=1, seed=1, sees=allowed)
+    assert one.data_classes in (("faces",), ("minors", "region:eu")), "of what is on it, and of nothing else"
 
 
 def test_words_of_a_rubric_are_shown_as_text(ws: Workspace, matrix: Matrix) -> None:

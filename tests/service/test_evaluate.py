@@ -16,6 +16,7 @@ from pointsman.quality import (
 )
 from pointsman.settings import load_settings
 from pointsman.workspace import Workspace
+from tests.quality.test_data_classes import classify
 from tests.quality.worlds import LEVELS, Matrix, ScriptedJudge, make_clips
 
 
@@ -73,6 +74,18 @@ def test_people_rate_and_the_judge_is_held_against_them(pointsman, judged, tmp_p
     assert "weighted kappa" in shown.out
     assert pointsman("evaluate", "trust", matrix.id, "--json").document[0]["evaluation_set_id"] == set_id
     assert evaluation_set(matrix.ws, set_id).status == "complete"
+
+
+def test_a_page_of_faces_is_written_for_those_who_may_see_them(pointsman, judged, tmp_path):
+    matrix, _ = judged
+    classify(matrix.ws, "input-3", "faces")
+    ask = ("evaluate", "label", matrix.id, "--out", tmp_path / "label.html")
+    refused = pointsman(*ask)
+    assert refused.code == 3
+    assert f"pointsman evaluate label {matrix.id} --data-class faces" in refused.err
+    assert not (tmp_path / "label.html").exists()
+    assert pointsman(*ask, "--data-class", "No Word").code == 2
+    assert pointsman(*ask, "--data-class", "faces").code == 0
 
 
 def test_what_was_written_says_how_to_go_on(pointsman, judged, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import boto3
@@ -14,7 +15,7 @@ from moto.server import ThreadedMotoServer
 from pointsman.clock import SystemClock
 from pointsman.errors import DependencyDown, InputRefused, NotFound
 from pointsman.storage import LocalResults, SharedResults, Uploads, open_results
-from pointsman.storage.results import PATIENCE_S
+from pointsman.storage.results import PATIENCE_S, sha256_file
 from pointsman.storage.spool import Spool
 from tests.storage import buckets
 from tests.storage.buckets import Crash, World
@@ -38,6 +39,30 @@ def test_another_machine_reads_what_was_written_and_keeps_a_copy(world: World) -
     assert str(two) == "s3://results/team"
     world.go_out()
     assert two.read("dev/smoke/t/run1/results.json") == b'{"seed":1}\n'
+
+
+def test_a_digest_is_of_what_s3_holds_whatever_the_copy_here_is(world: World, tmp_path: Path) -> None:
+    one, two = world.machine("one"), world.machine("two")
+    written = one.write("dev/out.mp4", b"as it was made")
+    assert [one.digest(written.uri), two.digest("dev/out.mp4")] == [written.sha256] * 2
+    assert not two.path("dev/out.mp4").exists(), "read through, not kept"
+    one.path("dev/out.mp4").write_bytes(b"a damaged copy")
+    assert one.digest(written.uri) == written.sha256
+    world.client.put_object(Bucket="results", Key="team/dev/out.mp4", Body=b"another one")
+    assert one.digest(written.uri) == sha256(b"another one").hexdigest()
+    beside = tmp_path / "beside"
+    beside.write_bytes(b"of this machine")
+    assert one.digest(beside.as_uri()) == LocalResults(tmp_path).digest("beside") == sha256_file(beside)
+    for nowhere in ("dev/nothing", "s3://results/team/dev/nothing"):
+        with pytest.raises(NotFound, match="dev/nothing"):
+            one.digest(nowhere)
+    with pytest.raises(InputRefused):
+        one.digest("s3://another/team/dev/out.mp4")
+    world.go_out()
+    late = one.write("dev/late", b"waits")
+    assert one.digest(late.uri) == late.sha256
+    with pytest.raises(DependencyDown):
+        one.digest(written.uri)
 
 
 def test_what_is_nowhere_is_not_found_and_nothing_leaves_the_store(world: World) -> None:
