@@ -22,7 +22,7 @@ from tasks.benchmark import (
 from tasks.checks import check_run_items
 from tasks.chunks import runs_elsewhere
 from tasks.economics import check_budget, check_month, record_spending
-from tasks.looks import look
+from tasks.looks import look, require_looks
 from tasks.production import enter_with_matrix, lower_budget, once_agreed
 
 
@@ -78,7 +78,7 @@ class BenchmarkMatrixRequest(BaseModel):
     look_with: str | None = Field(
         None,
         title="Look with",
-        description="Name of a judge block: after each round that this run does itself, judge, decide by the declared "
+        description="Name of a judge block: after each round, or chunk elsewhere, judge, decide by the declared "
         "sequential plan, and skip the rest once that is decided. Empty: every cell is run.",
     )
     early_stop: EarlyStop | None = Field(
@@ -128,6 +128,8 @@ def benchmark_matrix(request: BenchmarkMatrixRequest) -> str:
             assumed_saving=request.assumed_saving,
         )
         return bm_id
+    if request.look_with is not None:
+        require_looks(bm_id, request.look_with, request.price_book)
     consent = once_agreed(
         lambda: enter_with_matrix(
             bm_id,
@@ -154,11 +156,21 @@ def benchmark_matrix(request: BenchmarkMatrixRequest) -> str:
         early_stop=None if request.early_stop is None else request.early_stop.model_dump(),
         consent=consent,
     )
+    held = limited or budget_usd is not None
+    if held:
+        check_budget(bm_id, request.price_book, budget_usd)
     if runs_elsewhere():
-        run_chunks(bm_id, request.price_book, budget_usd, limited=limited, fall_back_inline=request.fall_back_inline)
+        run_chunks(
+            bm_id,
+            request.price_book,
+            budget_usd,
+            limited=limited,
+            look_with=request.look_with,
+            fall_back_inline=request.fall_back_inline,
+        )
     for number in unfinished_rounds(bm_id):
         run_round(bm_id, number)
-        if limited or budget_usd is not None:
+        if held:
             check_budget(bm_id, request.price_book, budget_usd)
         if request.look_with is not None and look(bm_id, request.look_with, request.price_book):
             break

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pointsman.benchmark import plan_cells, withheld
+from pointsman.benchmark import Cell, matrix_seconds, plan_cells, withheld
 from pointsman.decision import Assumptions, PlanSize, inputs_needed
 from pointsman.economics import PriceBook, forecast_load, forecast_together
 from pointsman.errors import InputRefused
@@ -39,12 +39,22 @@ class PlannedVariant:
     """USD of the cells, with a 90 % interval."""
     mean_ms: Number
     """Of its past cells, from sending to end."""
+    limit_usd: Decimal | None
+    """What it may spend in one matrix."""
+
+    @property
+    def over_limit(self) -> str | None:
+        """Why it would not be given all its cells, as far as is known."""
+        usd = self.cost.usd
+        if self.limit_usd is None or isinstance(usd, Missing) or usd <= self.limit_usd:
+            return None
+        return f"it may spend {self.limit_usd} USD in one matrix: it would be stopped on the way, and cannot win"
 
 
 @dataclass(frozen=True, slots=True)
 class MatrixPreview:
     """`usd`, `low` and `high` of all variants: the intervals add up, as if all erred to the same side, so that the sum
-    lies within them at least as often as its parts do. `seconds` is without the waits at the end of rounds."""
+    lies within them at least as often as its parts do. `seconds` is without what it takes to start each round."""
 
     variants: tuple[PlannedVariant, ...]
     inputs: int
@@ -88,6 +98,7 @@ class MatrixPreview:
                     "skipped": dict(one.skipped),
                     "cost": one.cost.document(),
                     "mean_ms": _plain(one.mean_ms),
+                    "over_limit": one.over_limit,
                 }
                 for one in self.variants
             ],
@@ -121,11 +132,13 @@ def preview_matrix(
     used: dict[VariantId, set[str]] = defaultdict(set)
     skipped: dict[VariantId, Counter[str]] = defaultdict(Counter)
     names = {one.id: str(one.id) for one in variants}
+    given = []
     for cell in planned:
         why = away.get((names[cell.variant], cell.input_id))
         if why is not None:
             skipped[cell.variant][why] += 1
         else:
+            given.append(cell)
             run[cell.variant] += 1
             used[cell.variant].add(cell.input_id)
     now = ws.clock.now()
@@ -140,9 +153,9 @@ def preview_matrix(
             at=now,
             confidence=CONFIDENCE,
         )
-        found.append(PlannedVariant(one.id, run[one.id], dict(skipped[one.id]), cost, _mean_ms(ws, one.id)))
-    sent = [one for one in found if one.cells]
-    together = forecast_together([one.cost for one in sent])
+        mean_ms = _mean_ms(ws, one.id)
+        found.append(PlannedVariant(one.id, run[one.id], dict(skipped[one.id]), cost, mean_ms, one.limits.usd))
+    together = forecast_together([one.cost for one in found if one.cells])
     clusters = len({member.cluster for member in inputs.members})
     return MatrixPreview(
         variants=tuple(found),
@@ -152,7 +165,7 @@ def preview_matrix(
         usd=together.usd,
         low=together.low,
         high=together.high,
-        seconds=_seconds(sent, {one.id: one for one in variants}, in_flight_per_provider),
+        seconds=_seconds(given, found, variants, in_flight_per_provider),
         needed=_needed(len(variants), len(inputs.members) / clusters, seed, rules, assumed_saving),
         assumed_saving=assumed_saving,
     )
@@ -190,6 +203,9 @@ def preview_report(preview: MatrixPreview) -> Report:
     whys = [(one.variant.label, count, why) for one in preview.variants for why, count in sorted(one.skipped.items())]
     if whys:
         sections.append(Table(("variant", "cells", "why"), whys, title="Would be planned and not sent"))
+    stops = [(one.variant.label, one.over_limit) for one in preview.variants if one.over_limit is not None]
+    if stops:
+        sections.append(Table(("variant", "why"), stops, title="Would be stopped by their limits"))
     methods = [(one.variant.label, one.cost.method) for one in preview.variants]
     sections.append(Table(("variant", "how its cost was found"), methods))
     summary = f"**Nothing was sent or written.** {preview.cells} cells would be run, {preview.skipped} skipped."
@@ -227,19 +243,17 @@ def _mean_ms(ws: Workspace, variant: VariantId) -> Number:
     return Missing("no cell of the variant was run before") if mean is None else Decimal(repr(float(mean)))
 
 
-def _seconds(sent: Sequence[PlannedVariant], variants: Mapping[VariantId, Variant], per_provider: int) -> Number:
-    """The longest of what providers need for their jobs, and variants with limits of their own."""
-    of_provider: dict[str, float] = defaultdict(float)
-    longest = 0.0
-    for one in sent:
-        if isinstance(one.mean_ms, Missing):
+def _seconds(
+    sent: Sequence[Cell], found: Sequence[PlannedVariant], variants: Sequence[Variant], per_provider: int
+) -> Number:
+    took_s: dict[VariantId, float] = {}
+    for one in found:
+        if one.cells and isinstance(one.mean_ms, Missing):
             return Missing(f"{one.variant.label}: {one.mean_ms.reason}")
-        busy_s = one.cells * float(one.mean_ms) / 1000
-        of_provider[one.variant.provider] += busy_s / per_provider
-        limits = variants[one.variant].limits
-        longest = max(longest, busy_s / min(limits.in_flight or per_provider, per_provider))
-        longest = max(longest, one.cells / limits.per_s if limits.per_s is not None else 0.0)
-    return Decimal(repr(round(max(longest, *of_provider.values(), 0.0), 3)))
+        if not isinstance(one.mean_ms, Missing):
+            took_s[one.variant] = float(one.mean_ms) / 1000
+    limits = {one.id: one.limits for one in variants}
+    return Decimal(repr(round(matrix_seconds(sent, took_s, limits, per_provider), 3)))
 
 
 def _plain(number: Number) -> Any:

@@ -14,6 +14,7 @@ from pointsman.matrix_preview import preview_matrix, preview_report
 from pointsman.safety import Consent
 from tasks.bridging import cancelled, ignore
 from tasks.chunks import chunk_runs
+from tasks.looks import look
 from tasks.opening import executor_secret, open_price_book, open_target, open_workspace
 from tasks.policies import DRIVE, ONCE, RECORD
 from tasks.recording import record_report
@@ -110,21 +111,34 @@ def run_round(bm_id: str, number: int) -> None:
 
 
 @task(name="run-chunks", **ONCE)
-def run_chunks(bm_id: str, price_book: str, budget_usd: float | None, *, limited: bool, fall_back_inline: bool) -> None:
-    """Have the chunks run elsewhere and wait for them; after each, look at what was spent where that is limited.
+def run_chunks(
+    bm_id: str,
+    price_book: str,
+    budget_usd: float | None,
+    *,
+    limited: bool,
+    look_with: str | None,
+    fall_back_inline: bool,
+) -> None:
+    """Have the chunks run elsewhere and wait for them; after each, look at what was spent where that is limited, as a
+    chunk does before each of its rounds, and whether the comparison is decided where that may be looked at.
 
     A chunk repeats its own work, and one whose run vanishes is started again. What is left undone because ECS cannot be
     used is the flow's own, where that is allowed.
     """
     ws = open_workspace()
+    held = limited or budget_usd is not None
+    spending = {"price_book": price_book, "budget_usd": budget_usd} if held else None
 
     def on_done() -> None:
-        if limited or budget_usd is not None:
+        if held:
             budget = None if budget_usd is None else Decimal(str(budget_usd))
             hold_spending(ws, bm_id, open_price_book(price_book), budget)
+        if look_with is not None:
+            look(bm_id, look_with, price_book)
 
     with benchmark.in_place_instead(ws, bm_id, allowed=fall_back_inline):
-        benchmark.run_matrix_elsewhere(ws, bm_id, chunk_runs(bm_id), on_done=on_done)
+        benchmark.run_matrix_elsewhere(ws, bm_id, chunk_runs(bm_id), on_done=on_done, spending=spending)
 
 
 @task(name="run-round-of-chunk", task_run_name="round-{number}", **DRIVE)

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pointsman.benchmark.chunks import Turn, as_turn
+    from pointsman.benchmark.duration import matrix_seconds
     from pointsman.benchmark.elsewhere import matrix_chunks, matrix_turn, run_matrix_elsewhere, run_round_elsewhere
     from pointsman.benchmark.execution import RoundOutcome, run_round
     from pointsman.benchmark.filters import VariantFilter, discover_variants
     from pointsman.benchmark.in_place import in_place_instead
-    from pointsman.benchmark.inputs import InputFile, import_inputs, input_set, register_input_set
+    from pointsman.benchmark.input_files import InputFile, import_inputs, listed_files, named_files
+    from pointsman.benchmark.inputs import input_set, known_classes, list_input_sets, register_input_set
     from pointsman.benchmark.matrix import Cell, plan_cells
     from pointsman.benchmark.outcomes import ARTIFACT_TYPE
     from pointsman.benchmark.registry import (
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
         matrix_run,
         rounds,
     )
+    from pointsman.benchmark.standing import cells_ahead, cells_skipped, cells_to_look_at
     from pointsman.benchmark.stopping import NOT_GIVEN, OWN_FAULTS, StopRule, stop_variant, withheld
     from pointsman.benchmark.tracing import trace
 
@@ -53,6 +56,9 @@ __all__ = [
     "VariantFilter",
     "as_turn",
     "cancel_matrix",
+    "cells_ahead",
+    "cells_skipped",
+    "cells_to_look_at",
     "change_variant",
     "create_matrix",
     "discover_variants",
@@ -63,14 +69,19 @@ __all__ = [
     "import_inputs",
     "in_place_instead",
     "input_set",
+    "known_classes",
     "list_environments",
+    "list_input_sets",
     "list_matrix_runs",
     "list_variants",
+    "listed_files",
     "mark_ready",
     "matrix_chunks",
     "matrix_report",
     "matrix_run",
+    "matrix_seconds",
     "matrix_turn",
+    "named_files",
     "plan_cells",
     "register_effect_revision",
     "register_environment",
@@ -91,11 +102,13 @@ __all__ = [
 # The registry is read by commands that should answer at once, and must not wait for polars, which the driver needs.
 _HOMES = {
     "chunks": ("Turn", "as_turn"),
+    "duration": ("matrix_seconds",),
     "elsewhere": ("matrix_chunks", "matrix_turn", "run_matrix_elsewhere", "run_round_elsewhere"),
     "execution": ("RoundOutcome", "run_round"),
     "in_place": ("in_place_instead",),
     "filters": ("VariantFilter", "discover_variants"),
-    "inputs": ("InputFile", "import_inputs", "input_set", "register_input_set"),
+    "input_files": ("InputFile", "import_inputs", "listed_files", "named_files"),
+    "inputs": ("input_set", "known_classes", "list_input_sets", "register_input_set"),
     "matrix": ("Cell", "plan_cells"),
     "outcomes": ("ARTIFACT_TYPE",),
     "registry": (
@@ -123,6 +136,7 @@ _HOMES = {
         "matrix_run",
         "rounds",
     ),
+    "standing": ("cells_ahead", "cells_skipped", "cells_to_look_at"),
     "stopping": ("NOT_GIVEN", "OWN_FAULTS", "StopRule", "stop_variant", "withheld"),
     "tracing": ("trace",),
 }

@@ -68,11 +68,11 @@ def is_unfinished(connection: sa.Connection, benchmark_id: str, number: int) -> 
 
 
 def cells_of_round(connection: sa.Connection, benchmark_id: str, number: int) -> Sequence[sa.Row[Any]]:
-    """The items of a round that are not terminal, in the order of dispatch."""
+    """The items of a round that are not terminal, in the order of dispatch. Until the commit nobody else moves them."""
     chosen = sa.select(_ITEMS).where(
         _ITEMS.c.benchmark_id == benchmark_id, _ITEMS.c.round == number, _ITEMS.c.status.not_in(RUN_ITEM.terminal)
     )
-    return connection.execute(chosen.order_by(_ITEMS.c.seq)).all()
+    return connection.execute(chosen.order_by(_ITEMS.c.seq).with_for_update()).all()
 
 
 def any_running(connection: sa.Connection, benchmark_id: str) -> bool:

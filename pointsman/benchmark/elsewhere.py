@@ -7,8 +7,8 @@ provider may be given, so that together they put it under no more load than one 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from pointsman.benchmark import cells
 from pointsman.benchmark.chunks import Turn
@@ -46,13 +46,18 @@ def matrix_chunks(ws: Workspace, benchmark_id: str) -> list[range]:
 
 
 def run_matrix_elsewhere(
-    ws: Workspace, benchmark_id: str, runs: RunLauncher, *, on_done: Callable[[], None] = lambda: None
+    ws: Workspace,
+    benchmark_id: str,
+    runs: RunLauncher,
+    *,
+    on_done: Callable[[], None] = lambda: None,
+    spending: Mapping[str, Any] | None = None,
 ) -> None:
     """Have every chunk that is not done run, some at once, and return when all cells are terminal.
 
     The cells of a chunk whose runs vanish one after the other are failed with the reason `chunk_lost`. Raises what
-    `Spreading.run` does; `on_done` is called after each chunk. Resumable like `run_round`, also while chunks run that
-    an earlier call started.
+    `Spreading.run` does; `on_done` is called after each chunk. `spending` goes into the requests of chunks: what they
+    hold their spending to. Resumable like `run_round`, also while chunks run that an earlier call started.
     """
     run = start_matrix(ws, benchmark_id)
     left = [chunk for chunk in matrix_chunks(ws, benchmark_id) if not _is_done(ws, benchmark_id, chunk)]
@@ -70,6 +75,7 @@ def run_matrix_elsewhere(
                 "first_round": rounds.start,
                 "last_round": rounds.stop - 1,
                 "at_once": at_once,
+                **(spending or {}),
             },
             done=lambda: _is_done(ws, benchmark_id, rounds),
             give_up=lambda how: _fail_cells(ws, benchmark_id, rounds, how),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
@@ -98,12 +98,14 @@ def run_round(
         look.watch(matrix_run(ws, benchmark_id))
         run, items, members, begun = _begin(ws, benchmark_id, number)
         drives = _drives(ws, run, items)
+        spread = Counter(provider for _, _, own in drives for provider in _providers(own))
         for drive_dir, target, own in drives:
             is_ours = has_plan(drive_dir)
             if elsewhere is not None:
                 ws.results.pull(folder_of(ws, drive_dir))
             at_once = elsewhere.at_once if elsewhere is not None else 1
-            write_drive(drive_dir, _plan(run, target, own, members, _limits(run, own, drive_dir, at_once, len(drives))))
+            limits = _limits(run, own, drive_dir, at_once, len(drives), spread)
+            write_drive(drive_dir, _plan(run, target, own, members, limits))
             if elsewhere is not None and begun and not is_ours:
                 doubt_what_is_lost(ws, drive_dir, target)
 
@@ -194,16 +196,28 @@ def _side_by_side(work: Sequence[Callable[[], dict[str, int]]], look: _CancelLoo
     return [future.result() for future in futures]
 
 
-def _limits(run: MatrixRun, items: Sequence[sa.Row[Any]], drive_dir: Path, at_once: int, drives: int) -> Limits:
-    """Of `at_once` drives that share what a provider may be given, and of `drives` that go side by side here.
+def _providers(items: Sequence[sa.Row[Any]]) -> set[str]:
+    return {VariantId.parse(text).provider for text in {item.variant_id for item in items}}
+
+
+def _limits(
+    run: MatrixRun,
+    items: Sequence[sa.Row[Any]],
+    drive_dir: Path,
+    at_once: int,
+    drives: int,
+    spread: Mapping[str, int],
+) -> Limits:
+    """Of `at_once` processes that share what a provider may be given, and of `drives` that go side by side here, in
+    `spread` of which each provider has jobs.
 
     A drive that was begun keeps its own.
     """
     if has_plan(drive_dir):
         return read_header(drive_dir).limits
     used = {item.variant_id for item in items}
-    providers = {VariantId.parse(text).provider for text in used}
-    per_provider = max(1, run.in_flight_per_provider // at_once)
+    providers = _providers(items)
+    per_provider = max(1, run.in_flight_per_provider // (at_once * max(spread[one] for one in providers)))
     bounds = {str(one.id): _bound(one.limits, at_once) for one in run.variants if str(one.id) in used}
     # As long as a slow variant waits for its turn nothing may be learnt.
     longest_s = max((2 / bound.per_s for bound in bounds.values() if bound.per_s is not None), default=0.0)

@@ -234,7 +234,7 @@ def end_early(ws: Workspace, benchmark_id: str, *, why: str) -> int:
     """Skip the cells that were not begun, each with the reason; how many these were. What runs is left to end."""
     with ws.database.begin() as connection:
         waiting = sa.select(_ITEMS).where(_ITEMS.c.benchmark_id == benchmark_id, _ITEMS.c.status == "pending")
-        rows = connection.execute(waiting.order_by(_ITEMS.c.seq)).all()
+        rows = connection.execute(waiting.order_by(_ITEMS.c.seq).with_for_update()).all()
         cells.move_cells(connection, ws, [(row, "skipped", why, {"reason": f"skipped: {why}"}) for row in rows])
     return len(rows)
 

@@ -72,7 +72,7 @@ class Spreading:
         chunk or `on_done` or `give_up` says, `Cancelled` when `stopped` answers true, or `ElsewhereUnusable`. An
         exception that interrupts this asks the running chunks to end at once.
         """
-        self._waiting = deque(chunk for chunk in chunks if not chunk.done())
+        self._waiting = deque(chunks)
         try:
             while self._going or (self._waiting and self._failure is None):
                 self._start()
@@ -90,6 +90,9 @@ class Spreading:
     def _start(self) -> None:
         while self._waiting and self._failure is None and len(self._going) < self._at_once:
             chunk = self._waiting[0]
+            if chunk.done():  # what was done meanwhile may have left it nothing
+                self._waiting.popleft()
+                continue
             turn = open_turn(self._ws, chunk.id) or begin_turn(self._ws, self._benchmark_id, chunk.id)
             one = _Going(chunk, turn)
             try:

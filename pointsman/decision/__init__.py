@@ -3,7 +3,13 @@
 from pointsman.decision.audit import Audit, Check, audit, audit_document
 from pointsman.decision.conclude import conclude, read_hud, verdicts_of
 from pointsman.decision.decide import decide
-from pointsman.decision.declared import declare_plans, declared_plans, draw_up_plans, plans_for_benchmark
+from pointsman.decision.declared import (
+    declare_plans,
+    declared_plans,
+    draw_up_plans,
+    plans_for_benchmark,
+    require_sequential,
+)
 from pointsman.decision.detectable import minimum_detectable_saving
 from pointsman.decision.document import VerdictDocument, read_document, verdict_document, verify
 from pointsman.decision.estimates import Estimate, estimates
@@ -42,6 +48,7 @@ __all__ = [
     "plans_for_benchmark",
     "read_document",
     "read_hud",
+    "require_sequential",
     "share_risk",
     "store_verdict",
     "variant_figures",

@@ -14,7 +14,7 @@ from pointsman.benchmark import input_set, matrix_run, plan_cells
 from pointsman.canonical import canonical_json
 from pointsman.decision.over_time import share_risk
 from pointsman.decision.plan import PlannedInput, VerdictPlan
-from pointsman.errors import Conflict, NotFound
+from pointsman.errors import Conflict, InputRefused, NotFound
 from pointsman.ids import VariantId, check_id
 from pointsman.model import InputSet
 from pointsman.quality import JudgeIdentity
@@ -50,6 +50,23 @@ def declared_plans(ws: Workspace, benchmark_id: str) -> tuple[VerdictPlan, ...]:
     if not ws.results.exists(path):
         raise NotFound("verdict plan", benchmark_id, "a benchmark whose plan was declared")
     return tuple(VerdictPlan.from_document(document) for document in json.loads(ws.results.read(path)))
+
+
+def require_sequential(ws: Workspace, benchmark_id: str, judge: JudgeIdentity) -> VerdictPlan:
+    """The plan by which a matrix may be looked at before its end.
+
+    Raises `InputRefused` when none was declared for this judge, or one that is not sequential.
+    """
+    declared = declared_plans(ws, benchmark_id) if ws.results.exists(_path(benchmark_id)) else ()
+    for plan in declared:
+        if plan.sequential and dict(plan.judge) == {name: str(value) for name, value in judge.as_document().items()}:
+            return plan
+    raise InputRefused(
+        "look_with",
+        judge.name,
+        f"a judge for whom a sequential plan was declared of {benchmark_id}",
+        instruction="Start it by choose-route with `sequential` among its rules, which declares the plan.",
+    )
 
 
 def draw_up_plans(

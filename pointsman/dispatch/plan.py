@@ -121,11 +121,11 @@ class DriveHeader(BaseModel):
     @property
     def identity(self) -> dict[str, Any]:
         """What must not change once the folder exists. Where the target listens may: a restarted one moves. So may
-        the place of a copy: another machine goes on with the drive."""
+        the place of a copy: another machine goes on with the drive; and what is known of an input's data classes."""
         document = self.model_dump(mode="json")
         del document["target"]["base_url"]
         for entry in document["inputs"].values():
-            del entry["copy_here"]
+            del entry["copy_here"], entry["data_classes"]
         return document
 
 

@@ -129,6 +129,13 @@ def price_cells(
     ]
 
 
+def given_up_cost(ws: Workspace, benchmark_id: str, book: PriceBook) -> Number:
+    """USD of the attempts that belong to no cell any more: their dispatches were cancelled, and planned again."""
+    with ws.database.connect() as connection:
+        found = _attempts(connection, benchmark_id, book, given_up=True)
+    return total(attempt.paid for tried in found.values() for attempt in tried)
+
+
 def priced_cell(
     book: PriceBook,
     item: sa.Row[Any],
@@ -222,7 +229,10 @@ def _items(connection: sa.Connection, benchmark_id: str) -> tuple[Sequence[sa.Ro
     return connection.execute(query).all(), created
 
 
-def _attempts(connection: sa.Connection, benchmark_id: str, book: PriceBook) -> dict[str, list[PricedAttempt]]:
+def _attempts(
+    connection: sa.Connection, benchmark_id: str, book: PriceBook, *, given_up: bool = False
+) -> dict[str, list[PricedAttempt]]:
+    """By dispatch id of a cell; or of the dispatches that were `given_up`: cancelled, and their cells planned again."""
     items, attempts, usage = tables.benchmark_matrix_run_items, tables.attempts, tables.usage
     query = (
         sa.select(
@@ -237,9 +247,10 @@ def _attempts(connection: sa.Connection, benchmark_id: str, book: PriceBook) -> 
             usage.c.basis,
             sa.func.coalesce(usage.c.missing_reason, attempts.c.detail["no_usage"].as_string()).label("missing_reason"),
         )
-        .join(items, items.c.dispatch_id == attempts.c.subject_id)
+        .outerjoin(items, items.c.dispatch_id == attempts.c.subject_id)
         .outerjoin(usage, usage.c.subject_id == attempts.c.id)
-        .where(items.c.benchmark_id == benchmark_id, attempts.c.subject_kind == "cell")
+        .where(attempts.c.run_id == benchmark_id, attempts.c.subject_kind == "cell")
+        .where(items.c.dispatch_id.is_(None) if given_up else items.c.dispatch_id.is_not(None))
         .order_by(attempts.c.subject_id, attempts.c.number, usage.c.sku)
     )
     found: dict[str, list[PricedAttempt]] = {}

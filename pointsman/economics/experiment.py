@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from pointsman.economics.cells import NEVER_SENT, PricedCell
+from pointsman.economics.cells import NEVER_SENT, PricedCell, given_up_cost
 from pointsman.economics.load import load_cost
 from pointsman.economics.price_book import PriceBook
 from pointsman.economics.pricing import attempt_cost, total
@@ -35,12 +35,18 @@ class ExperimentCost:
 def experiment_cost(
     ws: Workspace, benchmark_id: str, cells: Iterable[PricedCell], book: PriceBook, *, load_run_ids: Sequence[str] = ()
 ) -> ExperimentCost:
-    """Price everything that was run for a benchmark: its `cells`, all its judgements (abandoned sets too), load runs.
+    """Price everything that was run for a benchmark: its `cells`, what was cancelled and run again, all its judgements
+    (abandoned sets too), load runs.
 
     Raises `NotFound` for an unknown load run.
     """
     return ExperimentCost(
-        matrix=total(cell.paid for cell in cells if cell.status not in NEVER_SENT),
+        matrix=total(
+            (
+                *(cell.paid for cell in cells if cell.status not in NEVER_SENT),
+                given_up_cost(ws, benchmark_id, book),
+            )
+        ),
         judging=_judging_cost(ws, benchmark_id, book),
         load=total(load_cost(scan_run_attempts(ws, read_run(ws, run_id)), book) for run_id in load_run_ids),
     )

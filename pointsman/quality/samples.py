@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from pointsman.benchmark import known_classes
 from pointsman.data_classes import unseen
 from pointsman.errors import DataCheckFailed, GuardRefused, InputRefused, NotFound
 from pointsman.model import Missing
@@ -95,8 +96,10 @@ def require_may_see(ws: Workspace, benchmark_id: str, sees: Collection[str] | No
 def classes_of_inputs(ws: Workspace, benchmark_id: str) -> dict[str, tuple[str, ...]]:
     """The data classes of each input that has an output, in the order of their ids."""
     used = {row["input_id"] for row in _rows(ws, benchmark_id).values()}
-    members = sorted(_members(ws, benchmark_id).items())
-    return {input_id: tuple(member.get("data_classes", ())) for input_id, member in members if input_id in used}
+    members = {name: member["sha256"] for name, member in sorted(_members(ws, benchmark_id).items()) if name in used}
+    with ws.database.connect() as connection:
+        known = known_classes(connection, members.values())
+    return {input_id: known.get(sha256, ()) for input_id, sha256 in members.items()}
 
 
 def every_output_has_a_source(ws: Workspace, benchmark_id: str) -> bool:

@@ -22,6 +22,7 @@ COMMANDS = {
     "targets": "Where jobs are dispatched to, and whether one understands us.",
     "environments": "Where targets are, and which of these places is production.",
     "variants": "The registered ways to produce an effect.",
+    "inputs": "Input sets: files that are registered once and measured often.",
     "prices": "The price book that applies, AWS's prices of today, a month's charges, and an invoice against them.",
     "scenario": "Plan, run, watch and cancel a load test; report it, compare two.",
     "benchmark": "Plan a matrix of variants and inputs, run one, continue or cancel one, look at one.",

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pointsman.benchmark import MatrixRun, cancel_matrix, list_matrix_runs, list_variants, matrix_run
+from pointsman.benchmark import MatrixRun, cancel_matrix, cells_skipped, list_matrix_runs, list_variants, matrix_run
 from pointsman.benchmark import input_set as known_inputs
 from pointsman.economics import PriceBookSpec
 from pointsman.errors import InputRefused
@@ -20,6 +20,25 @@ from pointsman.settings import load_settings
 from service.cli.approving import once_approved
 from service.cli.continuing import run_to_continue
 from service.cli.lab_setup import INPUT_SET
+from service.cli.matrix_options import (
+    ROUND_CELLS,
+    Alpha,
+    Budget,
+    Experiment,
+    InFlight,
+    MinSaving,
+    Provider,
+    QualityMargin,
+    StopAfter,
+    SuccessMargin,
+    Tag,
+    Workflow,
+    asked_of,
+    narrower,
+    round_cells,
+    stop_rule,
+    usd,
+)
 from service.cli.naming import short_names
 from service.cli.output import JsonFlag, ProductionOption, console, emit, open_workspace, table
 from service.cli.running import connect, request, run_flow
@@ -31,10 +50,6 @@ app = typer.Typer(
 )
 
 _LISTED = 50
-Workflow = Annotated[str | None, typer.Option(help="Only the variants of this workflow.")]
-Provider = Annotated[str | None, typer.Option(help="Only the variants of this provider.")]
-Experiment = Annotated[str | None, typer.Option(help="Only the variants of this experiment.")]
-Tag = Annotated[list[str] | None, typer.Option(help="Only the variants with this tag; repeat for all of several.")]
 
 
 @app.command()
@@ -48,9 +63,9 @@ def run(
     experiment: Experiment = None,
     tag: Tag = None,
     repeats: Annotated[int | None, typer.Option(min=1, max=100, help="Runs of each variant on each input.")] = None,
-    stop_after: Annotated[
-        str | None, typer.Option(help="Give a variant up by this rule: 3/5 = when 3 of its first 5 cells have failed.")
-    ] = None,
+    stop_after: StopAfter = None,
+    budget: Budget = None,
+    in_flight: InFlight = None,
     production: ProductionOption = None,
     fall_back_inline: Annotated[
         bool, typer.Option("--fall-back-inline", help="Run the cells here when ECS cannot be used.")
@@ -60,18 +75,25 @@ def run(
     """Run every variant on every input in randomised rounds."""
     if (benchmark_id, again, route).count(None) != 2:
         raise InputRefused("--route, --benchmark-id, --again", [benchmark_id, again, route], "exactly one of them")
-    if benchmark_id and repeats is not None:
-        raise InputRefused("--repeats", repeats, "no other repeats for a benchmark that is continued")
-    narrower = {"workflow": workflow, "provider": provider, "experiment": experiment, "tags": tuple(tag or ())}
-    if route is None and any(narrower.values()):
-        raise InputRefused("--workflow, --provider, --experiment, --tag", narrower, "none of them without --route")
-    if benchmark_id and stop_after is not None:
-        raise InputRefused("--stop-after", stop_after, "no other rule for a benchmark that is continued")
-    fields = _continued(benchmark_id, again) if benchmark_id or again else _new(str(route), input_set, narrower)
+    fixed = {"--repeats": repeats, "--stop-after": stop_after, "--in-flight": in_flight}
+    for option, value in fixed.items():
+        if benchmark_id and value is not None:
+            raise InputRefused(option, value, "nothing for a benchmark that is continued: it keeps its own")
+    filters = narrower(workflow, provider, experiment, tag)
+    if route is None and any(filters.values()):
+        raise InputRefused("--workflow, --provider, --experiment, --tag", filters, "none of them without --route")
+    limit, rule = usd(budget), stop_rule(stop_after)
+    fields = _continued(benchmark_id, again) if benchmark_id or again else _new(str(route), input_set, filters)
     if repeats is not None:
         fields["repeats"] = repeats
-    if stop_after is not None:
-        fields["early_stop"] = _rule(stop_after)
+    if in_flight is not None:
+        fields["in_flight_per_provider"] = in_flight
+    if rule is not None:
+        fields["early_stop"] = rule
+    if limit is not None:
+        fields["budget_usd"] = limit
+    if not benchmark_id:
+        fields |= round_cells(len(fields["variants"]), rule, every_block=limit is not None)
     fields["production"] = production
     connect()
 
@@ -103,12 +125,12 @@ def _continued(benchmark_id: str | None, again: str | None) -> dict[str, Any]:
     }
 
 
-def _new(route: str, input_set: str, narrower: Mapping[str, Any]) -> dict[str, Any]:
+def _new(route: str, input_set: str, filters: Mapping[str, Any]) -> dict[str, Any]:
     known_inputs(open_workspace(), input_set)
-    return {"variants": tuple(str(one.id) for one in _chosen(route, narrower)), "input_set": input_set}
+    return {"variants": tuple(str(one.id) for one in _chosen(route, filters)), "input_set": input_set}
 
 
-def _chosen(route: str, narrower: Mapping[str, Any]) -> list[Variant]:
+def _chosen(route: str, filters: Mapping[str, Any]) -> list[Variant]:
     """The enabled variants of a route that match the filters as well."""
     key = RouteKey.parse(route)
     found = list_variants(
@@ -117,24 +139,16 @@ def _chosen(route: str, narrower: Mapping[str, Any]) -> list[Variant]:
         environment=key.environment,
         stage=key.stage,
         enabled=True,
-        **narrower,
+        **filters,
     )
     if not found:
-        asked = {name: value for name, value in narrower.items() if value}
         raise InputRefused(
             "--route",
-            f"{route} {asked or ''}".strip(),
+            f"{route} {asked_of(filters) or ''}".strip(),
             "the route of an enabled variant that the filters match",
             instruction="pointsman variants list",
         )
     return found
-
-
-def _rule(text: str) -> dict[str, int]:
-    failures, slash, of_first = text.partition("/")
-    if not (slash and failures.isdecimal() and of_first.isdecimal()):
-        raise InputRefused("--stop-after", text, "two numbers such as 3/5")
-    return {"failures": int(failures), "of_first": int(of_first)}
 
 
 @app.command()
@@ -147,24 +161,23 @@ def plan(
     tag: Tag = None,
     repeats: Annotated[int, typer.Option(min=1, max=100, help="Runs of each variant on each input.")] = 1,
     saving: Annotated[float, typer.Option(help="The true saving that is to be found, as a share.")] = 0.2,
-    min_saving: Annotated[float, typer.Option(help="Saving that makes a switch worth it, as a share.")] = 0.05,
-    success_margin: Annotated[float, typer.Option(help="By how much the success rate may be lower.")] = 0.02,
-    quality_margin: Annotated[float, typer.Option(help="By how many points of 100 the quality may be lower.")] = 2.0,
-    alpha: Annotated[float, typer.Option(help="Risk of a false winner.")] = 0.05,
+    min_saving: MinSaving = 0.05,
+    success_margin: SuccessMargin = 0.02,
+    quality_margin: QualityMargin = 2.0,
+    alpha: Alpha = 0.05,
+    in_flight: InFlight = None,
     book: Annotated[Path | None, typer.Option(help="A price book file; default: the built-in one.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Say what a matrix would be, and send and write nothing: cells, cost, time, and how many inputs are needed."""
     ws = open_workspace()
-    narrower = {"workflow": workflow, "provider": provider, "experiment": experiment, "tags": tuple(tag or ())}
-    defaults = _request_defaults()
     preview = preview_matrix(
         ws,
-        _chosen(route, narrower),
+        _chosen(route, narrower(workflow, provider, experiment, tag)),
         known_inputs(ws, input_set),
         PriceBookSpec(path=str(book) if book else None).build(),
         repeats=repeats,
-        **defaults,
+        **{**_request_defaults(), **({} if in_flight is None else {"in_flight_per_provider": in_flight})},
         rules={
             "alpha": alpha,
             "success_margin": success_margin,
@@ -178,7 +191,7 @@ def plan(
 
 def _request_defaults() -> dict[str, Any]:
     """What `benchmark run` leaves to its flow."""
-    return {"seed": 1, "round_cells": 84, "in_flight_per_provider": 2}
+    return {"seed": 1, "round_cells": ROUND_CELLS, "in_flight_per_provider": 2}
 
 
 def _show_preview(preview: MatrixPreview) -> None:
@@ -196,6 +209,8 @@ def _show_preview(preview: MatrixPreview) -> None:
     for one in preview.variants:
         for why, count in sorted(one.skipped.items()):
             console.print(f"Skipped  {count} of {one.variant.label}: {why}", soft_wrap=True)
+        if one.over_limit is not None:
+            console.print(f"Limited  {one.variant.label}: {one.over_limit}", soft_wrap=True)
     needed = preview.needed
     console.print(f"Cells    {preview.cells} in {preview.rounds} rounds; {preview.skipped} would be skipped")
     console.print(f"Cost     {_money(preview.usd, preview.low, preview.high)} USD", soft_wrap=True)
@@ -249,17 +264,26 @@ def _list(as_json: bool) -> None:
 
 
 def _present(benchmark_id: str, as_json: bool) -> None:
-    known = matrix_run(open_workspace(), benchmark_id)
+    ws = open_workspace()
+    known, skipped = matrix_run(ws, benchmark_id), cells_skipped(ws, benchmark_id)
 
     def render() -> None:
         table(f"{known.id}: {known.status}", ("cells", "count"), sorted(known.counts.items()))
         console.print(f"Input set  {known.input_set_id}, repeats {known.repeats}, seed {known.seed}", soft_wrap=True)
         console.print(f"Variants   {', '.join(short_names(known.variants))}", soft_wrap=True)
+        for (variant, why), count in skipped.items():
+            _say(f"Not sent   {count} of {VariantId.parse(variant).label}: {why}")
         for variant, why in known.stopped.items():
-            console.print(f"Stopped    {VariantId.parse(variant).label}: {why}", soft_wrap=True)
+            if (variant, why) not in skipped:
+                _say(f"Stopped    {VariantId.parse(variant).label}: {why}")
         console.print(f"Next       {_next(known)}", soft_wrap=True)
 
-    emit(as_json, _document(known), render)
+    told = [{"variant": variant, "why": why, "cells": count} for (variant, why), count in skipped.items()]
+    emit(as_json, {**_document(known), "skipped": told}, render)
+
+
+def _say(line: str) -> None:
+    console.print(line, soft_wrap=True, markup=False)
 
 
 def _document(known: MatrixRun) -> dict[str, Any]:

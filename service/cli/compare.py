@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pointsman.benchmark import import_inputs, list_variants, register_input_set
+from pointsman.benchmark import import_inputs, list_variants, named_files, register_input_set
+from pointsman.benchmark import input_set as known_inputs
 from pointsman.canonical import sha256_of
 from pointsman.decision import read_hud
 from pointsman.errors import InputRefused, NotFound
 from pointsman.ids import VariantId
-from pointsman.model import Variant
+from pointsman.model import InputSet, Variant
 from pointsman.settings import load_settings
 from pointsman.workspace import Workspace
 from service.cli.continuing import run_to_continue
 from service.cli.hud_view import fail_if_invalid, show_hud
 from service.cli.lab_setup import inputs_root, prepare_lab
+from service.cli.matrix_options import (
+    Alpha,
+    Budget,
+    Experiment,
+    InFlight,
+    MinSaving,
+    Provider,
+    QualityMargin,
+    StopAfter,
+    SuccessMargin,
+    Tag,
+    Workflow,
+    asked_of,
+    narrower,
+    round_cells,
+    stop_rule,
+    usd,
+)
 from service.cli.naming import one_variant
 from service.cli.output import JsonFlag, console, emit
 from service.cli.progress import shown
@@ -32,11 +50,20 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def compare(
-    inputs: Annotated[list[Path], typer.Option("--input", help="A clip of yours; repeat for more.")],
+    inputs: Annotated[
+        list[Path] | None, typer.Option("--input", help="A clip of yours, or a folder of them; repeat for more.")
+    ] = None,
+    input_set: Annotated[
+        str | None, typer.Option(help="Instead: an input set, as `pointsman inputs list` shows it.")
+    ] = None,
     targets: Annotated[
         str, typer.Option(help="Comma separated: target names, or variants as WORKFLOW@PROVIDER.")
     ] = "lab",
-    budget: Annotated[str | None, typer.Option(help="Most to spend on attempts, as in 3USD.")] = None,
+    workflow: Workflow = None,
+    provider: Provider = None,
+    experiment: Experiment = None,
+    tag: Tag = None,
+    budget: Budget = None,
     deliveries: Annotated[int, typer.Option(min=0, help="How often one output is sent to a viewer.")] = 100,
     repeats: Annotated[int, typer.Option(min=1, max=100, help="Runs of each variant on each clip.")] = 1,
     incumbent: Annotated[str | None, typer.Option(help="WORKFLOW@PROVIDER to beat; default: the lab's.")] = None,
@@ -44,30 +71,45 @@ def compare(
         list[str] | None,
         typer.Option(help="What your clips show, such as faces: only variants that may see it get them; repeat."),
     ] = None,
+    min_saving: MinSaving = 0.05,
+    success_margin: SuccessMargin = 0.02,
+    quality_margin: QualityMargin = 2.0,
+    alpha: Alpha = 0.05,
+    until_decided: Annotated[
+        bool, typer.Option("--until-decided", help="Look at it on the way, and measure no more once it is decided.")
+    ] = False,
+    stop_after: StopAfter = None,
+    in_flight: InFlight = None,
     run_id: Annotated[str | None, typer.Option(help="Name the run, or continue the one of this name.")] = None,
     prefect_port: Annotated[int, typer.Option(help="Port of the Prefect server.")] = PREFECT_PORT,
     lab_port: Annotated[int, typer.Option(help="Port of the lab's effects backend.")] = LAB_PORT,
     as_json: JsonFlag = False,
 ) -> None:
     """Run your clips through every variant of the targets; show what each costs and how good it is."""
-    limit = _usd(budget)
+    if bool(inputs) == (input_set is not None):
+        raise InputRefused("--input, --input-set", "both" if inputs else None, "one of them")
+    if input_set is not None and data_class:
+        raise InputRefused("--data-class", data_class, "none with --input-set, which has its own")
+    limit, rule = usd(budget), stop_rule(stop_after)
+    filters = narrower(workflow, provider, experiment, tag)
     home = load_settings().home
     with sole_owner(home):
         ws = Workspace.open(load_settings(), actor="cli")
         if list_variants(ws):  # else the lab's are registered below
-            _named(ws, targets.split(","))
-        files = import_inputs(inputs_root(home), inputs, data_classes=data_class or ())
+            _named(ws, targets.split(","), filters)
+        if input_set is None:
+            chosen_set = _own(ws, inputs_root(home), inputs or [], data_class or [])
+        else:
+            chosen_set = known_inputs(ws, input_set)
         world = World.load(home)
         try:
             if not as_json:
                 console.print("Starting Prefect and the lab where they are not up ...")
             serving = prepare_lab(world, prefect_port=prefect_port, lab_port=lab_port, owner="compare")
-            candidates = _named(ws, targets.split(","))
+            candidates = _named(ws, targets.split(","), filters)
             beaten = (
                 one_variant(ws, "--incumbent", incumbent).id if incumbent else _default_incumbent(candidates, serving)
             )
-            members = [(file.input_id, file.path.stem, *sorted(file.data_classes)) for file in files]
-            chosen_set = register_input_set(ws, f"compare-{sha256_of(members)[:16]}", files)
             asked = {
                 "route_key": str(beaten.route_key),
                 "input_set": chosen_set.id,
@@ -75,8 +117,19 @@ def compare(
                 "incumbent": str(beaten),
                 "repeats": repeats,
                 "budget_usd": limit,
-                "rules": {"deliveries_per_output": deliveries},
-                **({"round_cells": len(candidates)} if limit else {}),  # the budget is looked at after every round
+                "early_stop": rule,
+                "rules": {
+                    "deliveries_per_output": deliveries,
+                    "min_saving": min_saving,
+                    "success_margin": success_margin,
+                    "quality_margin": quality_margin,
+                    "alpha": alpha,
+                    "sequential": until_decided,
+                },
+                **round_cells(
+                    len({beaten, *(one.id for one in candidates)}), rule, every_block=bool(limit) or until_decided
+                ),
+                **({} if in_flight is None else {"in_flight_per_provider": in_flight}),
             }
             with run_to_continue(home, "compare", asked, given=run_id) as named:
                 outcome = _run(ws, named, asked, quiet=as_json)
@@ -111,17 +164,18 @@ def _run(ws: Workspace, run_id: str, asked: Mapping[str, Any], *, quiet: bool) -
     }
 
 
-def _usd(budget: str | None) -> float | None:
-    if budget is None:
-        return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:USD)?", budget.strip(), re.IGNORECASE)
-    if not found or float(found[1]) <= 0:
-        raise InputRefused("--budget", budget, "an amount above zero such as 3USD")
-    return float(found[1])
+def _own(ws: Workspace, root: Path, paths: Sequence[Path], classes: Sequence[str]) -> InputSet:
+    """The user's files as a set of their own, whose name says what they are: the same again is the same set."""
+    files = import_inputs(root, named_files(paths, data_classes=classes))
+    members = [(file.input_id, file.path.stem, file.cluster, *file.data_classes) for file in files]
+    return register_input_set(ws, f"compare-{sha256_of(members)[:16]}", files)
 
 
-def _named(ws: Workspace, names: list[str]) -> list[Variant]:
-    """The enabled variants that the names stand for: all of a target, or one by its label."""
+def _named(ws: Workspace, names: list[str], filters: Mapping[str, Any]) -> list[Variant]:
+    """The enabled variants that the names stand for, all of a target or one by its label, and the filters let through.
+
+    Raises `NotFound` for a name of none, and `InputRefused` when the filters leave none.
+    """
     registered = list_variants(ws, enabled=True)
     chosen: dict[VariantId, Variant] = {}
     for name in (name.strip() for name in names):
@@ -132,7 +186,16 @@ def _named(ws: Workspace, names: list[str]) -> list[Variant]:
                 "--targets", name, ", ".join(known) or "none is registered", instruction="See: pointsman variants list"
             )
         chosen.update({one.id: one for one in found})
-    return list(chosen.values())
+    left = {one.id for one in list_variants(ws, enabled=True, **filters)}
+    kept = [one for one in chosen.values() if one.id in left]
+    if not kept:
+        raise InputRefused(
+            "--workflow, --provider, --experiment, --tag",
+            asked_of(filters),
+            f"what a variant of {', '.join(names)} matches",
+            instruction="See: pointsman variants list",
+        )
+    return kept
 
 
 def _default_incumbent(candidates: list[Variant], serving: VariantId) -> VariantId:

@@ -11,7 +11,7 @@ from uuid import uuid4
 import typer
 
 from deployments.blocks import save_blocks, saved_targets
-from pointsman.benchmark import import_inputs, register_input_set
+from pointsman.benchmark import import_inputs, named_files, register_input_set
 from pointsman.dispatch import BUILT_IN_PRESETS, TargetSpec, check_target
 from pointsman.errors import InputRefused, RunFailed
 from pointsman.settings import load_settings, load_target_url
@@ -104,7 +104,8 @@ def check(
     from tasks.opening import open_target
 
     target = open_target(name)
-    files = import_inputs(inputs_root(load_settings().home), [input_file], data_classes=data_class or ())
+    asked = named_files([input_file], data_classes=data_class or ())
+    files = import_inputs(inputs_root(load_settings().home), asked)
     named = "-".join([files[0].path.stem[:16], *(word.replace(":", ".") for word in sorted(data_class or ()))])
     member = register_input_set(ws, f"check-{named}"[:64], files).members[0]
     checked = check_target(

@@ -46,6 +46,8 @@ def _document(one: Variant) -> dict[str, Any]:
 
 @app.command("list")
 def list_command(
+    effect_revision: Annotated[str | None, typer.Option(help="Only those of this effect revision.")] = None,
+    stage: Annotated[str | None, typer.Option(help="Only those of this stage.")] = None,
     provider: Annotated[str | None, typer.Option(help="Only those of this provider.")] = None,
     workflow: Annotated[str | None, typer.Option(help="Only those of this workflow.")] = None,
     environment: Annotated[str | None, typer.Option(help="Only those of this environment.")] = None,
@@ -56,6 +58,8 @@ def list_command(
     """List registered variants."""
     found = list_variants(
         open_workspace(),
+        effect_revision=effect_revision,
+        stage=stage,
         provider=provider,
         workflow=workflow,
         environment=environment,

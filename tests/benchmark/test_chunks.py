@@ -200,7 +200,8 @@ def test_run_in_chunks_elsewhere_it_leaves_the_rows_that_one_process_leaves(
 ) -> None:
     spread, here = start("spread", chunk_size=size), start("here", chunk_size=size)
     elsewhere = tasks(spread, world)
-    run_matrix_elsewhere(spread, BM, elsewhere)
+    run_matrix_elsewhere(spread, BM, elsewhere, spending={"price_book": "mine"})
+    assert {request["price_book"] for request in elsewhere.requests} == {"mine"}
     orders = driver.orders
     driver.orders = []
     in_one_process(here)

@@ -11,7 +11,13 @@ from pathlib import Path
 import imageio_ffmpeg
 import pytest
 
-from pointsman.benchmark import InputFile, import_inputs, input_set, register_input_set
+from pointsman.benchmark import (
+    InputFile,
+    import_inputs,
+    input_set,
+    named_files,
+    register_input_set,
+)
 from pointsman.benchmark.clips import refuse_unreadable
 from pointsman.errors import Conflict, InputRefused, NotFound
 from pointsman.model import InputSet
@@ -141,7 +147,7 @@ def test_own_files_are_copied_under_their_hash_each_in_its_own_cluster(clips: li
     own = Path(shutil.copy(clips[0], tmp_path / "My clip (1).AVI"))
     root = tmp_path / "inputs"
     for _ in range(2):
-        first, second = import_inputs(root, [own, clips[1]])
+        first, second = import_inputs(root, named_files([own, clips[1]]))
         assert first == InputFile(
             root / f"{hashlib.sha256(own.read_bytes()).hexdigest()}.avi", "My-clip--1-", "My-clip--1-"
         )
@@ -152,7 +158,7 @@ def test_own_files_are_copied_under_their_hash_each_in_its_own_cluster(clips: li
 
 def test_importing_copies_nothing_when_one_file_is_bad(clips: list[Path], tmp_path: Path) -> None:
     with pytest.raises(InputRefused, match="nowhere"):
-        import_inputs(tmp_path / "inputs", [clips[0], tmp_path / "nowhere.mp4"])
+        import_inputs(tmp_path / "inputs", named_files([clips[0], tmp_path / "nowhere.mp4"]))
     assert not (tmp_path / "inputs").exists()
 
 
@@ -162,9 +168,9 @@ def test_a_crash_while_importing_leaves_no_partial_copy(
     def crash(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("pointsman.benchmark.inputs.os.replace", crash)
+    monkeypatch.setattr("pointsman.benchmark.input_files.os.replace", crash)
     with pytest.raises(OSError, match="disk full"):
-        import_inputs(tmp_path / "inputs", [clips[0]])
+        import_inputs(tmp_path / "inputs", named_files([clips[0]]))
     assert list((tmp_path / "inputs").iterdir()) == []
 
 

@@ -140,3 +140,25 @@ def test_targets_that_do_not_fit_the_variants_are_refused(
 ) -> None:
     with pytest.raises(InputRefused, match=named):
         plan(targets)
+
+
+def test_a_provider_with_jobs_at_two_targets_has_no_more_of_them_at_once(
+    ws: Workspace, registered: list[VariantId], inputs: InputSet, driver: FakeDrive
+) -> None:
+    elsewhere = replace(VARIANTS[0], id=replace(VARIANTS[0].id, experiment="moved"), target="cloud")
+    register_variants(ws, [elsewhere])
+    create_matrix(
+        ws,
+        benchmark_id=BM,
+        parent_run_id=None,
+        variants=[registered[0], elsewhere.id],
+        inputs=inputs,
+        repeats=1,
+        seed=3,
+        round_cells=8,
+        environment_id="lab",
+        targets=[LAB, CLOUD],
+        in_flight_per_provider=5,
+    )
+    run(ws, 0)
+    assert [header.limits.max_in_flight_per_provider for header in driver.headers] == [2, 2]

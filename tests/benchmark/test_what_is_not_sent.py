@@ -325,12 +325,13 @@ def test_a_variant_that_has_spent_its_limit_is_given_nothing_more(
     change_variant(ws, dear, limits=VariantLimits(usd=Decimal("0.05")))
     create(ws, inputs, repeats=2)
     for number in rounds(ws, BM):  # two cells of each variant in a round, each 1.5 vcpu-seconds
-        run_round(ws, BM, number, secret=None, cancelled=lambda: False, on_status=lambda status: None)
         hold_spending(ws, BM, book, None)
+        run_round(ws, BM, number, secret=None, cancelled=lambda: False, on_status=lambda status: None)
     done = finish_matrix(ws, BM)
-    assert done.counts == {"completed": 20, "skipped": 4}
+    assert done.counts == {"completed": 18, "skipped": 6}
     assert done.stopped == {
-        str(dear): "spend_limit: its cells have cost 0.060000 USD, and its limit in one matrix is 0.05 USD"
+        str(dear): "spend_limit: its cells have cost 0.030000 USD, its next 2 would cost about 0.030000 USD, "
+        "and its limit in one matrix is 0.05 USD"
     }
     cells = price_cells(ws, BM, book, deliveries_per_output=0)
     skipped = [one for one in cells if one.status == "skipped"]
@@ -338,6 +339,21 @@ def test_a_variant_that_has_spent_its_limit_is_given_nothing_more(
     assert all("spend_limit" in str(one.cost) for one in skipped), "what was not given all cells has no cost, so no win"
     with pytest.raises(GuardRefused, match="of a budget"):
         hold_spending(ws, BM, book, Decimal("0.1"))
+
+
+def test_what_cells_before_have_cost_says_of_the_first_round_whether_it_would_be_too_dear(
+    ws: Workspace, registered: list[VariantId], inputs: InputSet, driver: FakeDrive, tmp_path: Path
+) -> None:
+    book = book_of(tmp_path, PRICES)
+    create(ws, inputs, round_cells=12)
+    run_all(ws)
+    create(ws, inputs, benchmark_id="bm_next", round_cells=12)
+    for usd, sent in (("0.061", True), ("0.059", False)):  # four cells of 0.015 USD in the only round
+        change_variant(ws, registered[0], limits=VariantLimits(usd=Decimal(usd)))
+        hold_spending(ws, "bm_next", book, None)
+        assert (matrix_run(ws, "bm_next").stopped == {}) is sent
+    (why,) = matrix_run(ws, "bm_next").stopped.values()
+    assert why.startswith("spend_limit: its cells have cost 0.000000 USD, its next 4 would cost about 0.060000 USD")
 
 
 def test_spending_that_is_not_known_cannot_be_held_and_stops_the_variant(

@@ -73,6 +73,7 @@ class Judged:
     status: Callable[[Cell], tuple[str, str | None]] = lambda cell: ("completed", None)
     rules: Mapping[str, Any] = field(default_factory=dict)
     """Declared beside the margins that stand when nothing is said."""
+    round_cells: int = 84
     migrated: Path | None = None
     """A database to copy, which is quicker than migrating one."""
 
@@ -159,7 +160,7 @@ class Judged:
             inputs=inputs,
             repeats=1,
             seed=7,
-            round_cells=84,
+            round_cells=self.round_cells,
             environment_id="lab",
             targets=[TargetSpec(name="lab", preset="lab", base_url="http://127.0.0.1:9")],
             in_flight_per_provider=2,

@@ -151,6 +151,14 @@ def test_on_capacity_of_ones_own_an_experiment_costs_its_idle_time_too(world: Wo
     assert load_cost(frame.lazy(), hosted) == Decimal("0.006")
 
 
+def test_what_was_cancelled_on_the_way_and_run_again_was_paid_for_as_well(world: World, book: PriceBook):
+    world.cell(A, Tried(), output_bytes=1, quality="90")
+    world.attempt("d-cancelled", Tried("lost"), provider="cpu")
+    assert cost_of(world, book).matrix == Decimal("0.004")
+    world.attempt("d-another", Tried("unknown", [("cpu:vcpu-second", "cancelled")]), provider="cpu")
+    assert cost_of(world, book).matrix == Missing("cpu:vcpu-second: cancelled")
+
+
 def test_an_unpriced_judgement_leaves_the_experiments_cost_unknown(world: World, book: PriceBook):
     world.cell(A, Tried(), output_bytes=1, quality="90")
     world.attempt(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import tasks.benchmark
 from flows import benchmark_matrix, evaluate_quality, judge_chunk, run_matrix_chunk
 from pointsman.benchmark import Turn
 from pointsman.errors import InputRefused
@@ -88,6 +89,32 @@ def test_a_chunk_of_a_matrix_works_as_its_turn_round_by_round(monkeypatch: pytes
     run_matrix_chunk.run_matrix_chunk.fn(request)
     assert taken == [Turn("bm_1-rounds-2-3", 2)]
     assert [arguments for _, arguments in called] == [("bm_1", number, taken[0], 4) for number in (2, 3)]
+
+
+def test_a_chunk_looks_at_what_was_spent_before_each_round_where_that_is_limited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    called = watch(monkeypatch, run_matrix_chunk, {"run_round_of_chunk": None, "check_budget": None})
+    monkeypatch.setattr(run_matrix_chunk, "as_turn", lambda turn: nullcontext())
+    asked: dict[str, Any] = {}
+
+    def ask(*_: Any, spending: dict[str, Any] | None, **__: Any) -> None:
+        asked.update(spending or {})
+
+    monkeypatch.setattr(tasks.benchmark, "open_workspace", lambda: None)
+    monkeypatch.setattr(tasks.benchmark, "chunk_runs", lambda bm_id: None)
+    monkeypatch.setattr(tasks.benchmark.benchmark, "in_place_instead", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(tasks.benchmark.benchmark, "run_matrix_elsewhere", ask)
+    for limited, budget, looks in ((False, None, 0), (True, None, 2), (False, 5.0, 2)):
+        asked.clear()
+        called.clear()
+        tasks.benchmark.run_chunks.fn("bm_1", "mine", budget, limited=limited, look_with=None, fall_back_inline=False)
+        request = run_matrix_chunk.RunMatrixChunkRequest(benchmark_id="bm_1", first_round=0, last_round=1, **asked)
+        run_matrix_chunk.run_matrix_chunk.fn(request)
+        assert [one for one in called if one[0] == "check_budget"] == [
+            ("check_budget", ("bm_1", "mine", budget))
+        ] * looks
+        assert called[0][0] == ("check_budget" if looks else "run_round_of_chunk")
 
 
 def test_a_chunk_of_judgements_works_as_its_turn_on_what_is_pending_of_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,14 +12,17 @@ import pytest
 import sqlalchemy as sa
 
 import flows.benchmark_matrix
+import tasks.benchmark
 import tasks.looks
 from flows.benchmark_matrix import BenchmarkMatrixRequest, benchmark_matrix
 from flows.money_hud import ComparisonRules
+from pointsman.benchmark import finish_matrix, matrix_run
 from pointsman.decision import VerdictPlan, audit, verdicts_of
-from pointsman.quality import ChosenJudge, JudgeUnavailable, TrustPolicy
+from pointsman.errors import InputRefused
+from pointsman.quality import ChosenJudge, JudgeUnavailable, TrustPolicy, evaluation_set
 from pointsman.storage import tables
 from tests.decision.comparisons import Cell, plan
-from tests.decision.judged import BENCHMARK, JUDGE, Judged
+from tests.decision.judged import BENCHMARK, JUDGE, SET_ID, Judged
 from tests.few_inputs import variant
 
 
@@ -28,6 +31,16 @@ class Heard:
 
     identity = JUDGE
     billed_skus = ()
+
+
+def open_by_tasks(made: Judged, monkeypatch: pytest.MonkeyPatch, **judge: Any) -> None:
+    """Let the tasks open this state and a judge that has judged all of it."""
+    for name in ("tasks.looks", "tasks.benchmark"):
+        monkeypatch.setattr(f"{name}.open_workspace", lambda: made.ws)
+    monkeypatch.setattr("tasks.looks.open_price_book", lambda name: made.book)
+    chosen = ChosenJudge(Heard(), "of this test", None, TrustPolicy(), **judge)  # type: ignore[arg-type]
+    monkeypatch.setattr("tasks.looks.open_judge", lambda name: SimpleNamespace(build=lambda settings, price: chosen))
+    monkeypatch.setattr("tasks.looks.get_run_logger", lambda: logging.getLogger("looks"))
 
 
 @pytest.fixture
@@ -40,11 +53,7 @@ def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Judged:
     places: dict[int, int] = {}
     made = Judged(tmp_path, inputs=12, rules={"sequential": True}, status=status)
     places.update({int(planned.input_id[-3:]): at for at, planned in enumerate(made.plan.inputs)})
-    monkeypatch.setattr("tasks.looks.open_workspace", lambda: made.ws)
-    monkeypatch.setattr("tasks.looks.open_price_book", lambda name: made.book)
-    spec = SimpleNamespace(build=lambda settings, price: ChosenJudge(Heard(), "of this test", None, TrustPolicy()))
-    monkeypatch.setattr("tasks.looks.open_judge", lambda name: spec)
-    monkeypatch.setattr("tasks.looks.get_run_logger", lambda: logging.getLogger("looks"))
+    open_by_tasks(made, monkeypatch)
 
     def go_on(number: int) -> None:
         nonlocal done
@@ -118,6 +127,7 @@ def test_a_matrix_looks_after_each_round_and_ends_where_it_is_decided(
             "record_spending",
             "report_matrix",
             "once_agreed",
+            "require_looks",
         ),
         lambda *_, **__: None,
     )
@@ -129,3 +139,109 @@ def test_a_matrix_looks_after_each_round_and_ends_where_it_is_decided(
         BenchmarkMatrixRequest(variants=(variant("x"),), input_set="clips", run_id="r", look_with=look_with)
     )
     assert run == rounds
+
+
+def test_looks_that_could_decide_nothing_are_refused_before_anything_is_sent(
+    judged: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks.looks.require_looks.fn(BENCHMARK, "auto", "default")
+    with pytest.raises(InputRefused, match="look_with: 'gemini'") as refused:
+        tasks.looks.require_looks.fn("bm_other", "auto", "default")
+    assert "choose-route" in refused.value.instruction
+    (tmp_path / "fixed").mkdir()
+    open_by_tasks(Judged(tmp_path / "fixed"), monkeypatch)
+    with pytest.raises(InputRefused, match="a sequential plan was declared"):
+        tasks.looks.require_looks.fn(BENCHMARK, "auto", "default")
+    called: list[str] = []
+    monkeypatch.setattr(flows.benchmark_matrix, "require_looks", tasks.looks.require_looks.fn)
+    monkeypatch.setattr(flows.benchmark_matrix, "once_agreed", lambda *_: called.append("sent"))
+    with pytest.raises(InputRefused):
+        benchmark_matrix.fn(
+            BenchmarkMatrixRequest(variants=(variant("x"),), input_set="clips", run_id="r", look_with="auto")
+        )
+    assert called == []
+
+
+def test_a_judge_that_compares_is_shown_the_incumbents_outputs_at_a_look_too(
+    judged: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with judged.ws.database.begin() as connection:
+        connection.execute(sa.delete(tables.quality_evaluations))
+        connection.execute(sa.delete(tables.evaluation_sets))
+    open_by_tasks(judged, monkeypatch, compares=True)
+    assert look() is False
+    assert evaluation_set(judged.ws, SET_ID).reference == str(judged.ways[0])
+
+
+class Elsewhere:
+    """Tasks elsewhere that do their rounds at once, but for the first, which is done when `late` others were begun."""
+
+    def __init__(self, made: Judged, done: set[int], late: int) -> None:
+        self.made, self.done, self.late = made, done, late
+        self.began: list[int] = []
+
+    def launch(self, flow: str, request: Any, *, key: str) -> str:
+        self.began.append(request["first_round"])
+        if request["first_round"] > 0:
+            self._do(request["first_round"])
+        return str(request["first_round"])
+
+    def ended(self, run: str) -> str | None:
+        if run == "0":
+            if len(self.began) <= self.late:
+                return None
+            self._do(0)
+        return "Completed"
+
+    def task(self, run: str) -> str | None:
+        return None
+
+    def _do(self, number: int) -> None:
+        self.done.add(number)
+        self.made.go_on()
+
+
+@pytest.mark.parametrize("looks", [True, False])
+def test_where_tasks_elsewhere_run_it_looks_see_what_is_complete_from_the_start_on_and_start_no_more_once_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: bool
+) -> None:
+    done: set[int] = set()
+    rounds: dict[int, int] = {}
+
+    def status(cell: Cell) -> tuple[str, str | None]:
+        return ("completed", None) if rounds.get(cell[1]) in done else ("pending", None)
+
+    made = Judged(tmp_path, inputs=14, rules={"sequential": True}, status=status, round_cells=3)
+    rounds.update({int(planned.input_id[-3:]): at for at, planned in enumerate(made.plan.inputs)})
+    open_by_tasks(made, monkeypatch)
+    elsewhere = Elsewhere(made, done, late=7)
+    monkeypatch.setattr("tasks.benchmark.chunk_runs", lambda bm_id: elsewhere)
+    seen: list[tuple[int, bool]] = []
+
+    def noted(*asked: str) -> bool:
+        before = len(done)
+        seen.append((before if 0 in done else 0, tasks.looks.look.fn(*asked)))
+        return seen[-1][1]
+
+    monkeypatch.setattr("tasks.benchmark.look", noted)
+    tasks.benchmark.run_chunks.fn(
+        BENCHMARK,
+        "default",
+        None,
+        limited=False,
+        look_with="auto" if looks else None,
+        fall_back_inline=False,
+    )
+    finish_matrix(made.ws, BENCHMARK)
+    if not looks:
+        assert (len(elsewhere.began), seen) == (14, [])
+        return
+    assert [complete for complete, decided in seen if not decided][:6] == [0] * 6, "the first round was not over"
+    assert seen[-1][1]
+    begun = len(elsewhere.began)
+    assert begun < 14
+    assert matrix_run(made.ws, BENCHMARK).counts == {"completed": 3 * begun, "skipped": 3 * (14 - begun)}
+    assert made.conclude().outcome == "WINNER"
+    with made.ws.database.connect() as connection:
+        chunks = connection.execute(sa.select(sa.func.count()).select_from(tables.benchmark_chunks)).scalar()
+    assert chunks == begun, "what was left without work was not even begun"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pointsman.benchmark import create_matrix, input_set, list_variants, matrix_run
+from pointsman.benchmark import create_matrix, end_early, input_set, list_variants, matrix_run
 from pointsman.dispatch import TargetSpec
 from tests.service.worlds import INCUMBENT, OTHER, ROUTE, registered
 
@@ -56,6 +56,8 @@ def test_a_plan_uses_what_the_flow_uses():
         (["--route", ROUTE, "--input-set", "some-clips", "--tag", "nobody"], "--route"),
         (["--benchmark-id", "bm_1", "--tag", "x"], "none of them without --route"),
         (["--benchmark-id", "bm_1", "--stop-after", "1/2"], "--stop-after"),
+        (["--benchmark-id", "bm_1", "--in-flight", "9"], "it keeps its own"),
+        (["--route", ROUTE, "--input-set", "some-clips", "--budget", "much"], "--budget"),
         (["--route", ROUTE, "--input-set", "some-clips", "--stop-after", "often"], "3/5"),
     ],
 )
@@ -72,3 +74,12 @@ def test_a_matrix_is_cancelled_once_and_for_all_who_ask(ws, pointsman):
     assert pointsman("benchmark", "cancel", "bm_1", "--json").document["status"] == "cancelled"
     assert pointsman("benchmark", "cancel", "bm_none").code == 2
     assert "benchmark run --benchmark-id bm_1" in pointsman("benchmark", "show", "bm_1").out
+
+
+def test_what_was_planned_and_not_sent_is_shown_with_the_reason(ws, pointsman):
+    matrix(ws)
+    end_early(ws, "bm_1", why="decided at a look, WINNER by vd_1")
+    shown = pointsman("benchmark", "show", "bm_1")
+    assert "Not sent   1 of x264-medium-crf26@lab-cpu: skipped: decided at a look, WINNER by vd_1" in shown.out
+    told = pointsman("benchmark", "show", "bm_1", "--json").document["skipped"]
+    assert {one["variant"]: one["cells"] for one in told} == {INCUMBENT: 1, OTHER: 1}

@@ -49,6 +49,7 @@ EMPTY = [
     *(
         "variants list",
         "environments list",
+        "inputs list",
         "scenario status",
         "benchmark show",
         "logs",

@@ -25,6 +25,9 @@ def test_variants_are_found_by_tag_and_by_every_segment(ws, pointsman):
         (["--experiment", "two"], {NEW}),
         (["--environment", "lab"], {NEW, INCUMBENT, OTHER}),
         (["--environment", "moon"], set()),
+        (["--effect-revision", "postcard-1", "--stage", "demo"], {NEW, INCUMBENT, OTHER}),
+        (["--effect-revision", "postcard-2"], set()),
+        (["--stage", "live"], set()),
     ):
         assert {one["id"] for one in pointsman("variants", "list", *words, "--json").document} == found
     assert "cheap, night" in pointsman("variants", "list").out
