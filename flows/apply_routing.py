@@ -8,7 +8,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pointsman.errors import GuardRefused, RunFailed
+from pointsman.errors import Conflict, GuardRefused, RunFailed
 from pointsman.routing import HEADROOM, CanaryRules
 from pointsman.safety import Consent
 from tasks.approving import await_decision
@@ -18,6 +18,7 @@ from tasks.routing import (
     Moved,
     apply_binding,
     check_capacity,
+    check_change,
     plan_change,
     probe,
     propose_binding,
@@ -87,7 +88,7 @@ def in_steps(
     """Take a canary from the step where it is to its end; in production by the `consent` that its looks were given.
 
     Raises `RunFailed` (`canary_aborted`) after a step that was bad and was rolled back, `GuardRefused` when it stays at
-    a step: too few jobs met the newcomers, or somebody paused it.
+    a step: too few jobs met the newcomers, a rule of the route forbids the next one, or somebody paused it.
     """
     while moved.step is not None:
         found = look_at_canary(moved, run_id, target, input_set, rules, consent)
@@ -103,15 +104,30 @@ def in_steps(
                 code="canary_aborted",
             )
         if found.decision == "wait":
-            pause_canary(moved.route_key, found.why)
-            report_routing(moved)
-            raise GuardRefused(
-                f"The canary stays at {found.percent} %: {found.why}.",
-                instruction=f"Promote it all the same, or abort it: pointsman route promote {moved.route_key}",
-                code="canary_stuck",
-            )
-        moved = advance_canary(moved, gateway, found.why, consent)
+            raise _stays(moved, found.why, code="canary_stuck")
+        moved = go_on(moved, gateway, found.why, consent)
     return moved
+
+
+def go_on(moved: Moved, gateway: str, why: str, consent: Consent | None, *, to_end: bool = False) -> Moved:
+    """Let the next step serve. Where a rule of the route forbids it now, such as a freeze, the canary stays, paused."""
+    try:
+        return advance_canary(moved, gateway, why, consent, to_end=to_end)
+    except GuardRefused as refused:
+        if isinstance(refused, Conflict) or refused.code == "canary_paused":
+            raise
+        raise _stays(moved, refused.message, code=refused.code) from refused
+
+
+def _stays(moved: Moved, why: str, *, code: str) -> GuardRefused:
+    pause_canary(moved.route_key, why)
+    report_routing(moved)
+    percent = sum(max(0, weight - moved.before.get(one, 0)) for one, weight in moved.after.items())
+    return GuardRefused(
+        f"The canary of {moved.route_key} stays at {percent} %: {why.removesuffix('.')}.",
+        instruction=f"Promote it, once that may be, or abort it: pointsman route promote {moved.route_key}",
+        code=code,
+    )
 
 
 @flow(name="apply-routing", flow_run_name="apply-{request.route_key}")
@@ -124,9 +140,11 @@ def apply_routing(request: ApplyRoutingRequest) -> Moved:
     planned = plan_change(request.route_key, request.verdict_id, request.variant, request.expected_generation)
     if request.peak_per_s is not None:
         check_capacity(planned, request.peak_per_s, request.headroom)
+    steps = request.canary.steps if request.canary else (100,)
     if request.dry_run:
-        report_routing(planned)
+        report_routing(planned, steps)
         return planned
+    check_change(planned, run_id, request.gateway, steps)
     consent = once_agreed(
         lambda: enter_with_change(
             planned,
@@ -138,7 +156,6 @@ def apply_routing(request: ApplyRoutingRequest) -> Moved:
             production=request.production,
         )
     )
-    steps = request.canary.steps if request.canary else (100,)
     waits = propose_binding(planned, run_id, request.gateway, steps, consent)
     if waits is not None:
         await_decision(waits)

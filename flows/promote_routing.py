@@ -6,9 +6,9 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.apply_routing import in_steps
+from flows.apply_routing import go_on, in_steps
 from pointsman.routing import CanaryRules
-from tasks.canary import advance_canary, find_canary, take_up_canary
+from tasks.canary import check_promotion, find_canary, take_up_canary
 from tasks.production import enter_with_change, once_agreed
 from tasks.routing import Moved, probe, report_routing
 
@@ -21,7 +21,7 @@ class PromoteRoutingRequest(BaseModel):
     route_key: str = Field(title="Route", description="er:<id>:env:<id>:stage:<stage>")
     expected_generation: int = Field(title="Expected generation", description="The generation that serves.", ge=1)
     reason: str = Field("promoted by an operator", title="Reason", description="Kept in the history.", max_length=500)
-    to_end: bool = Field(False, title="To the end", description="All further steps without looking at them.")
+    to_end: bool = Field(False, title="To the end", description="Everything at once, without a further look.")
     gateway: str = Field("default", title="Gateway", description="Name of a saved routing gateway block.")
     target: str = Field("lab", title="Target", description="Name of the target block that serves the route.")
     input_set: str = Field(title="Input set", description="Inputs of the routed jobs.")
@@ -52,6 +52,7 @@ def promote_routing(request: PromoteRoutingRequest) -> Moved:
     """
     run_id = request.run_id or flow_run.id
     found = find_canary(request.route_key, request.expected_generation)
+    check_promotion(found, request.gateway, to_end=request.to_end)
     consent = once_agreed(
         lambda: enter_with_change(
             found,
@@ -63,9 +64,8 @@ def promote_routing(request: PromoteRoutingRequest) -> Moved:
             production=request.production,
         )
     )
-    moved = advance_canary(take_up_canary(found, request.reason), request.gateway, request.reason, consent)
-    while request.to_end and moved.step is not None:
-        moved = advance_canary(moved, request.gateway, request.reason, consent)
+    taken_up = take_up_canary(found, request.reason)
+    moved = go_on(taken_up, request.gateway, request.reason, consent, to_end=request.to_end)
     moved = in_steps(moved, run_id, request.gateway, request.target, request.input_set, request.canary, consent)
     proved = probe(moved, run_id, request.target, request.input_set, request.probe_jobs, consent)
     report_routing(proved)

@@ -125,9 +125,7 @@ def check_capacity(planned: Moved, peak_per_s: float, headroom: float) -> None:
     routing.ensure_capacity(open_workspace(), weights, peak=peak, headroom=factor)
 
 
-def _asked(
-    ws: Workspace, planned: Moved, run_id: str, steps: tuple[int, ...], consent: Consent | None
-) -> dict[str, Any]:
+def _change(ws: Workspace, planned: Moved, run_id: str, steps: tuple[int, ...]) -> dict[str, Any]:
     return {
         "route_key": RouteKey.parse(planned.route_key),
         "weights": {variant(ws, one).id: weight for one, weight in planned.after.items()},
@@ -136,9 +134,20 @@ def _asked(
         "verdict_id": planned.verdict_id,
         "idempotency_key": derive("apply", run_id),
         "steps": steps,
-        "requester": requester_of(ws),
-        "consent": consent,
     }
+
+
+def _asked(
+    ws: Workspace, planned: Moved, run_id: str, steps: tuple[int, ...], consent: Consent | None
+) -> dict[str, Any]:
+    return {**_change(ws, planned, run_id, steps), "requester": requester_of(ws), "consent": consent}
+
+
+@task(name="check-change", **RECORD)
+def check_change(planned: Moved, run_id: str, gateway: str, steps: tuple[int, ...]) -> None:
+    """Refuse what breaks a rule of the route, before anybody is asked to agree to it; what has begun is not asked."""
+    ws = open_workspace()
+    routing.ensure_may_apply(ws, open_gateway(gateway), **_change(ws, planned, run_id, steps))
 
 
 @task(name="propose-binding", **RECORD)
@@ -237,12 +246,13 @@ def roll_back(
 
 
 @task(name="report-routing", **RECORD)
-def report_routing(moved: Moved) -> None:
+def report_routing(moved: Moved, steps: tuple[int, ...] = (100,)) -> None:
+    """The change as an artifact: what it would be, in so many steps, or what it was."""
     ws = open_workspace()
     key = RouteKey.parse(moved.route_key)
     if moved.generation is None:
         weights = {VariantId.parse(one): weight for one, weight in moved.after.items()}
-        report = routing.proposal_report(ws, key, weights, cause=moved.cause, verdict_id=moved.verdict_id)
+        report = routing.proposal_report(ws, key, weights, cause=moved.cause, verdict_id=moved.verdict_id, steps=steps)
     else:
         report = routing.routing_report(ws, key, moved.probe)
     record_report("routing-change", report)

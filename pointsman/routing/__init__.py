@@ -1,6 +1,6 @@
 """Moving traffic: append-only bindings, the gateways that show them, rollback, and the probe that proves them."""
 
-from pointsman.routing.apply import apply_binding, propose_binding, rollback
+from pointsman.routing.apply import apply_binding, ensure_may_apply, propose_binding, rollback
 from pointsman.routing.bindings import BindingRecord, current, history, resolve, routes
 from pointsman.routing.canary import CanaryRules, Finding, judge_canary, stopped_canary
 from pointsman.routing.capacity_gate import HEADROOM, capacity_gate, ensure_capacity
@@ -28,6 +28,7 @@ from pointsman.routing.rollouts import (
     Rollout,
     advance,
     check_steps,
+    ensure_may_advance,
     mixed,
     note_finding,
     pause,
@@ -75,6 +76,8 @@ __all__ = [
     "current",
     "drift",
     "ensure_capacity",
+    "ensure_may_advance",
+    "ensure_may_apply",
     "evidence_in",
     "evidence_of",
     "history",

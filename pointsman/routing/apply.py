@@ -10,12 +10,12 @@ from pointsman.errors import GuardRefused, InputRefused, NotFound
 from pointsman.ids import RouteKey, VariantId, derive
 from pointsman.model import Binding
 from pointsman.routing import bindings, rollouts
-from pointsman.routing.changing import Change, make, propose
+from pointsman.routing.changing import Change, foresee, make, propose
 from pointsman.routing.consent import ask_for_consent, consent_to, require_guarded, waits_for_consent
 from pointsman.routing.gateways import Gateway
 from pointsman.routing.guards import Intended, ensure_allowed
-from pointsman.routing.rollouts import check_steps, mixed
-from pointsman.routing.verdicts import binding_for_verdict
+from pointsman.routing.rollouts import at_percent, check_steps
+from pointsman.routing.verdicts import ensure_asked_for
 from pointsman.safety import Approval, Consent, Identity, unproven
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
@@ -52,10 +52,8 @@ def apply_binding(
     gateway is out of reach (the generation stays applying and the same call continues it), `RunFailed` when the gateway
     does not show it (the generation is failed), `Conflict` when a newer change overtook this one.
     """
-    change, check = _applying(
-        ws, route_key, weights, expected, cause, idempotency_key, verdict_id, steps, requester, consent
-    )
-    return make(ws, gateway, change, check)
+    change, rules = _applying(ws, route_key, weights, expected, cause, idempotency_key, verdict_id, steps, requester)
+    return make(ws, gateway, change, _guarded(ws, route_key, consent, rules))
 
 
 def propose_binding(
@@ -76,11 +74,39 @@ def propose_binding(
 
     Raises as `apply_binding` does.
     """
-    change, check = _applying(
-        ws, route_key, weights, expected, cause, idempotency_key, verdict_id, steps, requester, consent
-    )
-    record = propose(ws, gateway, change, check)
+    change, rules = _applying(ws, route_key, weights, expected, cause, idempotency_key, verdict_id, steps, requester)
+    record = propose(ws, gateway, change, _guarded(ws, route_key, consent, rules))
     return consent_to(ws, record) if record.status == "awaiting_approval" else None
+
+
+def ensure_may_apply(
+    ws: Workspace,
+    gateway: Gateway,
+    *,
+    route_key: RouteKey,
+    weights: Mapping[VariantId, int],
+    expected: int | None,
+    cause: str,
+    idempotency_key: str,
+    verdict_id: str | None = None,
+    steps: Sequence[int] = (100,),
+) -> None:
+    """Raise what the same call of `apply_binding` would be refused for now, consent apart, and write nothing.
+
+    For before somebody is asked for consent: what breaks a rule is nobody's to agree to.
+    """
+    change, rules = _applying(ws, route_key, weights, expected, cause, idempotency_key, verdict_id, steps, None)
+    foresee(ws, gateway, change, rules)
+
+
+def _guarded(
+    ws: Workspace, route_key: RouteKey, consent: Consent | None, rules: Callable[[], None]
+) -> Callable[[], None]:
+    def check() -> None:
+        rules()
+        require_guarded(ws, route_key, consent, f"The change of {route_key}")
+
+    return check
 
 
 def _applying(
@@ -93,23 +119,23 @@ def _applying(
     verdict_id: str | None,
     steps: Sequence[int],
     requester: Identity | None,
-    consent: Consent | None,
 ) -> tuple[Change, Callable[[], None]]:
     percents = check_steps(steps)
     canary = len(percents) > 1
     rollout_id = f"canary_{derive('rollout', route_key, idempotency_key)}" if canary else None
     awaits_consent = waits_for_consent(ws, route_key)
 
-    def first(serving: Binding | None) -> Mapping[VariantId, int]:
+    def path(serving: Binding | None) -> list[Mapping[VariantId, int]]:
+        """What is to serve, one after the other."""
         if not canary:
-            return weights
+            return [weights]
         if serving is None:
             raise GuardRefused(
                 f"Nothing serves {route_key} yet, so there is nothing that a canary could be compared with.",
                 instruction="Leave --canary out for the first binding of a route.",
                 code="no_incumbent",
             )
-        return mixed(serving.weights, weights, percents[0])
+        return [at_percent(serving.weights, weights, percent) for percent in percents]
 
     def content(
         _connection: sa.Connection, serving: bindings.BindingRecord | None
@@ -121,7 +147,7 @@ def _applying(
                 code="canary_under_way",
             )
         held = serving.binding if serving else None
-        return first(held), f"{percents[0]} % of {cause}" if canary else cause
+        return path(held)[0], f"{percents[0]} % of {cause}" if canary else cause
 
     def also(connection: sa.Connection, serving: bindings.BindingRecord | None, new: Binding) -> None:
         if rollout_id is not None and serving is not None:
@@ -138,17 +164,16 @@ def _applying(
         if awaits_consent:
             ask_for_consent(ws, connection, new, requester or unproven(ws.actor))
 
-    def check() -> None:
+    def rules() -> None:
         Binding(route_key, 1, weights, cause)
         if any(type(weight) is not int for weight in weights.values()):
             shown = {str(variant): weight for variant, weight in weights.items()}
             raise InputRefused("binding weights", shown, "whole percents from 0 to 100 that sum to 100")
         _check_registered(ws, route_key, weights)
         if verdict_id is not None:
-            _check_verdict(ws, verdict_id, route_key, weights)
+            ensure_asked_for(ws, verdict_id, route_key, weights)
         serving = bindings.current(ws, route_key)
-        ensure_allowed(ws, Intended(route_key, weights, first(serving), serving, verdict_id))
-        require_guarded(ws, route_key, consent, f"The change of {route_key}")
+        ensure_allowed(ws, Intended(route_key, weights, path(serving), serving, verdict_id))
 
     details = {"weights": {str(v): w for v, w in weights.items()}, "cause": cause, "verdict_id": verdict_id}
     change = Change(
@@ -164,7 +189,7 @@ def _applying(
         also=also,
         awaits_consent=awaits_consent,
     )
-    return change, check
+    return change, rules
 
 
 def rollback(
@@ -189,7 +214,7 @@ def rollback(
         connection: sa.Connection, serving: bindings.BindingRecord | None
     ) -> tuple[Mapping[VariantId, int], str]:
         if to_generation is None:
-            before = bindings.served_before(connection, serving.binding) if serving else None
+            before = bindings.served_before(connection, serving) if serving else None
         else:
             before = _named(connection, route_key, to_generation)
         if serving is None or before is None:
@@ -227,14 +252,3 @@ def _check_registered(ws: Workspace, route_key: RouteKey, weights: Mapping[Varia
     for variant in weights:
         if str(variant) not in known:
             raise NotFound("variant", str(variant), ", ".join(sorted(known)) or "none: no variant is enabled here")
-
-
-def _check_verdict(ws: Workspace, verdict_id: str, route_key: RouteKey, weights: Mapping[VariantId, int]) -> None:
-    proposed = binding_for_verdict(ws, verdict_id)
-    if proposed.route_key != route_key or dict(proposed.weights) != dict(weights):
-        raise GuardRefused(
-            f"The verdict {verdict_id} does not ask for these weights on {route_key}.",
-            instruction=f"pointsman route apply --verdict {verdict_id}",
-            code="not_what_the_verdict_asks",
-            verdict_id=verdict_id,
-        )

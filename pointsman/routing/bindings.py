@@ -89,10 +89,18 @@ def serving(connection: sa.Connection, route_key: RouteKey) -> BindingRecord | N
     return _record(row) if row else None
 
 
-def served_before(connection: sa.Connection, current: Binding) -> Binding | None:
-    """What served just before `current`: no step of a canary, and none that never became active."""
-    older = _served(current.route_key).where(_TABLE.c.generation < current.generation)
-    row = connection.execute(older.order_by(_TABLE.c.generation.desc()).limit(1)).mappings().one_or_none()
+def served_before(connection: sa.Connection, serving: BindingRecord) -> Binding | None:
+    """What served before that: no step of a canary, and none that never became active.
+
+    What was restored is the generation before it over again: what served before that one is meant.
+    """
+    served, came = _served(serving.binding.route_key), _TABLE.c.generation
+    number: int | None = serving.binding.generation
+    if serving.step is None:
+        changes = served.where(came <= number, _TABLE.c.kind != "restore").with_only_columns(sa.func.max(came))
+        number = connection.execute(changes).scalar()
+    older = served.where(came < number).order_by(came.desc()).limit(1)
+    row = connection.execute(older).mappings().one_or_none()
     return _record(row).binding if row else None
 
 

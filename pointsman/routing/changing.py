@@ -81,8 +81,29 @@ def make(ws: Workspace, gateway: Gateway, change: Change, check: Callable[[], No
     return carry_out(ws, gateway, change.route_key, propose(ws, gateway, change, check).binding.generation)
 
 
+def foresee(ws: Workspace, gateway: Gateway, change: Change, check: Callable[[], None]) -> None:
+    """Raise what would keep `propose` from recording the change now; write nothing. What is recorded is not asked."""
+    if _recorded(ws, change, check) is not None:
+        return
+    gateway.read(change.route_key)
+    with ws.database.connect() as connection:
+        found = _as_expected(connection, change)
+        change.content(connection, found)
+
+
 def propose(ws: Workspace, gateway: Gateway, change: Change, check: Callable[[], None]) -> bindings.BindingRecord:
     """Only record the change, or find it recorded; one that waits for consent is held to `check` again."""
+    known = _recorded(ws, change, check)
+    if known is not None:
+        return known
+    held = gateway.read(change.route_key)
+    number = _record(ws, change, newer_than=held.generation if held else 0)
+    with ws.database.connect() as connection:
+        return bindings.generation(connection, change.route_key, number)
+
+
+def _recorded(ws: Workspace, change: Change, check: Callable[[], None]) -> bindings.BindingRecord | None:
+    """The generation that the change is already. One that is not, or that waits for consent, is held to `check`."""
     if not 1 <= len(change.idempotency_key) <= _KEY_LENGTH:
         raise InputRefused("idempotency key", change.idempotency_key, f"1 to {_KEY_LENGTH} characters")
     with ws.database.connect() as connection:
@@ -90,12 +111,16 @@ def propose(ws: Workspace, gateway: Gateway, change: Change, check: Callable[[],
         known = None if number is None else bindings.generation(connection, change.route_key, number)
     if known is None or known.status == "awaiting_approval":
         check()
-    if known is not None:
-        return known
-    held = gateway.read(change.route_key)
-    number = _record(ws, change, newer_than=held.generation if held else 0)
-    with ws.database.connect() as connection:
-        return bindings.generation(connection, change.route_key, number)
+    return known
+
+
+def _as_expected(connection: sa.Connection, change: Change) -> bindings.BindingRecord | None:
+    """What serves. Raises `Conflict` (`stale_generation`) when that is not what the caller takes it to be."""
+    found = bindings.serving(connection, change.route_key)
+    generation = found.binding.generation if found else None
+    if generation != change.expected:
+        raise _stale(change.route_key, change.expected, generation)
+    return found
 
 
 def _answered(connection: sa.Connection, change: Change) -> int | None:
@@ -120,10 +145,7 @@ def _record(ws: Workspace, change: Change, *, newer_than: int) -> int:
         answered = _answered(connection, change)
         if answered is not None:
             return answered
-        found = bindings.serving(connection, route_key)
-        generation = found.binding.generation if found else None
-        if generation != change.expected:
-            raise _stale(route_key, change.expected, generation)
+        found = _as_expected(connection, change)
         weights, cause = change.content(connection, found)
         number = max(bindings.newest_generation(connection, route_key), newer_than) + 1
         for left in bindings.under_way(connection, route_key):

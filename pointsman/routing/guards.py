@@ -1,15 +1,17 @@
 """What a change of routing is asked before anything is written; going back is never refused.
 
-Everything that speaks against a change is said at once.
+Everything that speaks against a change is said at once. A canary is asked again before each step: rules may have become
+others, a freeze may have begun. Its verdict's age and the number of changes count once, when it begins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from functools import cached_property
+from itertools import pairwise
 
 import sqlalchemy as sa
 
@@ -29,16 +31,22 @@ _DAY = timedelta(hours=24)
 
 @dataclass(frozen=True)
 class Intended:
-    """A change that somebody asks for: to these `weights` in the end, by `first` at once (a canary begins with less).
+    """A change that somebody asks for: to these `weights` in the end, by `steps` one after the other.
 
-    `serving` is what serves now.
+    `serving` is what serves now; `base`, of a canary that has begun, what served whole before it.
     """
 
     route_key: RouteKey
     weights: Mapping[VariantId, int]
-    first: Mapping[VariantId, int]
+    steps: Sequence[Mapping[VariantId, int]]
     serving: Binding | None
     verdict_id: str | None
+    base: Binding | None = None
+
+    @property
+    def before(self) -> Binding | None:
+        """What the change takes the place of, and what it may have to go back to."""
+        return self.base or self.serving
 
 
 def ensure_allowed(ws: Workspace, intended: Intended) -> None:
@@ -86,23 +94,32 @@ class _Guards:
                 yield self._refusal("routing_frozen", f"{self._route} is not changed now: {freeze.why}.")
 
     def _blast_radius(self) -> Iterator[Refusal]:
-        before = self.intended.serving
-        held = before.weights if before else {}
-        moved = sum(max(0, weight - held.get(one, 0)) for one, weight in self.intended.first.items())
-        if before is not None and moved > self.rules.max_shift_percent:
+        moved = self._largest_shift()
+        if moved > self.rules.max_shift_percent:
             yield self._refusal(
                 "too_much_at_once",
                 f"{moved} % of the traffic of {self._route} would move at once; at most "
                 f"{self.rules.max_shift_percent} % may.",
-                "Go there in steps: add --canary to the same command.",
+                "Go there in steps that are small enough: --canary with the same command.",
             )
         most = self.rules.max_changes_per_day
-        if most is not None and (done := self._changes_today()) >= most:
+        if self.intended.base is None and most is not None and (done := self._changes_today()) >= most:
             yield self._refusal(
                 "too_many_changes",
                 f"{done} changes of routes of {self._route.environment} were made in the last 24 hours; at most "
                 f"{most} may be.",
             )
+
+    def _largest_shift(self) -> int:
+        """Percents of the traffic that go to other variants, at the step where these are the most."""
+        served = self.intended.serving
+        if served is None:
+            return 0
+        path = [served.weights, *self.intended.steps]
+        return max(
+            sum(max(0, weight - before.get(one, 0)) for one, weight in after.items())
+            for before, after in pairwise(path)
+        )
 
     def _changes_today(self) -> int:
         table = tables.routing_bindings
@@ -128,7 +145,7 @@ class _Guards:
             return
         again = f"pointsman hud show {stored.benchmark_id}"
         age_h = (self.ws.clock.now() - stored.created_at).total_seconds() / 3600
-        if age_h > self.rules.verdict_max_age_h:
+        if self.intended.base is None and age_h > self.rules.verdict_max_age_h:
             yield self._refusal(
                 "verdict_too_old",
                 f"The verdict {stored.id} is {age_h:.0f} hours old; at most "
@@ -151,8 +168,8 @@ class _Guards:
 
     @cached_property
     def _evidence(self) -> dict[VariantId, Evidence | None]:
-        """Of every variant that is to serve and does not yet."""
-        before = self.intended.serving.weights if self.intended.serving else {}
+        """Of every variant that is to serve and did not before."""
+        before = self.intended.before.weights if self.intended.before else {}
         new = [one for one, weight in self.intended.weights.items() if weight and not before.get(one)]
         known = self.intended.verdict_id
         return {one: evidence_of(self.ws, known, one) if known else None for one in new}
@@ -196,8 +213,8 @@ class _Guards:
         yield from self._sustains(self.intended.weights, "must not take", "capacity_not_shown")
 
     def _way_back(self) -> Iterator[Refusal]:
-        """What serves now must be able to take everything back."""
-        before = self.intended.serving
+        """What served before must be able to take everything back."""
+        before = self.intended.before
         if before is None:
             return
         known = tables.variants

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from pointsman.errors import GuardRefused
@@ -12,7 +12,7 @@ from pointsman.reporting import Figures, Report, Section, Table, escape_markdown
 from pointsman.routing import bindings
 from pointsman.routing.guards import Intended, ensure_allowed
 from pointsman.routing.holds import open_hold
-from pointsman.routing.rollouts import Rollout, read_rollout
+from pointsman.routing.rollouts import Rollout, at_percent, check_steps, read_rollout
 from pointsman.workspace import Workspace
 
 _SHOWN_GENERATIONS = 50
@@ -70,23 +70,32 @@ def routing_report(ws: Workspace, route_key: RouteKey, probe: ProbeSeen | None =
 
 
 def proposal_report(
-    ws: Workspace, route_key: RouteKey, weights: Mapping[VariantId, int], *, cause: str, verdict_id: str | None
+    ws: Workspace,
+    route_key: RouteKey,
+    weights: Mapping[VariantId, int],
+    *,
+    cause: str,
+    verdict_id: str | None,
+    steps: Sequence[int] = (100,),
 ) -> Report:
-    """What a change that nobody has asked for yet would be, and what speaks against it."""
+    """What a change that nobody has asked for yet would be, all at once or in `steps`, and what speaks against it."""
     serving = bindings.current(ws, route_key)
     after = Binding(route_key, serving.generation + 1 if serving else 1, weights, cause)
     try:
-        ensure_allowed(ws, Intended(route_key, weights, weights, serving, verdict_id))
+        held = serving.weights if serving else weights
+        path = [at_percent(held, weights, percent) for percent in check_steps(steps)]
+        ensure_allowed(ws, Intended(route_key, weights, path, serving, verdict_id))
         against = "nothing"
     except GuardRefused as refused:
         against = refused.message
-    by_hand = f"pointsman route apply --variant {after.sole_variant}"
+    what = f"--verdict {verdict_id}" if verdict_id else f"--variant {after.sole_variant}"
+    canary = f" --canary {','.join(map(str, steps))}" if len(steps) > 1 else ""
     facts = Figures(
         [
             ("route", str(route_key)),
             ("cause", cause),
             ("what speaks against it", against),
-            ("to do it", f"pointsman route apply --verdict {verdict_id}" if verdict_id else by_hand),
+            ("to do it", f"pointsman route apply {what}{canary}"),
         ]
     )
     now = escape_markdown(in_words(serving)) if serving else "nothing yet"

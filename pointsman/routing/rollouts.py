@@ -1,12 +1,12 @@
 """Canaries: a route goes over to new weights in steps, each of them a generation, with a look at it in between.
 
 `base_generation` is what served before and what an abort goes back to. A step that was found good, or that an operator
-takes for good, is followed by the next; the last one carries everything.
+takes for good, is followed by the next, if the rules of the route still let it; the last one carries everything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -17,9 +17,11 @@ from pointsman.errors import GuardRefused, InputRefused
 from pointsman.ids import RouteKey, VariantId, derive
 from pointsman.model import Binding
 from pointsman.routing import bindings
-from pointsman.routing.changing import Change, make
+from pointsman.routing.changing import Change, foresee, make
 from pointsman.routing.consent import require_guarded
 from pointsman.routing.gateways import Gateway
+from pointsman.routing.guards import Intended, ensure_allowed
+from pointsman.routing.verdicts import ensure_asked_for
 from pointsman.safety import Consent
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
@@ -62,6 +64,11 @@ def mixed(base: Mapping[VariantId, int], new: Mapping[VariantId, int], percent: 
     for one in by_rest[: 100 - sum(whole.values())]:
         whole[one] += 1
     return {one: weight for one, weight in whole.items() if weight or new.get(one) or base.get(one)}
+
+
+def at_percent(base: Mapping[VariantId, int], new: Mapping[VariantId, int], percent: int) -> Mapping[VariantId, int]:
+    """What serves at a step of a canary: the last one is `new` itself."""
+    return new if percent == 100 else mixed(base, new, percent)
 
 
 def insert(
@@ -140,35 +147,57 @@ def resume(ws: Workspace, rollout_id: str, why: str) -> None:
 
 
 def advance(
-    ws: Workspace, gateway: Gateway, rollout_id: str, *, after: int, why: str, consent: Consent | None = None
+    ws: Workspace,
+    gateway: Gateway,
+    rollout_id: str,
+    *,
+    after: int,
+    why: str,
+    to_end: bool = False,
+    consent: Consent | None = None,
 ) -> Binding:
-    """Make the step that follows step `after` serve, and return its generation; the same again when it does already.
+    """Make the step that follows step `after`, or at once the last one, serve, and return its generation.
 
-    Raises `GuardRefused` for a canary that is paused (`canary_paused`), and as `apply_binding` does: in production the
-    next step takes the `consent` of the guard like the first.
+    The same again when it does already. Raises `GuardRefused` for a canary that is paused (`canary_paused`), and as
+    `apply_binding` does: the next step is held to the rules of the route as they are now, and in production takes the
+    `consent` of the guard like the first.
     """
-    rollout = read_rollout(ws, rollout_id)
-    route_key, step = rollout.route_key, after + 1
-    percent = rollout.steps[step]
-    with ws.database.connect() as connection:
-        served = bindings.generation(connection, route_key, rollout.base_generation)
-        at = bindings.of_step(connection, rollout_id, after)
-
-    def content(
-        _connection: sa.Connection, _serving: bindings.BindingRecord | None
-    ) -> tuple[Mapping[VariantId, int], str]:
-        weights = rollout.weights if percent == 100 else mixed(served.binding.weights, rollout.weights, percent)
-        return weights, f"{percent} % of {rollout.why}: {why}"
+    change, rules = _advancing(ws, rollout_id, after, to_end, why)
 
     def check() -> None:
-        if read_rollout(ws, rollout_id).state == "paused":
+        rollout = read_rollout(ws, rollout_id)
+        if rollout.state == "paused":
             raise GuardRefused(
-                f"The canary of {route_key} is paused at {rollout.steps[after]} %.",
-                instruction=f"pointsman route promote {route_key}",
+                f"The canary of {change.route_key} is paused at {rollout.steps[after]} %.",
+                instruction=f"pointsman route promote {change.route_key}",
                 code="canary_paused",
-                route_key=str(route_key),
+                route_key=str(change.route_key),
             )
-        require_guarded(ws, route_key, consent, f"The canary of {route_key}")
+        rules()
+        require_guarded(ws, change.route_key, consent, f"The canary of {change.route_key}")
+
+    return make(ws, gateway, change, check)
+
+
+def ensure_may_advance(ws: Workspace, gateway: Gateway, rollout_id: str, *, after: int, to_end: bool = False) -> None:
+    """Raise what the same call of `advance` would be refused for now, pause and consent apart, and write nothing."""
+    change, rules = _advancing(ws, rollout_id, after, to_end, "")
+    foresee(ws, gateway, change, rules)
+
+
+def _advancing(ws: Workspace, rollout_id: str, after: int, to_end: bool, why: str) -> tuple[Change, Callable[[], None]]:
+    rollout = read_rollout(ws, rollout_id)
+    route_key, step = rollout.route_key, len(rollout.steps) - 1 if to_end else after + 1
+    percent = rollout.steps[step]
+    with ws.database.connect() as connection:
+        base = bindings.generation(connection, route_key, rollout.base_generation).binding
+        at = bindings.of_step(connection, rollout_id, after)
+    weights = at_percent(base.weights, rollout.weights, percent)
+
+    def rules() -> None:
+        if at.verdict_id is not None:
+            ensure_asked_for(ws, at.verdict_id, route_key, rollout.weights)
+        ensure_allowed(ws, Intended(route_key, rollout.weights, [weights], at.binding, at.verdict_id, base))
 
     change = Change(
         kind="apply",
@@ -177,12 +206,12 @@ def advance(
         # Of the step that it follows as well: where that had to be restored, what was under way is over.
         idempotency_key=derive("step", rollout_id, step, at.binding.generation),
         details={"rollout": rollout_id, "step": step},
-        content=content,
+        content=lambda _connection, _serving: (weights, f"{percent} % of {rollout.why}: {why}"),
         verdict_id=at.verdict_id,
         rollout_id=rollout_id,
         step=None if percent == 100 else step,
     )
-    return make(ws, gateway, change, check)
+    return change, rules
 
 
 def _set(ws: Workspace, rollout_id: str, state: State, why: str) -> None:

@@ -24,6 +24,18 @@ class ProposedBinding:
     cause: str
 
 
+def ensure_asked_for(ws: Workspace, verdict_id: str, route_key: RouteKey, weights: Mapping[VariantId, int]) -> None:
+    """Raise as `binding_for_verdict` does, and `GuardRefused` where the verdict asks for something else."""
+    proposed = binding_for_verdict(ws, verdict_id)
+    if proposed.route_key != route_key or dict(proposed.weights) != dict(weights):
+        raise GuardRefused(
+            f"The verdict {verdict_id} does not ask for these weights on {route_key}.",
+            instruction=f"pointsman route apply --verdict {verdict_id}",
+            code="not_what_the_verdict_asks",
+            verdict_id=verdict_id,
+        )
+
+
 def binding_for_verdict(ws: Workspace, verdict_id: str) -> ProposedBinding:
     """The binding that the verdict asks for.
 

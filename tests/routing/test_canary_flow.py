@@ -1,6 +1,7 @@
 """The flow of a canary: its looks are routed jobs, and what they find decides by itself."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -23,6 +24,7 @@ from pointsman.errors import GuardRefused, RunFailed
 from pointsman.routing import (
     CanaryRules,
     FlagdFileGateway,
+    Freeze,
     RoutingRules,
     apply_binding,
     current,
@@ -213,6 +215,36 @@ def test_a_change_that_takes_consent_ends_and_goes_on_once_somebody_agreed(world
     decide_approval(world.ws, asked.id, admin, "approved", reason="", limits=Limits.of(load_settings()))
     moved = world.apply(None)
     assert (moved.generation, moved.probe.passed) == (2, True)
+
+
+def test_a_freeze_that_begins_during_a_look_lets_the_canary_stay_and_nobody_is_asked_before_it_ends(world, monkeypatch):
+    admin = Identity("maria", "admin", "local")
+    look = flows.apply_routing.look_at_canary
+
+    def frozen_meanwhile(*args):
+        found = look(*args)
+        now = world.ws.clock.now()
+        until = now + timedelta(hours=1)
+        set_rules(world.ws, ROUTE, RoutingRules(freezes=(Freeze(why="the sale", since=now, until=until),)), admin)
+        return found
+
+    monkeypatch.setattr(flows.apply_routing, "look_at_canary", frozen_meanwhile)
+    with pytest.raises(GuardRefused, match=r"stays at 50 %: .* is not changed now: the sale") as stays:
+        world.apply(CanaryRules(steps=(50, 100), jobs_per_step=16, fewest=1))
+    assert stays.value.code == "routing_frozen"
+    assert (world.states()[0], under_way(world.ws, ROUTE)[0].state) == ((2, "canary"), "paused")
+    for module in (flows.apply_routing, flows.promote_routing):
+        monkeypatch.setattr(module, "enter_with_change", lambda *_, **__: pytest.fail("somebody was asked"))
+    with pytest.raises(GuardRefused) as frozen:
+        world.promote()
+    assert frozen.value.code == "routing_frozen"
+    assert under_way(world.ws, ROUTE)[0].state == "paused"
+    with pytest.raises(GuardRefused):
+        world.apply(None, run_id="another")
+    back = flows.rollback_routing.rollback_routing.fn(
+        RollbackRoutingRequest(route_key=str(ROUTE), expected_generation=2, input_set="pictures", run_id="back")
+    )
+    assert back.after == {str(A): 100}, "going back is never refused"
 
 
 def test_a_brake_of_production_ends_a_canary_and_puts_the_route_back(world, monkeypatch):

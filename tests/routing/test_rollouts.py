@@ -1,6 +1,7 @@
 """Canaries step by step: what serves at each, who may stop it, what is held, and what an abort leaves."""
 
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -12,12 +13,15 @@ from pointsman.errors import Conflict, DependencyDown, GuardRefused, InputRefuse
 from pointsman.ids import RouteKey
 from pointsman.model import Missing
 from pointsman.routing import (
+    Freeze,
     RoutingRules,
     advance,
     apply_binding,
     check_steps,
     confirm,
     current,
+    ensure_may_advance,
+    ensure_may_apply,
     history,
     mixed,
     open_hold,
@@ -126,6 +130,85 @@ def test_a_paused_canary_stays_where_it_is_until_it_is_resumed(ws, door):
     resume(ws, rollout.id, "go")
     assert advance(ws, door, rollout.id, after=0, why="it held").weights == {A: 75, B: 25}
     assert [one["decision"] for one in read_rollout(ws, rollout.id).findings] == ["paused", "running"]
+
+
+def test_every_step_is_held_to_the_rules_as_they_are_then_and_going_back_to_none(ws, door):
+    """A freeze that begins, a rule that gets stricter, a way back that is gone: the canary stays where it is."""
+    apply(ws, door, {B: 100})
+    rollout, _ = require_canary(ws, ROUTE)
+    now = ws.clock.now()
+    freeze = Freeze(why="the sale", since=now, until=now + timedelta(hours=1))
+    for rules, code in (
+        (RoutingRules(freezes=(freeze,)), "routing_frozen"),
+        (RoutingRules(max_shift_percent=19), "too_much_at_once"),
+        (RoutingRules(min_success_rate=0.9), "below_success_rate_limit"),
+        (RoutingRules(peak_per_s=4), "capacity_not_shown"),
+    ):
+        set_rules(ws, ROUTE, rules, ADMIN)
+        for change in (
+            lambda: ensure_may_advance(ws, door, rollout.id, after=0),
+            lambda: advance(ws, door, rollout.id, after=0, why="it held"),
+        ):
+            with pytest.raises(GuardRefused) as refused:
+                change()
+            assert refused.value.code == code
+    assert states(ws)[0] == (2, "canary", 0)
+    set_rules(ws, ROUTE, RoutingRules(freezes=(freeze,), max_shift_percent=20, max_changes_per_day=1), ADMIN)
+    assert go_back(ws, door, 2).weights == {A: 100}
+
+
+def test_a_canary_counts_as_one_change_and_its_verdicts_age_when_it_begins(ws, door):
+    apply(ws, door, {B: 100})
+    rollout, _ = require_canary(ws, ROUTE)
+    set_rules(ws, ROUTE, RoutingRules(max_changes_per_day=1), ADMIN)
+    ensure_may_advance(ws, door, rollout.id, after=0)
+    assert advance(ws, door, rollout.id, after=0, why="it held").weights == {A: 75, B: 25}
+
+
+def test_a_canary_may_go_to_its_end_at_once_but_not_around_the_largest_shift(ws, door):
+    apply(ws, door, {B: 100})
+    rollout, _ = require_canary(ws, ROUTE)
+    set_rules(ws, ROUTE, RoutingRules(max_shift_percent=75), ADMIN)
+    with pytest.raises(GuardRefused, match="95 % of the traffic"):
+        advance(ws, door, rollout.id, after=0, why="hurry", to_end=True)
+    set_rules(ws, ROUTE, RoutingRules(), ADMIN)
+    assert advance(ws, door, rollout.id, after=0, why="hurry", to_end=True).weights == {B: 100}
+    assert states(ws)[0] == (3, "active", None)
+    assert read_rollout(ws, rollout.id).state == "completed"
+
+
+def test_a_canary_whose_later_steps_move_too_much_does_not_begin(ws, door):
+    set_rules(ws, ROUTE, RoutingRules(max_shift_percent=25), ADMIN)
+    with pytest.raises(GuardRefused, match="75 % of the traffic"):
+        apply(ws, door, {B: 100})
+    assert apply(ws, door, {B: 100}, steps=(25, 50, 75, 100)).weights == {A: 75, B: 25}
+
+
+def test_what_would_be_refused_is_said_before_anybody_is_asked_and_writes_nothing(ws, door):
+    register_environment(ws, "lab", name="production", kind="production")
+    change = {"route_key": ROUTE, "weights": {B: 100}, "expected": 1, "cause": "test", "idempotency_key": "k"}
+    ensure_may_apply(ws, door, **change)
+    with pytest.raises(Conflict, match="is generation 1"):
+        ensure_may_apply(ws, door, **{**change, "expected": 2})
+    set_rules(ws, ROUTE, RoutingRules(max_shift_percent=5), ADMIN)
+    with pytest.raises(GuardRefused, match="at most 5 % may"):
+        ensure_may_apply(ws, door, **change)
+    assert states(ws) == [(1, "active", None)]
+    set_rules(ws, ROUTE, RoutingRules(), ADMIN)
+    assert (
+        apply_binding(ws, door, **change, steps=STEPS, consent=replace(CONSENT, environment_id="lab")).generation == 2
+    )
+    ensure_may_apply(ws, door, **change, steps=STEPS)
+    with pytest.raises(GuardRefused, match="is in a canary"):
+        ensure_may_apply(ws, door, **{**change, "idempotency_key": "another", "expected": 2})
+
+
+def test_going_back_after_a_restore_goes_to_what_served_before_what_was_restored(ws, door):
+    apply(ws, door, {B: 100}, steps=(100,))
+    for generation in (2, 3):
+        door.shown[ROUTE] = type(door.shown[ROUTE])(ROUTE, generation, {C: 100}, "by hand")
+        assert reconcile(ws, door, ROUTE).serves.weights == {B: 100}
+    assert go_back(ws, door, 4).weights == {A: 100}
 
 
 def test_a_canary_needs_something_that_serves_and_is_the_only_change_under_way(ws, door):
