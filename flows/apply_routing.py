@@ -39,7 +39,12 @@ class ApplyRoutingRequest(BaseModel):
         None, title="Expected generation", description="The generation now current; empty: none yet.", ge=1
     )
     dry_run: bool = Field(True, title="Dry run", description="Only say what would change.")
-    gateway: str = Field("default", title="Gateway", description="Name of a saved routing gateway block.")
+    gateway: str | None = Field(
+        None,
+        title="Gateway",
+        description="Name of a saved routing gateway block: where a new route is shown. Empty: `default`; a route that "
+        "is bound has its own.",
+    )
     target: str = Field("lab", title="Target", description="Name of the target block that serves the route.")
     input_set: str = Field(title="Input set", description="Inputs of the routed jobs that prove the change.")
     probe_jobs: int = Field(
@@ -83,7 +88,13 @@ class ApplyRoutingRequest(BaseModel):
 
 
 def in_steps(
-    moved: Moved, run_id: str, gateway: str, target: str, input_set: str, rules: CanaryRules, consent: Consent | None
+    moved: Moved,
+    run_id: str,
+    gateway: str | None,
+    target: str,
+    input_set: str,
+    rules: CanaryRules,
+    consent: Consent | None,
 ) -> Moved:
     """Take a canary from the step where it is to its end; in production by the `consent` that its looks were given.
 
@@ -109,7 +120,7 @@ def in_steps(
     return moved
 
 
-def go_on(moved: Moved, gateway: str, why: str, consent: Consent | None, *, to_end: bool = False) -> Moved:
+def go_on(moved: Moved, gateway: str | None, why: str, consent: Consent | None, *, to_end: bool = False) -> Moved:
     """Let the next step serve. Where a rule of the route forbids it now, such as a freeze, the canary stays, paused."""
     try:
         return advance_canary(moved, gateway, why, consent, to_end=to_end)

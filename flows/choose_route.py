@@ -79,7 +79,12 @@ class ChooseRouteRequest(BaseModel):
     early_stop: EarlyStop | None = Field(
         None, title="Early stop", description="By what rule a candidate is given up; empty: each is given every cell."
     )
-    gateway: str = Field("default", title="Gateway", description="Name of a saved routing gateway block.")
+    gateway: str | None = Field(
+        None,
+        title="Gateway",
+        description="Name of a saved routing gateway block: where a new route is shown. Empty: `default`; a route that "
+        "is bound has its own.",
+    )
     target: str = Field("lab", title="Target", description="Name of the target block that serves the route.")
     canary: CanaryRules | None = Field(
         None, title="Canary", description="Go to the winner in steps and look at each; empty: all at once."

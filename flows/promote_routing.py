@@ -22,7 +22,12 @@ class PromoteRoutingRequest(BaseModel):
     expected_generation: int = Field(title="Expected generation", description="The generation that serves.", ge=1)
     reason: str = Field("promoted by an operator", title="Reason", description="Kept in the history.", max_length=500)
     to_end: bool = Field(False, title="To the end", description="Everything at once, without a further look.")
-    gateway: str = Field("default", title="Gateway", description="Name of a saved routing gateway block.")
+    gateway: str | None = Field(
+        None,
+        title="Gateway",
+        description="Name of a saved routing gateway block: where a new route is shown. Empty: `default`; a route that "
+        "is bound has its own.",
+    )
     target: str = Field("lab", title="Target", description="Name of the target block that serves the route.")
     input_set: str = Field(title="Input set", description="Inputs of the routed jobs.")
     canary: CanaryRules = Field(CanaryRules(), title="Canary", description="How further steps are looked at.")

@@ -21,7 +21,12 @@ class RollbackRoutingRequest(BaseModel):
         None, title="To generation", description="One that served before; empty: the one just before.", ge=1
     )
     reason: str = Field("asked by an operator", title="Reason", description="Kept in the history.", max_length=500)
-    gateway: str = Field("default", title="Gateway", description="Name of a saved routing gateway block.")
+    gateway: str | None = Field(
+        None,
+        title="Gateway",
+        description="Name of a saved routing gateway block: where a new route is shown. Empty: `default`; a route that "
+        "is bound has its own.",
+    )
     target: str = Field("lab", title="Target", description="Name of the target block that serves the route.")
     input_set: str = Field(title="Input set", description="Inputs of the routed jobs that prove the rollback.")
     probe_jobs: int = Field(

@@ -38,7 +38,12 @@ class WatchRoutingRequest(BaseModel):
     budget_usd: float | None = Field(
         None, title="Budget (USD)", description="Stop the mirrored jobs when they have cost more.", gt=0, le=1e6
     )
-    gateway: str = Field("default", title="Gateway", description="Name of a saved routing gateway block.")
+    gateway: str | None = Field(
+        None,
+        title="Gateway",
+        description="Name of a saved routing gateway block: where a new route is shown. Empty: `default`; a route that "
+        "is bound has its own.",
+    )
     target: str = Field("lab", title="Target", description="Name of the target block that serves the route.")
     production: str | None = Field(
         None,

@@ -69,21 +69,25 @@ def _still_there(ws: Workspace, rollout: Rollout, generation: int) -> None:
 
 
 @task(name="advance-canary", **CHANGE)
-def advance_canary(moved: Moved, gateway: str, why: str, consent: Consent | None, *, to_end: bool = False) -> Moved:
+def advance_canary(
+    moved: Moved, gateway: str | None, why: str, consent: Consent | None, *, to_end: bool = False
+) -> Moved:
     """Let the next step serve, or at once the last one."""
     ws = open_workspace()
     assert moved.step is not None
-    door = open_gateway(gateway)
+    door = open_gateway(moved.route_key, gateway)
     serves = routing.advance(ws, door, str(moved.rollout_id), after=moved.step, why=why, to_end=to_end, consent=consent)
     return at_step(ws, moved, serves)
 
 
 @task(name="check-promotion", **RECORD)
-def check_promotion(moved: Moved, gateway: str, *, to_end: bool) -> None:
+def check_promotion(moved: Moved, gateway: str | None, *, to_end: bool) -> None:
     """Refuse a step that breaks a rule of the route, before anybody is asked to agree to it."""
     ws = open_workspace()
     assert moved.step is not None
-    routing.ensure_may_advance(ws, open_gateway(gateway), str(moved.rollout_id), after=moved.step, to_end=to_end)
+    routing.ensure_may_advance(
+        ws, open_gateway(moved.route_key, gateway), str(moved.rollout_id), after=moved.step, to_end=to_end
+    )
 
 
 @task(name="pause-canary", **RECORD)

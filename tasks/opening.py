@@ -14,8 +14,9 @@ from pointsman.actions import Courier, deliver
 from pointsman.dispatch import TargetSpec
 from pointsman.economics import PriceBook
 from pointsman.errors import NotFound
+from pointsman.ids import RouteKey
 from pointsman.quality import JudgeSpec
-from pointsman.routing import Gateway, GatewaySpec
+from pointsman.routing import Gateway, GatewaySpec, gateway_of
 from pointsman.settings import Secret, handed_out, load_settings
 from pointsman.workspace import Workspace
 
@@ -85,5 +86,9 @@ def gateway_spec(name: str) -> GatewaySpec:
     return _load(GatewayBlock, name).spec
 
 
-def open_gateway(name: str) -> Gateway:
-    return gateway_spec(name).build()
+def open_gateway(route_key: str, named: str | None) -> Gateway:
+    """The gateway that shows the route; the `named` one for a route without a binding.
+
+    Raises `Conflict` (`other_gateway`) where another one is named.
+    """
+    return gateway_of(open_workspace(), RouteKey.parse(route_key), named, gateway_spec)

@@ -17,7 +17,7 @@ def prepare(run_id: str, request: BaseModel) -> Preparation:
     """Check everything the request names before anything is sent, and fix the plan of the run."""
     asked = request.model_dump(mode="json", exclude={"run_id"})
     open_target(asked["target"])
-    open_gateway(asked["gateway"])
+    open_gateway(asked["route_key"], asked["gateway"])
     return preparation.prepare(
         open_workspace(),
         run_id=run_id,

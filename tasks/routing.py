@@ -144,27 +144,33 @@ def _asked(
 
 
 @task(name="check-change", **RECORD)
-def check_change(planned: Moved, run_id: str, gateway: str, steps: tuple[int, ...]) -> None:
+def check_change(planned: Moved, run_id: str, gateway: str | None, steps: tuple[int, ...]) -> None:
     """Refuse what breaks a rule of the route, before anybody is asked to agree to it; what has begun is not asked."""
     ws = open_workspace()
-    routing.ensure_may_apply(ws, open_gateway(gateway), **_change(ws, planned, run_id, steps))
+    routing.ensure_may_apply(ws, open_gateway(planned.route_key, gateway), **_change(ws, planned, run_id, steps))
 
 
 @task(name="propose-binding", **RECORD)
 def propose_binding(
-    planned: Moved, run_id: str, gateway: str, steps: tuple[int, ...], consent: Consent | None
+    planned: Moved, run_id: str, gateway: str | None, steps: tuple[int, ...], consent: Consent | None
 ) -> Admission | None:
     """Record the change and hold it to the rules of its route; the consent that it waits for, if any."""
     ws = open_workspace()
-    approval = routing.propose_binding(ws, open_gateway(gateway), **_asked(ws, planned, run_id, steps, consent))
+    approval = routing.propose_binding(
+        ws, open_gateway(planned.route_key, gateway), **_asked(ws, planned, run_id, steps, consent)
+    )
     return None if approval is None or approval.decision else Admission(approval.subject_id, "waiting", approval)
 
 
 @task(name="apply-binding", **CHANGE)
-def apply_binding(planned: Moved, run_id: str, gateway: str, steps: tuple[int, ...], consent: Consent | None) -> Moved:
+def apply_binding(
+    planned: Moved, run_id: str, gateway: str | None, steps: tuple[int, ...], consent: Consent | None
+) -> Moved:
     """Let it serve, or the first step of a canary; one that has begun is found at the step where it is."""
     ws = open_workspace()
-    applied = routing.apply_binding(ws, open_gateway(gateway), **_asked(ws, planned, run_id, steps, consent))
+    applied = routing.apply_binding(
+        ws, open_gateway(planned.route_key, gateway), **_asked(ws, planned, run_id, steps, consent)
+    )
     return at_step(ws, planned, applied)
 
 
@@ -220,7 +226,7 @@ def takes_guard(route_key: str) -> bool:
 
 @task(name="roll-back", **CHANGE)
 def roll_back(
-    route_key: str, expected: int, run_id: str, gateway: str, reason: str, *, to_generation: int | None = None
+    route_key: str, expected: int, run_id: str, gateway: str | None, reason: str, *, to_generation: int | None = None
 ) -> Moved:
     """Make what served before `expected`, or the named generation, the next one."""
     ws = open_workspace()
@@ -228,7 +234,7 @@ def roll_back(
     undone = _generation(ws, key, expected)
     back = routing.rollback(
         ws,
-        open_gateway(gateway),
+        open_gateway(route_key, gateway),
         route_key=key,
         expected=expected,
         idempotency_key=derive("rollback", run_id, expected),

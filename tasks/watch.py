@@ -43,14 +43,14 @@ class Watched(BaseModel):
 
 
 @task(name="look-at-route", **CHANGE)
-def look_at_route(route_key: str, gateway: str) -> Watched:
+def look_at_route(route_key: str, gateway: str | None) -> Watched:
     """What serves, and whether the gateway shows it; where the rules of the route say so it is restored.
 
     Raises `NotFound` for a route without a binding.
     """
     ws = open_workspace()
     key = RouteKey.parse(route_key)
-    door = open_gateway(gateway)
+    door = open_gateway(route_key, gateway)
     found = routing.drift(ws, door, key)
     said = found.why if found else "agrees"
     if found and routing.rules_of(ws, key).auto_restore:

@@ -210,6 +210,12 @@ _EVENTS = (
         "A gateway did not show what is recorded, and was shown it again.",
     ),
     EventType(
+        "routing_gateway_moved",
+        "warn",
+        "pointsman route show {route_key} --drift",
+        "An admin let another gateway show a route; the one before shows what it showed.",
+    ),
+    EventType(
         "routing_rules_set",
         "info",
         "pointsman route rules {route_key}",

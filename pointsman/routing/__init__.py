@@ -38,6 +38,7 @@ from pointsman.routing.rollouts import (
     under_way,
 )
 from pointsman.routing.rules import Freeze, RoutingRules, read_rules, rules_of, set_rules
+from pointsman.routing.shown_by import MovedRoute, ShownBy, gateway_of, move_route, routes_shown_by, shown_by
 from pointsman.routing.verdicts import ProposedBinding, binding_for_verdict
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "GatewaySpec",
     "Hold",
     "Kept",
+    "MovedRoute",
     "ProbeResult",
     "ProbeSeen",
     "ProposedBinding",
@@ -66,6 +68,7 @@ __all__ = [
     "Resolver",
     "Rollout",
     "RoutingRules",
+    "ShownBy",
     "advance",
     "apply_binding",
     "binding_for_verdict",
@@ -80,6 +83,7 @@ __all__ = [
     "ensure_may_apply",
     "evidence_in",
     "evidence_of",
+    "gateway_of",
     "history",
     "hold_to_promise",
     "in_production",
@@ -89,6 +93,7 @@ __all__ = [
     "litellm_config",
     "litellm_yaml",
     "mixed",
+    "move_route",
     "note_finding",
     "open_hold",
     "pause",
@@ -104,11 +109,13 @@ __all__ = [
     "resume",
     "rollback",
     "routes",
+    "routes_shown_by",
     "routing_report",
     "rules_of",
     "run_probe",
     "sample_route",
     "set_rules",
+    "shown_by",
     "stopped_canary",
     "under_way",
 ]

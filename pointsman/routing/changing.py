@@ -191,7 +191,7 @@ def carry_out(ws: Workspace, gateway: Gateway, route_key: RouteKey, number: int)
         return _settled(ws, record)
     new = record.binding
     try:
-        shown = _put(ws, gateway, new, found.binding if found else None)
+        shown = _put(ws, gateway, record, found.binding if found else None)
     except DependencyDown as error:
         _log_failure(ws, new, str(error.message))
         raise
@@ -204,11 +204,12 @@ def carry_out(ws: Workspace, gateway: Gateway, route_key: RouteKey, number: int)
     return _let_serve(ws, gateway, record)
 
 
-def _put(ws: Workspace, gateway: Gateway, new: Binding, recorded: Binding | None) -> Binding | None:
+def _put(ws: Workspace, gateway: Gateway, record: bindings.BindingRecord, recorded: Binding | None) -> Binding | None:
     """Publish and read back. An older generation of somebody who was overtaken may get in between: then once more."""
+    new = record.binding
     for turn in range(_TURNS):
         held = gateway.read(new.route_key)
-        if not new.leads_as(held) and turn == 0:
+        if not new.leads_as(held) and turn == 0 and record.kind != "restore":  # that was told, or is meant
             note_drift(ws, new.route_key, recorded=recorded, shown=held)
         try:
             gateway.publish(new, expected=held.generation if held else None)

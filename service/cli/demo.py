@@ -112,7 +112,7 @@ def _start_from(ws: Workspace, incumbent: VariantId, run_id: str) -> None:
     if serving is not None and serving.sole_variant != incumbent:
         apply_binding(
             ws,
-            open_gateway("default"),
+            open_gateway(str(incumbent.route_key), None),
             route_key=incumbent.route_key,
             weights={incumbent: 100},
             expected=serving.generation,

@@ -22,7 +22,7 @@ from pointsman.dispatch import TargetSpec
 from pointsman.errors import RunFailed
 from pointsman.ids import VariantId, derive
 from pointsman.model import Variant
-from pointsman.routing import GatewaySpec, apply_binding, current
+from pointsman.routing import GatewaySpec, apply_binding, current, gateway_of
 from pointsman.settings import load_settings
 from pointsman.workspace import Workspace
 from service.cli.world import (
@@ -137,7 +137,7 @@ def _register(ws: Workspace, catalogue: Any, clips: Any, gateway_path: Path) -> 
     if current(ws, incumbent.route_key) is None:
         apply_binding(
             ws,
-            GatewaySpec(path=str(gateway_path)).build(),
+            gateway_of(ws, incumbent.route_key, None, lambda _: GatewaySpec(path=str(gateway_path))),
             route_key=incumbent.route_key,
             weights={incumbent: 100},
             expected=None,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from deployments.blocks import save_blocks
 from pointsman.benchmark import input_set as known_inputs
 from pointsman.errors import InputRefused, NotFound
 from pointsman.ids import RouteKey
@@ -18,36 +16,37 @@ from pointsman.routing import (
     BindingRecord,
     CanaryRules,
     Resolver,
+    ShownBy,
     binding_for_verdict,
     check_steps,
     current,
     history,
     pause,
-    read_gateway,
     read_rules,
     require_canary,
-    routes,
     rules_of,
     set_rules,
+    shown_by,
     under_way,
 )
 from pointsman.settings import load_settings
-from pointsman.workspace import Workspace
 from service.cli.approving import acting, once_approved
 from service.cli.continuing import run_to_continue
 from service.cli.hud_view import show_move
 from service.cli.lab_setup import INPUT_SET
-from service.cli.naming import one_variant
+from service.cli.naming import RouteArgument, one_variant, route_of
 from service.cli.output import JsonFlag, ProductionOption, YesFlag, agree, console, emit, open_workspace, table
 from service.cli.route_drift import show_drift
-from service.cli.route_view import confirm_switch, show_canary, show_gateway, show_litellm, show_rules
+from service.cli.route_gateway import gateway_command, move_command
+from service.cli.route_view import confirm_switch, show_canary, show_litellm, show_rules
 from service.cli.running import connect, request, run_flow
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Where a route's traffic goes, moving it, and putting it back."
 )
-RouteArgument = Annotated[str | None, typer.Argument(help="er:..:env:..:stage:..; may be left out when there is one.")]
-GatewayOption = Annotated[str, typer.Option(help="Name of the saved gateway block that shows the route.")]
+GatewayOption = Annotated[
+    str | None, typer.Option(help="Saved gateway that is to show a new route; one that is bound has its own.")
+]
 InputsOption = Annotated[str, typer.Option(help="Input set of the routed jobs that prove the change.")]
 
 
@@ -69,16 +68,6 @@ def _canary(steps: str | None, jobs: int | None) -> CanaryRules | None:
     return request(CanaryRules, steps=percents, **({} if jobs is None else {"jobs_per_step": jobs}))
 
 
-def route_of(ws: Workspace, text: str | None) -> RouteKey:
-    """The route of this name; the only one that has a binding where none is named."""
-    if text is not None:
-        return RouteKey.parse(text)
-    known = routes(ws)
-    if len(known) != 1:
-        raise InputRefused("route", text, f"one of {', '.join(map(str, known)) or 'none: no route has a binding'}")
-    return known[0]
-
-
 def _document(record: BindingRecord) -> dict[str, Any]:
     return {
         "route_key": str(record.binding.route_key),
@@ -92,7 +81,7 @@ def _document(record: BindingRecord) -> dict[str, Any]:
     }
 
 
-def _show(title: str, records: list[BindingRecord], as_json: bool) -> None:
+def _show(title: str, records: list[BindingRecord], as_json: bool, held: ShownBy | None = None) -> None:
     columns = ("generation", "status", "traffic", "cause", "at (UTC)")
     rows = [
         (
@@ -104,7 +93,14 @@ def _show(title: str, records: list[BindingRecord], as_json: bool) -> None:
         )
         for record in records
     ]
-    emit(as_json, [_document(record) for record in records], lambda: table(title, columns, rows))
+    gateway = {"gateway": held.gateway, "place": held.place} if held else {}
+
+    def render() -> None:
+        table(title, columns, rows)
+        if held is not None:
+            console.print(f"Shown by the gateway {held.gateway}: {held.place}.", markup=False, soft_wrap=True)
+
+    emit(as_json, [_document(record) | gateway for record in records], render)
 
 
 @app.command("show")
@@ -115,7 +111,7 @@ def show_command(
         bool, typer.Option("--restore", help="With --drift: let the gateway show what is recorded.")
     ] = False,
     litellm: Annotated[bool, typer.Option("--litellm", help="As a configuration of LiteLLM's proxy.")] = False,
-    gateway: GatewayOption = "default",
+    gateway: GatewayOption = None,
     yes: YesFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -131,8 +127,8 @@ def show_command(
     if litellm:
         show_litellm(ws, key, binding, as_json)
         return
-    number = binding.generation if binding else None
-    _show(f"Binding of {key}", [r for r in history(ws, key) if r.binding.generation == number], as_json)
+    number, held = binding.generation if binding else None, shown_by(ws, key)
+    _show(f"Binding of {key}", [r for r in history(ws, key) if r.binding.generation == number], as_json, held)
 
 
 @app.command("history")
@@ -150,7 +146,7 @@ def apply_command(
     route: Annotated[str | None, typer.Option(help="The route; a verdict or variant knows its own.")] = None,
     input_set: InputsOption = INPUT_SET,
     target: Annotated[str, typer.Option(help="Target that serves the route.")] = "lab",
-    gateway: GatewayOption = "default",
+    gateway: GatewayOption = None,
     peak: Annotated[
         float | None, typer.Option(help="Most arrivals per second; refuse what was not shown to sustain them.")
     ] = None,
@@ -208,7 +204,7 @@ def rollback_command(
     reason: Annotated[str, typer.Option(help="Kept in the history.")] = "asked by an operator",
     input_set: InputsOption = INPUT_SET,
     target: Annotated[str, typer.Option(help="Target that serves the route.")] = "lab",
-    gateway: GatewayOption = "default",
+    gateway: GatewayOption = None,
     yes: YesFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -250,7 +246,7 @@ def promote_command(
     reason: Annotated[str, typer.Option(help="Kept in the history.")] = "promoted by an operator",
     input_set: InputsOption = INPUT_SET,
     target: Annotated[str, typer.Option(help="Target that serves the route.")] = "lab",
-    gateway: GatewayOption = "default",
+    gateway: GatewayOption = None,
     jobs: JobsOption = None,
     production: ProductionOption = None,
     yes: YesFlag = False,
@@ -312,7 +308,7 @@ def abort_command(
     reason: Annotated[str, typer.Option(help="Kept in the history.")] = "aborted by an operator",
     input_set: InputsOption = INPUT_SET,
     target: Annotated[str, typer.Option(help="Target that serves the route.")] = "lab",
-    gateway: GatewayOption = "default",
+    gateway: GatewayOption = None,
     yes: YesFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -338,22 +334,8 @@ def rules_command(
     show_rules(key, rules_of(ws, key), as_json)
 
 
-@app.command("gateway")
-def gateway_command(
-    name: Annotated[str, typer.Argument(help="What the gateway is called: lower-case letters, digits, dashes.")],
-    file: Annotated[Path | None, typer.Option("--set", help="TOML file that describes it; else it is shown.")] = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """Show or save a gateway: a flagd file, rules of a load balancer, or a hosted configuration of AppConfig."""
-    if not re.fullmatch(r"[a-z0-9-]{1,64}", name):
-        raise InputRefused("gateway", name, "lower-case letters, digits, dashes")
-    spec = None if file is None else read_gateway(file)
-    connect()
-    from blocks import GatewayBlock
-
-    if spec is not None:
-        save_blocks({f"gateway/{name}": (GatewayBlock.get_block_type_slug(), spec)})
-    show_gateway(name, as_json)
+app.command("gateway")(gateway_command)
+app.command("move")(move_command)
 
 
 @app.command("resolve")

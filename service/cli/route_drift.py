@@ -7,19 +7,19 @@ from typing import Any
 from pointsman.errors import RunFailed
 from pointsman.ids import RouteKey
 from pointsman.model import Binding
-from pointsman.routing import Reconciled, current, in_words, reconcile
+from pointsman.routing import Reconciled, current, in_words, reconcile, shown_by
 from pointsman.routing import drift as compare
 from pointsman.workspace import Workspace
 from service.cli.output import agree, console, emit, table
 from service.cli.running import connect
 
 
-def show_drift(ws: Workspace, key: RouteKey, gateway: str, *, restore: bool, yes: bool, as_json: bool) -> None:
+def show_drift(ws: Workspace, key: RouteKey, gateway: str | None, *, restore: bool, yes: bool, as_json: bool) -> None:
     """Raises `RunFailed` (`routing_drift`) for a difference that is not to be, or could not be, restored."""
     connect()
     from tasks.opening import open_gateway
 
-    door = open_gateway(gateway)
+    door = open_gateway(str(key), gateway)
     recorded, shown = current(ws, key), door.read(key)
     found = compare(ws, door, key)
     # A change that was cut short before the gateway is no difference yet, and is ended as well.
@@ -39,8 +39,9 @@ def show_drift(ws: Workspace, key: RouteKey, gateway: str, *, restore: bool, yes
 
     emit(as_json, document, render)
     if found is not None and done is None:
+        held = shown_by(ws, key)
         raise RunFailed(
-            f"The gateway {gateway} does not show what is recorded of {key}: {found.why}.",
+            f"The gateway {held.gateway if held else gateway} does not show what is recorded of {key}: {found.why}.",
             instruction=f"pointsman route show {key} --drift --restore",
             code="routing_drift",
         )

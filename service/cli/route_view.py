@@ -63,15 +63,6 @@ def show_litellm(ws: Workspace, key: RouteKey, binding: Binding | None, as_json:
     emit(as_json, config, lambda: console.print(litellm_yaml(config), markup=False, soft_wrap=True))
 
 
-def show_gateway(name: str, as_json: bool) -> None:
-    """A saved gateway as it is described. Raises `NotFound`."""
-    from tasks.opening import gateway_spec
-
-    document = gateway_spec(name).model_dump(mode="json", exclude_none=True)
-    rows = [(field, value) for field, value in document.items()]
-    emit(as_json, document, lambda: table(f"Gateway {name}", ("field", "value"), rows))
-
-
 def show_rules(key: RouteKey, rules: RoutingRules, as_json: bool) -> None:
     """Every rule and its value."""
     document = rules.model_dump(mode="json")

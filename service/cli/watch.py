@@ -11,8 +11,9 @@ from pointsman.settings import load_settings
 from service.cli.approving import once_approved
 from service.cli.continuing import run_to_continue
 from service.cli.lab_setup import INPUT_SET
+from service.cli.naming import RouteArgument, route_of
 from service.cli.output import JsonFlag, ProductionOption, console, emit, open_workspace, table
-from service.cli.route import GatewayOption, RouteArgument, route_of
+from service.cli.route import GatewayOption
 from service.cli.running import connect, request, run_flow
 
 app = typer.Typer(add_completion=False)
@@ -28,7 +29,7 @@ def watch(
     judge: Annotated[str, typer.Option(help="Name of a saved judge block.")] = "auto",
     input_set: Annotated[str, typer.Option(help="Inputs of the jobs.")] = INPUT_SET,
     target: Annotated[str, typer.Option(help="Target that serves the route.")] = "lab",
-    gateway: GatewayOption = "default",
+    gateway: GatewayOption = None,
     production: ProductionOption = None,
     as_json: JsonFlag = False,
 ) -> None:

@@ -41,6 +41,7 @@ CONTRACT = {
     "routing_applied": "info",
     "routing_rolled_back": "warn",
     "routing_restored": "warn",
+    "routing_gateway_moved": "warn",
     "routing_rules_set": "info",
     "routing_apply_failed": "critical",
     "routing_drift": "warn",

@@ -105,7 +105,7 @@ def world(ws, tmp_path, monkeypatch):
     with effects(gateway) as state:
         for module in (tasks.canary, tasks.routing):
             monkeypatch.setattr(module, "open_workspace", lambda: real)
-            monkeypatch.setattr(module, "open_gateway", lambda _name: gateway)
+            monkeypatch.setattr(module, "open_gateway", lambda *_: gateway)
             monkeypatch.setattr(
                 module, "open_target", lambda _name: TargetSpec(name="lab", preset="lab", base_url=state.url)
             )

@@ -68,7 +68,7 @@ def world(ws, tmp_path, monkeypatch):
     for module in (tasks.watch, tasks.routing, tasks.production):
         monkeypatch.setattr(module, "open_workspace", lambda: ws)
     for module in (tasks.watch, tasks.routing):
-        monkeypatch.setattr(module, "open_gateway", lambda _name: gateway)
+        monkeypatch.setattr(module, "open_gateway", lambda *_: gateway)
     monkeypatch.setattr(tasks.production, "requester_of", lambda _ws: unproven("flow-run:1"))
     lab = TargetSpec(name="lab", preset="lab", base_url="http://127.0.0.1:1")
     monkeypatch.setattr(tasks.watch, "open_target", lambda _name: lab)

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from pointsman.dispatch import TargetSpec
 from pointsman.ids import RouteKey, VariantId
-from pointsman.routing import FlagdFileGateway, advance, apply_binding, current, under_way
+from pointsman.routing import FlagdFileGateway, GatewaySpec, advance, apply_binding, current, under_way
 from pointsman.storage import tables
 from tests.service.worlds import INCUMBENT, OTHER, ROUTE, registered
 
@@ -21,7 +21,7 @@ def gateway(home, monkeypatch):
     ws = registered(home)
     found = FlagdFileGateway(home / "routing" / "flags.json")
     monkeypatch.setattr("service.cli.route_drift.connect", lambda: None)
-    monkeypatch.setattr("tasks.opening.open_gateway", lambda _name: found)
+    monkeypatch.setattr("tasks.opening.open_gateway", lambda *_: found)
     return ws, found
 
 
@@ -151,13 +151,24 @@ def test_a_gateway_is_saved_and_shown_and_a_route_exported_for_litellm(pointsman
     kept = {}
     file = tmp_path / "gateway.toml"
     file.write_text('path = "flags.json"\n')
-    monkeypatch.setattr("service.cli.route.connect", lambda: None)
+    monkeypatch.setattr("service.cli.route_gateway.connect", lambda: None)
     monkeypatch.setattr("service.cli.route_view.connect", lambda: None)
-    monkeypatch.setattr("service.cli.route.save_blocks", kept.update)
+    monkeypatch.setattr("service.cli.route_gateway.save_blocks", kept.update)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tasks.opening.gateway_spec", lambda name: kept[f"gateway/{name}"][1])
-    assert pointsman("route", "gateway", "edge", "--set", file, "--json").document["path"] == "flags.json"
+    assert pointsman("route", "gateway", "edge", "--set", file, "--json").document["path"] == str(
+        tmp_path / "flags.json"
+    )
     assert "flags.json" in pointsman("route", "gateway", "edge").out
     assert pointsman("route", "gateway", "Edge One").code == 2
+    assert "flags.json" in pointsman("route", "show").out
+    taken = pointsman("route", "gateway", "default", "--set", file)
+    assert (taken.code, "gateway_in_use" in taken.err, "gateway/default" in kept) == (3, True, False)
+    moved = pointsman("route", "move", "--to", "edge", "--json").document
+    assert (moved["before"]["gateway"], moved["now"]["gateway"], moved["generation"]) == ("default", "edge", 2)
+    assert pointsman("route", "show", "--json").document[0]["gateway"] == "edge"
+    kept["gateway/other"] = ("", GatewaySpec(path=str(tmp_path / "other.json")))
+    assert "Whoever still asks edge" in pointsman("route", "move", ROUTE, "--to", "other").out
     monkeypatch.setattr("service.cli.route_view.saved_targets", list)
     assert pointsman("route", "show", "--litellm").code == 2
     ws, _ = gateway

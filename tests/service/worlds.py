@@ -9,7 +9,7 @@ from pointsman.benchmark import (
 )
 from pointsman.ids import VariantId
 from pointsman.model import Variant
-from pointsman.routing import GatewaySpec, apply_binding
+from pointsman.routing import GatewaySpec, apply_binding, gateway_of
 from pointsman.settings import load_settings
 from pointsman.workspace import Workspace
 
@@ -28,10 +28,11 @@ def registered(home):
     picture.parent.mkdir(parents=True)
     picture.write_bytes(b"P6 2 2 255\n" + bytes(12))
     register_input_set(ws, "some-clips", [InputFile(picture, "one", "picture")])
+    route_key = VariantId.parse(INCUMBENT).route_key
     apply_binding(
         ws,
-        GatewaySpec(path=str(home / "routing" / "flags.json")).build(),
-        route_key=VariantId.parse(INCUMBENT).route_key,
+        gateway_of(ws, route_key, None, lambda _: GatewaySpec(path=str(home / "routing" / "flags.json"))),
+        route_key=route_key,
         weights={VariantId.parse(INCUMBENT): 100},
         expected=None,
         cause="the first",

@@ -29,13 +29,19 @@ class AlbSpec(BaseModel):
     rules: dict[str, str] = Field(title="Rules", description="Route key to the ARN of its listener rule.")
     target_groups: dict[str, str] = Field(title="Target groups", description="Variant id to the ARN of its group.")
 
+    def rule_of(self, key: RouteKey) -> str:
+        """The ARN of a route's rule. Raises `InputRefused`."""
+        if str(key) not in self.rules:
+            raise InputRefused("route", str(key), f"a route with a rule: {', '.join(self.rules) or 'none'}")
+        return self.rules[str(key)]
+
 
 class AlbGateway:
     """Shows bindings as weights of target groups. The cause of a binding has no place here: the record has it."""
 
     def __init__(self, client: Any, spec: AlbSpec) -> None:
         self._client = client
-        self._rules = {RouteKey.parse(key): arn for key, arn in spec.rules.items()}
+        self._spec = spec
         self._groups = {VariantId.parse(one): arn for one, arn in spec.target_groups.items()}
 
     def read(self, key: RouteKey) -> Binding | None:
@@ -43,7 +49,7 @@ class AlbGateway:
 
         Raises `InputRefused` for a route without a rule, `DependencyDown` for a rule that shows no binding.
         """
-        arn = self._rule(key)
+        arn = self._spec.rule_of(key)
         tags = self._ask("describe_tags", ResourceArns=[arn])["TagDescriptions"][0]["Tags"]
         generation = next((one["Value"] for one in tags if one["Key"] == _GENERATION), None)
         if generation is None:
@@ -60,7 +66,7 @@ class AlbGateway:
 
     def publish(self, new: Binding, *, expected: int | None) -> None:
         """Show `new`, as the protocol says, and as far as a load balancer can."""
-        arn = self._rule(new.route_key)
+        arn = self._spec.rule_of(new.route_key)
         shown = self.read(new.route_key)
         if new.leads_as(shown):
             return
@@ -75,11 +81,6 @@ class AlbGateway:
         forward = {"Type": "forward", "Order": len(kept) + 1, "ForwardConfig": {"TargetGroups": groups}}
         self._ask("modify_rule", RuleArn=arn, Actions=[*kept, forward])
         self._ask("add_tags", ResourceArns=[arn], Tags=[{"Key": _GENERATION, "Value": str(new.generation)}])
-
-    def _rule(self, key: RouteKey) -> str:
-        if key not in self._rules:
-            raise InputRefused("route", str(key), f"a route with a rule: {', '.join(map(str, self._rules)) or 'none'}")
-        return self._rules[key]
 
     def _group(self, variant: VariantId) -> str:
         if variant not in self._groups:
@@ -101,7 +102,7 @@ class AlbGateway:
 
     def _unusable(self, key: RouteKey, why: str) -> DependencyDown:
         return DependencyDown(
-            f"The rule {self._rules[key]} {why}.",
+            f"The rule {self._spec.rule_of(key)} {why}.",
             instruction=f"Repair the rule; what it should show: pointsman route history {key}",
             code="gateway_unusable",
         )

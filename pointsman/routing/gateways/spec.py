@@ -9,6 +9,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pointsman.errors import InputRefused, NotFound
+from pointsman.ids import RouteKey
 from pointsman.routing.gateways.alb import AlbGateway, AlbSpec
 from pointsman.routing.gateways.appconfig import AppConfigGateway, AppConfigSpec
 from pointsman.routing.gateways.flagd_file import FlagdFileGateway
@@ -38,6 +39,20 @@ class GatewaySpec(BaseModel):
             raise ValueError("exactly one of path, alb and appconfig")
         return self
 
+    def place(self, key: RouteKey) -> str:
+        """Where the route is shown, in a word: two that are the same change the same traffic.
+
+        Raises `InputRefused` for a route that has no listener rule.
+        """
+        aws = "of the lab's AWS" if self.local else f"in {self.region}" if self.region else "of AWS"
+        if self.path is not None:
+            return f"the file {Path(self.path).absolute()}"
+        if self.alb is not None:
+            return f"the listener rule {self.alb.rule_of(key)} {aws}"
+        assert self.appconfig is not None
+        one = self.appconfig
+        return f"the AppConfig profile {one.profile} in environment {one.environment} of {one.application} {aws}"
+
     def build(self) -> Gateway:
         """Raises `GuardRefused` (`not_in_the_lab`) where the lab's AWS is asked for and is not up."""
         if self.path is not None:
@@ -53,9 +68,13 @@ class GatewaySpec(BaseModel):
 
 
 def read_gateway(path: Path) -> GatewaySpec:
-    """The spec in a TOML file. Raises `NotFound`, and `InputRefused` naming the first field that is wrong."""
+    """The spec in a TOML file. Raises `NotFound`, and `InputRefused` naming the first field that is wrong.
+
+    A flag file is meant from here, wherever the process runs that will change it.
+    """
     try:
-        return GatewaySpec.model_validate(tomllib.loads(path.read_text()))
+        spec = GatewaySpec.model_validate(tomllib.loads(path.read_text()))
+        return spec if spec.path is None else spec.model_copy(update={"path": str(Path(spec.path).absolute())})
     except OSError as error:
         raise NotFound("gateway file", str(path), f"a file that can be read ({error.strerror})") from error
     except ValidationError as error:

@@ -17,7 +17,13 @@ from pointsman.storage.tables.dispatch import attempts, usage
 from pointsman.storage.tables.economics import price_book, price_book_hosting
 from pointsman.storage.tables.quality import evaluation_sets, human_labels, quality_evaluations, second_looks
 from pointsman.storage.tables.records import idempotency_keys, run_artifacts, state_transitions
-from pointsman.storage.tables.routing import routing_bindings, routing_holds, routing_rollouts, routing_rules
+from pointsman.storage.tables.routing import (
+    routing_bindings,
+    routing_gateways,
+    routing_holds,
+    routing_rollouts,
+    routing_rules,
+)
 from pointsman.storage.tables.safety import approvals, execution_environments, identities, identity_tokens, spending
 from pointsman.storage.tables.scenario import (
     capacities,
@@ -57,6 +63,7 @@ __all__ = [
     "price_book_hosting",
     "quality_evaluations",
     "routing_bindings",
+    "routing_gateways",
     "routing_holds",
     "routing_rollouts",
     "routing_rules",

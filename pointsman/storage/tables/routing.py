@@ -56,6 +56,14 @@ routing_holds = table(
     sa.Index("ix_routing_holds_held", "route_key", unique=True, sqlite_where=_HELD, postgresql_where=_HELD),
     sa.CheckConstraint("(released_at is null) = (why is null)", name="released"),
 )
+routing_gateways = table(
+    "routing_gateways",
+    sa.Column("route_key", ID, primary_key=True),
+    sa.Column("gateway", sa.String(200), nullable=False),
+    sa.Column("place", sa.Text, nullable=False),
+    sa.Column("set_by", sa.String(200), nullable=False),
+    sa.Column("since", UtcDateTime, nullable=False),
+)
 routing_rules = table(
     "routing_rules",
     sa.Column("route_key", ID, primary_key=True),
