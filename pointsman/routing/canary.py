@@ -3,13 +3,18 @@
 Three things end a canary: jobs that do not follow the binding, newcomers that fail more often than chance explains,
 and newcomers that are slower than chance explains, queueing included. Each is a one-sided test at `alpha`; what too few
 jobs have met is not judged but asked about again with more.
+
+The tests ask how often it would come out like that if the jobs were dealt out to both sides by chance, as the gateway
+does deal them out. So a machine of ours that is slow for a while is nobody's fault: it meets both sides alike. Nor does
+it hide a queue: time is looked at as the caller sees it, and by the target's own account where it gives one.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from math import ceil, comb
+from math import ceil, comb, exp, lgamma
 from typing import Any, Literal
 
 import polars as pl
@@ -51,7 +56,7 @@ class CanaryRules(BaseModel):
         default=1.5,
         title="Latency ratio",
         description="So many times the p95 of what served may it take.",
-        gt=0,
+        ge=1,
         le=100,
     )
     alpha: float = Field(
@@ -92,8 +97,10 @@ class Finding:
 def judge_canary(
     dispatches: pl.DataFrame, binding: Binding, before: Mapping[VariantId, int], rules: CanaryRules
 ) -> Finding:
-    """Judge the routed jobs that were sent at a step (`state`, `variant`, `generation`, `total_ms`, `reason`).
+    """Judge the routed jobs that were sent at a step.
 
+    Their columns are `state`, `variant`, `generation`, `total_ms`, and `queue_ms` and `run_ms`, null where the target
+    did not say.
     `before` is what served whole before the canary. Failed jobs whose variant is not known count for neither side, and
     a job that was refused before it had a variant is the route's own failure.
     """
@@ -117,6 +124,12 @@ def judge_canary(
             f"{newcomers.jobs} jobs met the newcomers and {incumbents.jobs} what served before; {rules.fewest} of each "
             "are needed",
         )
+    if (least := exp(-_log_comb(newcomers.jobs + incumbents.jobs, newcomers.jobs))) >= rules.alpha:
+        return found(
+            "wait",
+            f"{newcomers.jobs} jobs of the newcomers beside {incumbents.jobs} could show nothing, whatever became of "
+            f"them (p = {least:.2g} at the least)",
+        )
     worse = newcomers.failed / newcomers.jobs - incumbents.failed / incumbents.jobs
     if worse > rules.failure_margin and (p := _fails_more(newcomers, incumbents)) < rules.alpha:
         return found(
@@ -124,14 +137,17 @@ def judge_canary(
             f"{newcomers.failed} of {newcomers.jobs} jobs of the newcomers failed, and {incumbents.failed} of "
             f"{incumbents.jobs} before them (p = {p:.2g})",
         )
-    if newcomers.p95_ms is not None and incumbents.p95_ms is not None:
-        limit = incumbents.p95_ms * rules.latency_ratio
-        slow, timed = _slower_than(dispatches, new, limit)
-        if (p := _at_least(slow, timed, _TAIL)) < rules.alpha:
+    for by, took in (("", pl.col("total_ms")), (" by the target's own account", pl.col("queue_ms") + pl.col("run_ms"))):
+        times = {name: _times(dispatches, names, took) for name, names in (("new", new), ("old", old))}
+        if not times["new"] or not times["old"]:
+            continue
+        limit = _p95(times["old"]) * rules.latency_ratio
+        slow = sum(one > limit for one in times["new"])
+        if slow and (p := _slower(times["new"], times["old"], rules.latency_ratio)) < rules.alpha:
             return found(
                 "abort",
-                f"{slow} of {timed} jobs of the newcomers took longer than {limit:.0f} ms, {rules.latency_ratio:g} "
-                f"times the p95 of what served before (p = {p:.2g})",
+                f"{slow} of {len(times['new'])} jobs of the newcomers took longer than {limit:.0f} ms{by}, "
+                f"{rules.latency_ratio:g} times the p95 of what served before (p = {p:.2g})",
             )
     return found("go", f"{newcomers.jobs} jobs of the newcomers were no worse than {incumbents.jobs} before them")
 
@@ -150,16 +166,43 @@ def _newcomers(binding: Binding, before: Mapping[VariantId, int]) -> tuple[set[s
 
 def _arm(dispatches: pl.DataFrame, variants: set[str]) -> Arm:
     mine = dispatches.filter(pl.col("variant").is_in(list(variants)))
-    completed = mine.filter(pl.col("state") == "completed")
-    times = sorted(completed["total_ms"].drop_nulls().to_list())
-    p95 = times[ceil(len(times) * (1 - _TAIL)) - 1] if times else None
-    return Arm(mine.height, mine.height - completed.height, p95)
+    times = _times(dispatches, variants, pl.col("total_ms"))
+    failed = mine.height - mine.filter(pl.col("state") == "completed").height
+    return Arm(mine.height, failed, _p95(times) if times else None)
 
 
-def _slower_than(dispatches: pl.DataFrame, variants: set[str], limit_ms: float) -> tuple[int, int]:
-    times = dispatches.filter(pl.col("variant").is_in(list(variants)) & (pl.col("state") == "completed"))["total_ms"]
-    known = times.drop_nulls()
-    return int((known > limit_ms).sum()), known.len()
+def _times(dispatches: pl.DataFrame, variants: set[str], took: pl.Expr) -> list[float]:
+    """Of the jobs that completed, in milliseconds, the quickest first."""
+    completed = (pl.col("state") == "completed") & pl.col("variant").is_in(list(variants))
+    return sorted(dispatches.filter(completed).select(took.alias("ms"))["ms"].drop_nulls().to_list())
+
+
+def _p95(times: list[float]) -> float:
+    """By nearest rank."""
+    return times[ceil(len(times) * (1 - _TAIL)) - 1]
+
+
+def _slower(new: list[float], old: list[float], ratio: float) -> float:
+    """How often as many of `new`, or more, lie beyond `ratio` times the p95 of `old` when both are dealt out by chance.
+
+    Exact, as a sum over which of all times is the p95 of the old ones: what lies beyond it has the rest of them, and
+    how many of those are old is hypergeometric.
+    """
+    seen = sum(one > _p95(old) * ratio for one in new)
+    times, rank = sorted([*new, *old]), ceil(len(old) * (1 - _TAIL))
+    jobs, above, chance = len(times), len(old) - rank, 0.0
+    for at in range(rank, jobs - above + 1):
+        is_p95 = _log_comb(at - 1, rank - 1) + _log_comb(jobs - at, above) - _log_comb(jobs, len(old))
+        beyond = jobs - bisect_right(times, times[at - 1] * ratio)
+        rest = jobs - at
+        for still_old in range(max(0, above - (rest - beyond)), min(above, beyond, beyond - seen) + 1):
+            among = _log_comb(beyond, still_old) + _log_comb(rest - beyond, above - still_old) - _log_comb(rest, above)
+            chance += exp(is_p95 + among)
+    return min(1.0, chance)
+
+
+def _log_comb(of: int, taken: int) -> float:
+    return lgamma(of + 1) - lgamma(taken + 1) - lgamma(of - taken + 1)
 
 
 def _fails_more(new: Arm, old: Arm) -> float:
@@ -169,8 +212,3 @@ def _fails_more(new: Arm, old: Arm) -> float:
         comb(failed, k) * comb(jobs - failed, new.jobs - k) for k in range(new.failed, min(failed, new.jobs) + 1)
     )
     return ways / comb(jobs, new.jobs)
-
-
-def _at_least(count: int, of: int, share: float) -> float:
-    """The binomial probability of `count` or more of `of`."""
-    return sum(comb(of, k) * share**k * (1 - share) ** (of - k) for k in range(count, of + 1))
