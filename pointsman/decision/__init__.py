@@ -13,7 +13,7 @@ from pointsman.decision.declared import (
 from pointsman.decision.detectable import minimum_detectable_saving
 from pointsman.decision.document import VerdictDocument, read_document, verdict_document, verify
 from pointsman.decision.estimates import Estimate, estimates
-from pointsman.decision.figures import VariantFigures, variant_figures
+from pointsman.decision.figures import VariantFigures, cost_per_success, mean_quality, p95_of, variant_figures
 from pointsman.decision.hud_report import hud_report, hud_table
 from pointsman.decision.over_time import share_risk
 from pointsman.decision.plan import PlannedInput, VerdictPlan
@@ -34,6 +34,7 @@ __all__ = [
     "audit",
     "audit_document",
     "conclude",
+    "cost_per_success",
     "decide",
     "declare_plans",
     "declared_plans",
@@ -44,7 +45,9 @@ __all__ = [
     "hud_table",
     "inputs_needed",
     "load_verdict",
+    "mean_quality",
     "minimum_detectable_saving",
+    "p95_of",
     "plans_for_benchmark",
     "read_document",
     "read_hud",

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import InvalidOperation
+from functools import lru_cache
 from typing import Any
 
 from pointsman.canonical import canonical_json
@@ -24,6 +25,7 @@ from pointsman.ids import VariantId
 from pointsman.model import Gate, Measurement, Verdict
 
 _FORMAT = "pointsman-verdict-2"
+_VARIANT = MEASUREMENT_COLUMNS.index("variant")
 _OUTCOMES = ("success", "failure", "refused", "infrastructure")
 
 
@@ -69,14 +71,18 @@ def verdict_document(
     return canonical_json(document) + b"\n"
 
 
-def read_document(document: bytes) -> VerdictDocument:
-    """What a document says, without checking that it is true. Raises `InputRefused` when it is no verdict document."""
+def read_document(document: bytes, *, only: VariantId | None = None) -> VerdictDocument:
+    """What a document says, without checking that it is true; of the measurements, where wanted, `only` a variant's.
+
+    Raises `InputRefused` when it is no verdict document.
+    """
     try:
         plain = json.loads(document)
         if plain["format"] != _FORMAT or tuple(plain["measurements"]["columns"]) != MEASUREMENT_COLUMNS:
             raise InputRefused("verdict document, format", plain["format"], _FORMAT)
         plan = VerdictPlan.from_document(plain["plan"])
-        data = tuple(_measurement(*row) for row in plain["measurements"]["rows"])
+        rows, name = plain["measurements"]["rows"], str(only)
+        data = tuple(_measurement(*row) for row in rows if only is None or row[_VARIANT] == name)
         services = services_from(plain["services"])
         return VerdictDocument(plan, data, services, _verdict(plain["verdict"]), dict(plain["evidence"]))
     except (ValueError, KeyError, TypeError, IndexError, InvalidOperation) as error:
@@ -137,6 +143,12 @@ def _gate(gate: Gate) -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=1000)
+def _variant(text: str) -> VariantId:
+    """One is named by many rows."""
+    return VariantId.parse(text)
+
+
 def _measurement(
     dispatch_id: str,
     variant: str,
@@ -153,7 +165,7 @@ def _measurement(
         raise InputRefused("verdict document, outcome", outcome, ", ".join(_OUTCOMES))
     return Measurement(
         dispatch_id=dispatch_id,
-        variant=VariantId.parse(variant),
+        variant=_variant(variant),
         input_id=input_id,
         cluster=cluster,
         repeat=repeat,

@@ -54,7 +54,7 @@ def variant_figures(plan: VerdictPlan, data: Sequence[Measurement]) -> dict[Vari
     for cell in sorted(data, key=lambda cell: cell.dispatch_id):
         if cell.variant in by_variant:
             by_variant[cell.variant].append(cell)
-    costs = {variant: _cost_per_success(own) for variant, own in by_variant.items()}
+    costs = {variant: cost_per_success(own) for variant, own in by_variant.items()}
     intervals = _saving_intervals(plan, by_variant)
     labels = _labels(plan.variants)
     figures = {}
@@ -69,10 +69,10 @@ def variant_figures(plan: VerdictPlan, data: Sequence[Measurement]) -> dict[Vari
             lost=lost,
             is_whole=len(own) == len(plan.inputs) * plan.repeats and not lost and all(map(is_possible, own)),
             first_trouble=next((cell.dispatch_id for cell in own if cell.outcome != "success"), None),
-            quality=_mean_quality(own),
+            quality=mean_quality(own),
             cost=_cost(own),
             cost_per_success=costs[variant],
-            p95_ms=_p95([cell.total_ms for cell in successes]),
+            p95_ms=p95_of([cell.total_ms for cell in successes]),
             saving=_saving(variant, plan.incumbent, costs),
             saving_interval=intervals[variant],
         )
@@ -91,11 +91,13 @@ def _cost(cells: Sequence[Measurement]) -> Number:
     return total(cell.cost_usd for cell in cells) if cells else Missing("no cell was measured")
 
 
-def _cost_per_success(cells: Sequence[Measurement]) -> Number:
+def cost_per_success(cells: Sequence[Measurement]) -> Number:
+    """What all of them cost, for each that succeeded."""
     return per_success(_cost(cells), sum(cell.outcome == "success" for cell in cells))
 
 
-def _mean_quality(cells: Sequence[Measurement]) -> Number:
+def mean_quality(cells: Sequence[Measurement]) -> Number:
+    """A cell without output counts as 0, one that our own side lost not at all."""
     counted = [cell for cell in cells if cell.outcome != "infrastructure"]
     if not counted:
         return Missing("no cell was measured")
@@ -106,7 +108,7 @@ def _mean_quality(cells: Sequence[Measurement]) -> Number:
     return sum(known, Decimal(0)) / len(counted)
 
 
-def _p95(times: Sequence[Number]) -> Number:
+def p95_of(times: Sequence[Number]) -> Number:
     """Nearest rank: the smallest measured time that 95 % of the times do not exceed."""
     known = sorted(time for time in times if not isinstance(time, Missing))
     return known[math.ceil(len(known) * 95 / 100) - 1] if known else Missing("no successful cell has a time")

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from pointsman.decision import VerdictPlan, document_path, load_verdict, read_document, variant_figures
+from pointsman.decision import (
+    VerdictPlan,
+    cost_per_success,
+    document_path,
+    load_verdict,
+    mean_quality,
+    p95_of,
+    read_document,
+)
 from pointsman.ids import VariantId
 from pointsman.model import Measurement, Missing, Number
 from pointsman.workspace import Workspace
@@ -28,23 +36,24 @@ class Evidence:
 def evidence_of(ws: Workspace, verdict_id: str, variant: VariantId) -> Evidence:
     """What the verdict's own document says of the variant. Raises `NotFound` for an unknown verdict."""
     load_verdict(ws, verdict_id)
-    document = read_document(ws.results.read(document_path(verdict_id)))
+    document = read_document(ws.results.read(document_path(verdict_id)), only=variant)
     return evidence_in(document.plan, document.data, variant)
 
 
 def evidence_in(plan: VerdictPlan, data: Sequence[Measurement], variant: VariantId) -> Evidence:
     """The same of measurements at hand."""
     mine = [cell for cell in data if cell.variant == variant]
-    found = variant_figures(plan, data).get(variant)
-    if found is None or found.cells == found.lost:
+    counted = [cell for cell in mine if cell.outcome != "infrastructure"]
+    if not counted:
         none = Missing(f"{variant.label} was not measured")
         return Evidence(variant, plan, mine, none, none, none, none)
+    successes = [cell for cell in mine if cell.outcome == "success"]
     return Evidence(
         variant=variant,
         plan=plan,
         measurements=mine,
-        success_rate=Decimal(found.successes) / (found.cells - found.lost),
-        quality=found.quality,
-        usd_per_success=found.cost_per_success,
-        p95_ms=found.p95_ms,
+        success_rate=Decimal(len(successes)) / len(counted),
+        quality=mean_quality(mine),
+        usd_per_success=cost_per_success(mine),
+        p95_ms=p95_of([cell.total_ms for cell in successes]),
     )

@@ -123,15 +123,15 @@ class _Guards:
 
     def _changes_today(self) -> int:
         table = tables.routing_bindings
-        wanted = sa.select(table.c.route_key).where(
+        wanted = sa.select(sa.func.count()).where(
+            table.c.route_key.contains(f":env:{self._route.environment}:stage:", autoescape=True),
             table.c.created_at > self.ws.clock.now() - _DAY,
             table.c.kind == "apply",
             table.c.status != "failed",
             table.c.rollout_id.is_(None) | (table.c.step == 0),
         )
         with self.ws.database.connect() as connection:
-            keys = connection.execute(wanted).scalars().all()
-        return sum(RouteKey.parse(key).environment == self._route.environment for key in keys)
+            return connection.execute(wanted).scalar() or 0
 
     @cached_property
     def _stored(self) -> StoredVerdict | None:

@@ -88,14 +88,15 @@ def proposal_report(
         against = "nothing"
     except GuardRefused as refused:
         against = refused.message
-    what = f"--verdict {verdict_id}" if verdict_id else f"--variant {after.sole_variant}"
-    canary = f" --canary {','.join(map(str, steps))}" if len(steps) > 1 else ""
+    by_hand = f"pointsman route apply --variant {after.sole_variant}"
+    to_do = f"pointsman route apply --verdict {verdict_id}" if verdict_id else by_hand
+    to_do += f" --canary {','.join(map(str, steps))}" if len(steps) > 1 else ""
     facts = Figures(
         [
             ("route", str(route_key)),
             ("cause", cause),
             ("what speaks against it", against),
-            ("to do it", f"pointsman route apply {what}{canary}"),
+            ("to do it", to_do),
         ]
     )
     now = escape_markdown(in_words(serving)) if serving else "nothing yet"
