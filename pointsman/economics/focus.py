@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
 from itertools import islice
 
 from pointsman.economics.charges import Charge, Month
