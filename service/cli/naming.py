@@ -1,31 +1,14 @@
-"""Naming routes and variants on the command line: by id, or by `workflow@provider` where only one variant has it."""
+"""Naming variants on the command line: by full id, or by `workflow@provider` where only one variant has it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Annotated
-
-import typer
 
 from pointsman.benchmark import list_variants, variant
-from pointsman.errors import InputRefused, NotFound
-from pointsman.ids import RouteKey
+from pointsman.errors import NotFound
 from pointsman.model import Variant
-from pointsman.routing import routes
 from pointsman.workspace import Workspace
-
-RouteArgument = Annotated[str | None, typer.Argument(help="er:..:env:..:stage:..; may be left out when there is one.")]
-
-
-def route_of(ws: Workspace, text: str | None) -> RouteKey:
-    """The route of this name; the only one that has a binding where none is named."""
-    if text is not None:
-        return RouteKey.parse(text)
-    known = routes(ws)
-    if len(known) != 1:
-        raise InputRefused("route", text, f"one of {', '.join(map(str, known)) or 'none: no route has a binding'}")
-    return known[0]
 
 
 def one_variant(ws: Workspace, option: str, text: str) -> Variant:
