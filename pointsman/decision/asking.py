@@ -7,13 +7,16 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import isfinite
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pointsman.decision.plan import VerdictPlan
 from pointsman.decision.procedure import COST, QUALITY, SUCCESS, ClusterTotals, contributions, cost_per_success
 from pointsman.decision.service import Service, Services, p95_of
 from pointsman.economics.plain import exact_text
 from pointsman.ids import VariantId
 from pointsman.model import Gate, Measurement, Missing, Number
-from pointsman.statistics import Floats, confidence_bound
+from pointsman.statistics import Floats, confidence_bound, wilson_interval
 
 _MOST_SAVED = 0.999
 
@@ -41,7 +44,9 @@ def ask_in_order(variant: VariantId, questions: Sequence[Question], alpha: float
             gates.append(Gate(ask.name, variant, ask.estimate, ask.margin, None, False, why, asked=False))
             continue
         if ask.p_value is None:
-            passed, why = ask.holds, f"{ask.found}; {ask.claim}: {'it holds' if ask.holds else 'it does not hold'}"
+            passed = ask.holds
+            word = "it holds" if passed else "not known" if ask.estimate is None else "it does not hold"
+            why = f"{ask.found}; {ask.claim}: {word}"
         else:
             passed = ask.p_value <= alpha
             word = "shown" if passed else "not shown"
@@ -49,6 +54,13 @@ def ask_in_order(variant: VariantId, questions: Sequence[Question], alpha: float
         gates.append(Gate(ask.name, variant, ask.estimate, ask.margin, ask.p_value, passed, why))
         failed = None if passed else ask.name
     return tuple(gates)
+
+
+def is_known(gate: Gate) -> bool:
+    """Whether there was something to hold against a gate that was asked: a limit of what nobody measured is neither
+    kept nor broken, and does not pass.
+    """
+    return gate.p_value is not None or gate.estimate is not None
 
 
 def tested_questions(
@@ -66,7 +78,7 @@ def tested_questions(
     for at, variant in enumerate(plan.challengers, start=1):
         p = p_values[:, at - 1].tolist()
         questions = [
-            _success(plan, success[at] - success[0], p[SUCCESS]),
+            _success(plan, success[at] - success[0], p[SUCCESS], totals.success[at] < totals.inputs),
             _quality(plan, quality[at] - quality[0], p[QUALITY]),
             _cost(plan, _saving(cost[at], cost[0]), p[COST], _least_saving(plan, totals, at, p[COST])),
         ]
@@ -77,8 +89,13 @@ def tested_questions(
     return found
 
 
-def _success(plan: VerdictPlan, difference: float, p_value: float) -> Question:
-    found = f"success rate {100 * difference:+.2f} points of a hundred against the incumbent"
+def _success(plan: VerdictPlan, difference: float, p_value: float, failed: NDArray[np.bool_]) -> Question:
+    """Few inputs show no rare failures: `failed` says in which clusters there was one, and how many more there may be
+    is told beside the answer.
+    """
+    low, high = wilson_interval(int(failed.sum()), failed.size)
+    found = f"success rate {100 * difference:+.2f} points of a hundred against the incumbent, "
+    found += f"failures in {failed.sum()} of {failed.size} sources (95 %: {100 * low:.0f} to {100 * high:.0f} %)"
     margin = plan.success_margin
     return Question("success", difference, margin, found, f"lower by less than {100 * margin:g} points", p_value)
 

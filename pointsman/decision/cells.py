@@ -113,7 +113,10 @@ def faults(plan: VerdictPlan, data: Sequence[Measurement]) -> list[str]:
             (twice, "measurements are of a cell or dispatch that was measured already"),
             (moved, "measurements name another cluster than the plan"),
             (lost, "cells were lost by our own infrastructure"),
-            (impossible, "measurements hold impossible numbers: cost below 0, quality outside 0 to 100, or not finite"),
+            (
+                impossible,
+                "measurements hold impossible numbers: cost or time below 0, quality not 0 to 100, or not finite",
+            ),
         )
         if cells
     ]
@@ -121,9 +124,10 @@ def faults(plan: VerdictPlan, data: Sequence[Measurement]) -> list[str]:
 
 def is_possible(cell: Measurement) -> bool:
     """Whether its numbers can be true, so far as they are known."""
-    quality, cost = cell.quality, cell.cost_usd
-    if not isinstance(cost, Missing) and not (cost.is_finite() and cost >= 0):
-        return False
+    quality = cell.quality
+    for amount in (cell.cost_usd, cell.total_ms):
+        if not isinstance(amount, Missing) and not (amount.is_finite() and amount >= 0):
+            return False
     if not isinstance(quality, Missing) and not (quality.is_finite() and 0 <= quality <= 100):
         return False
     return all(isinstance(score, Missing) or score.is_finite() for _, score in cell.scores)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pointsman.decision.asking import Question, ask_in_order, limit_questions, tested_questions
+from pointsman.decision.asking import Question, ask_in_order, is_known, limit_questions, tested_questions
 from pointsman.decision.cells import Cells, cells, data_sha256, faults
 from pointsman.decision.looking import is_complete, seen
 from pointsman.decision.plan import VerdictPlan
@@ -183,9 +183,10 @@ def _why_none(candidates: Sequence[_Candidate]) -> str:
     priced = [candidate for candidate in candidates if candidate.unpriced is None]
     best = min(priced, key=progress)
     failed = next(gate for gate in best.gates if not gate.passed)
+    verb = "fails" if is_known(failed) else "cannot pass"
     sentences = [
         f"No challenger passes all gates. The one that comes furthest, {best.variant.label}, "
-        f"fails the {failed.name} gate: {failed.why}."
+        f"{verb} the {failed.name} gate: {failed.why}."
     ]
     sentences += [
         f"{candidate.variant.label} is UNPRICED ({candidate.unpriced}) and can not win."

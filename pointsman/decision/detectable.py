@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -9,7 +10,6 @@ from decimal import Decimal
 import numpy as np
 
 from pointsman.decision.cells import cells, faults
-from pointsman.decision.looking import seen
 from pointsman.decision.plan import VerdictPlan
 from pointsman.decision.procedure import QUALITY, SUCCESS, ClusterTotals, contributions, cost_per_success
 from pointsman.model import Measurement, Missing, Number
@@ -24,6 +24,8 @@ from pointsman.statistics import (
 
 _POWER = 0.8
 _SWAPS = 2_000
+_SWAPS_TIMES_ALPHA = 10
+"""A smaller alpha takes more of them."""
 _RESAMPLES = 1_000
 _HALVINGS = 16
 _LARGEST = 0.999
@@ -36,9 +38,11 @@ def minimum_detectable_saving(plan: VerdictPlan, data: Sequence[Measurement]) ->
     its costs are scaled until its true saving is d. Clusters are drawn anew (bootstrap, 1,000 times) and each gate's
     statistic T = sum(z) / sqrt(sum(z^2)) is held against the max-T critical value of the observed data; the smallest d
     at which all three gates pass in 80 % of the draws is searched by halving. Returned is the upper median over the
-    challengers. An approximation that is a little hopeful with few clusters. `Missing` says why there is none.
+    challengers. An approximation that is a little hopeful with few clusters. `Missing` says why there is none: also for
+    a sequential plan, whose p values hold for all looks and find less.
     """
-    plan, data = seen(plan, data)
+    if plan.sequential:
+        return Missing("the plan is sequential: `pointsman hud plan --sequential` says what it finds")
     wrong = faults(plan, data)
     if wrong:
         return Missing(f"the comparison is invalid: {wrong[0]}")
@@ -65,7 +69,8 @@ def minimum_detectable_saving(plan: VerdictPlan, data: Sequence[Measurement]) ->
 def _savings(plan: VerdictPlan, totals: ClusterTotals, challengers: list[int]) -> Floats:
     """Per challenger the smallest saving with enough power; infinite where there is none."""
     clusters = len(plan.clusters)
-    swaps = LabelSwaps.draw(clusters, swaps=min(plan.swaps, _SWAPS), seed=plan.seed)
+    drawn = min(plan.swaps, max(_SWAPS, math.ceil(_SWAPS_TIMES_ALPHA / plan.alpha)))
+    swaps = LabelSwaps.draw(clusters, swaps=drawn, seed=plan.seed)
     favour = contributions(totals, plan.margins)
     critical = critical_value(weakest_conditions(favour), swaps, plan.alpha)
     weights = cluster_weights(clusters, resamples=_RESAMPLES, seed=plan.seed, draws=clusters - 1)

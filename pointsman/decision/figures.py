@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import numpy as np
@@ -25,7 +25,7 @@ _TAIL = 0.025
 class VariantFigures:
     """`lost` counts cells that our own side lost. `saving` is a share of the incumbent's cost per success.
 
-    `is_whole`: every planned cell was measured, none was lost, and no number is impossible.
+    `is_whole`: every planned cell was measured once, none was lost, and no number is impossible.
 
     `label` is short, and no other variant of the comparison has it.
 
@@ -50,10 +50,14 @@ class VariantFigures:
 
 def variant_figures(plan: VerdictPlan, data: Sequence[Measurement]) -> dict[VariantId, VariantFigures]:
     """Figures of every planned variant, in the plan's order; measurements of other variants are left out."""
+    planned = {(one.input_id, one.cluster, repeat) for one in plan.inputs for repeat in range(plan.repeats)}
     by_variant: dict[VariantId, list[Measurement]] = {variant: [] for variant in plan.variants}
     for cell in sorted(data, key=lambda cell: cell.dispatch_id):
         if cell.variant in by_variant:
             by_variant[cell.variant].append(cell)
+    broken = {variant for variant, own in by_variant.items() if not all(map(is_possible, own))}
+    for variant in broken:
+        by_variant[variant] = [_finite(cell) for cell in by_variant[variant]]
     costs = {variant: cost_per_success(own) for variant, own in by_variant.items()}
     intervals = _saving_intervals(plan, by_variant)
     labels = _labels(plan.variants)
@@ -67,7 +71,10 @@ def variant_figures(plan: VerdictPlan, data: Sequence[Measurement]) -> dict[Vari
             cells=len(own),
             successes=len(successes),
             lost=lost,
-            is_whole=len(own) == len(plan.inputs) * plan.repeats and not lost and all(map(is_possible, own)),
+            is_whole=not lost
+            and len(own) == len(planned)
+            and {(cell.input_id, cell.cluster, cell.repeat) for cell in own} == planned
+            and variant not in broken,
             first_trouble=next((cell.dispatch_id for cell in own if cell.outcome != "success"), None),
             quality=mean_quality(own),
             cost=_cost(own),
@@ -77,6 +84,15 @@ def variant_figures(plan: VerdictPlan, data: Sequence[Measurement]) -> dict[Vari
             saving_interval=intervals[variant],
         )
     return figures
+
+
+def _finite(cell: Measurement) -> Measurement:
+    """What is no number at all is not known, so that the others can still be shown."""
+
+    def known(number: Number) -> Number:
+        return number if isinstance(number, Missing) or number.is_finite() else Missing("what was noted is no number")
+
+    return replace(cell, quality=known(cell.quality), cost_usd=known(cell.cost_usd), total_ms=known(cell.total_ms))
 
 
 def _labels(variants: Sequence[VariantId]) -> dict[VariantId, str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from pointsman.decision.asking import is_known
 from pointsman.decision.figures import VariantFigures, variant_figures
 from pointsman.decision.frontier import pareto_frontier
 from pointsman.decision.looking import seen
@@ -114,7 +115,7 @@ def _row(
         "attempts": waterfall.attempts if waterfall else None,
         "compute_per_attempt_usd": plain(per_attempt),
         "quality": plain(one.quality),
-        "quality_by_people": _by_people(context.by_people.get(one.variant)),
+        "quality_by_people": _by_people(context.by_people.get(one.variant), one),
         "cost_usd": plain(one.cost),
         "cost_per_success_usd": plain(one.cost_per_success),
         "cost_per_delivered_view_usd": plain(per_view),
@@ -140,13 +141,17 @@ def _capacity(found: Capacity | None) -> dict[str, Any]:
     }
 
 
-def _by_people(found: Corrected | None) -> dict[str, Any]:
-    """The judge's mean with its bias taken out, as seen on what people labelled; 95 % interval."""
-    if found is None:
+def _by_people(found: Corrected | None, figures: VariantFigures) -> dict[str, Any]:
+    """The judge's mean with its bias taken out, as seen on what people labelled; 95 % interval.
+
+    A cell without output counts as 0, as it does in the quality beside it.
+    """
+    counted = figures.cells - figures.lost
+    if found is None or not counted:
         return {"missing": "people labelled too little of it"}
-    quality = found.quality
+    quality, share = found.quality, figures.successes / counted
     return {
-        **{name: round(getattr(quality, name), 4) for name in ("value", "low", "high")},
+        **{name: round(share * getattr(quality, name), 4) for name in ("value", "low", "high")},
         "bias": round(found.bias, 4),
         "labelled": found.labelled,
         "inputs": found.inputs,
@@ -162,7 +167,9 @@ def _role(plan: VerdictPlan, verdict: Verdict, variant: VariantId) -> str:
 def _answer(gate: Gate) -> str:
     if gate.passed:
         return "passed"
-    return "failed" if gate.asked else "not asked"
+    if not gate.asked:
+        return "not asked"
+    return "failed" if is_known(gate) else "not known"
 
 
 def _gate(gate: Gate) -> dict[str, Any]:

@@ -133,8 +133,8 @@ def _cells(row: Mapping[str, Any], with_margin: bool, labelled: bool) -> Iterato
 
 
 def _gates(answers: Mapping[str, str]) -> str:
-    failed = [name for name, answer in answers.items() if answer == "failed"]
-    return f"{failed[0]} failed" if failed else "all passed" if answers else ""
+    stopped = [f"{name} {answer}" for name, answer in answers.items() if answer in ("failed", "not known")]
+    return stopped[0] if stopped else "all passed" if answers else ""
 
 
 def _capacity(row: Mapping[str, Any]) -> Cell:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -12,6 +13,8 @@ from pointsman.statistics import Floats, LabelSwaps, clusters_needed, most_by_ch
 
 _SIMULATIONS = 400
 _SWAPS = 499
+_SWAPS_TIMES_ALPHA = 10
+"""A smaller risk takes more swaps: p values in steps of a tenth of it."""
 _MOST_CLUSTERS = 512
 _LIMITS: dict[str, tuple[float, float]] = {
     "challengers": (1, 200),
@@ -22,7 +25,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "success_rate": (0.01, 1.0),
     "cluster_share": (0.0, 1.0),
     "inputs_per_cluster": (1, 100),
-    "alpha": (0.001, 0.5),
+    "alpha": (0.0001, 0.5),
     "success_margin": (0.0, 1.0),
     "quality_margin": (0.0, 100.0),
     "min_saving": (0.0, 0.98),
@@ -120,7 +123,8 @@ def wins(assumptions: Assumptions, clusters: int, *, simulations: int, seed: int
     totals = simulated_totals(assumptions, clusters, simulations, generator)
     if assumptions.sequential:
         return int((sequential_winners(totals, assumptions.margins, assumptions.alpha) == 0).sum())
-    swaps = LabelSwaps.draw(clusters, swaps=_SWAPS, seed=seed)
+    drawn = max(_SWAPS, math.ceil(_SWAPS_TIMES_ALPHA / assumptions.alpha))
+    swaps = LabelSwaps.draw(clusters, swaps=drawn, seed=seed)
     return int((winners(totals, assumptions.margins, swaps, assumptions.alpha) == 0).sum())
 
 

@@ -29,7 +29,8 @@ class Corrected:
 
 
 def corrected_qualities(ws: Workspace, set_id: str) -> dict[VariantId, Corrected]:
-    """By variant, for those of which at least two inputs have a label. The unit is the input; repeats are averaged.
+    """By variant, for those of which inputs of at least two sources have a label. The unit is the input, repeats are
+    averaged, and inputs of one source hang together. A cell without output is nothing that people could rate.
 
     Raises `NotFound`.
     """
@@ -38,22 +39,26 @@ def corrected_qualities(ws: Workspace, set_id: str) -> dict[VariantId, Corrected
         return {}
     items, evaluations = tables.benchmark_matrix_run_items, tables.quality_evaluations
     wanted = (
-        sa.select(items.c.variant_id, items.c.input_id, items.c.dispatch_id, evaluations.c.quality)
+        sa.select(items.c.variant_id, items.c.input_id, items.c.cluster, items.c.dispatch_id, evaluations.c.quality)
         .join(evaluations, evaluations.c.dispatch_id == items.c.dispatch_id)
         .where(evaluations.c.evaluation_set_id == set_id, evaluations.c.quality.is_not(None))
     )
+    source: dict[str, str] = {}
     scored: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     labelled: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     with ws.database.connect() as connection:
         for row in connection.execute(wanted):
+            source[row.input_id] = row.cluster
             scored[row.variant_id][row.input_id].append(float(row.quality))
             if row.dispatch_id in people:
                 labelled[row.variant_id][row.input_id].append((people[row.dispatch_id], float(row.quality)))
     found: dict[VariantId, Corrected] = {}
     for variant, by_input in scored.items():
         both = [_mean_pair(pairs) for pairs in labelled[variant].values()]
-        rest = [sum(one) / len(one) for name, one in by_input.items() if name not in labelled[variant]]
-        quality = corrected_mean([said for said, _ in both], [score for _, score in both], rest)
+        others = [name for name in by_input if name not in labelled[variant]]
+        rest = [sum(by_input[name]) / len(by_input[name]) for name in others]
+        sources = [source[name] for name in (*labelled[variant], *others)]
+        quality = corrected_mean([said for said, _ in both], [score for _, score in both], rest, sources=sources)
         if quality is not None:
             bias = sum(score - said for said, score in both) / len(both)
             held = Interval(*(min(100.0, max(0.0, one)) for one in (quality.value, quality.low, quality.high)))

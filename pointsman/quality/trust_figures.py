@@ -22,6 +22,7 @@ from pointsman.workspace import Workspace
 LEAST_LABELLED = 10
 """With fewer labelled outputs, agreement with people is a matter of luck."""
 _LEVELS = 5
+_ONE_SOURCE = "the labelled outputs are all of one source"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """Agreement with people, as quadratically weighted kappa of five levels, over single labels."""
+    """Agreement with people, as quadratically weighted kappa of five levels, over single labels.
+
+    Its interval counts sources: labels of outputs of one source hang together.
+    """
 
     outputs: int
     labels: int
@@ -93,35 +97,45 @@ def people(ws: Workspace, of: EvaluationSet) -> People | Missing:
         for label in labels
         if label.dispatch_id in judged
     ]
-    outputs = len({label.dispatch_id for label in labels if label.dispatch_id in judged})
-    if outputs < LEAST_LABELLED:
-        return Missing(f"{outputs} outputs are labelled, {LEAST_LABELLED} are needed")
-    kappa = weighted_kappa(pairs, categories=_LEVELS)
+    labelled = {label.dispatch_id for label in labels if label.dispatch_id in judged}
+    if len(labelled) < LEAST_LABELLED:
+        return Missing(f"{len(labelled)} outputs are labelled, {LEAST_LABELLED} are needed")
+    items = tables.benchmark_matrix_run_items
+    wanted = sa.select(items.c.cluster.distinct()).where(
+        items.c.benchmark_id == of.benchmark_id, items.c.dispatch_id.in_(sorted(labelled))
+    )
+    with ws.database.connect() as connection:
+        sources = len(connection.execute(wanted).all())
+    kappa = weighted_kappa(pairs, categories=_LEVELS, independent=sources)
     if kappa is None:
-        return Missing("judge and people put every output on one and the same level")
-    return People(outputs, len(pairs), kappa)
+        return Missing(_ONE_SOURCE if sources < 2 else "judge and people put every output on one and the same level")
+    return People(len(labelled), len(pairs), kappa)
 
 
 def _people_on_pairs(ws: Workspace, of: EvaluationSet, judged: Mapping[str, float]) -> People | Missing:
     """A judge that compares agrees with people when both find the same output better than the incumbent's."""
     said = quality_by_people(ws, of.benchmark_id)
     items = tables.benchmark_matrix_run_items
-    wanted = sa.select(items.c.dispatch_id, items.c.variant_id, items.c.input_id, items.c.repeat).where(
-        items.c.benchmark_id == of.benchmark_id, items.c.dispatch_id.in_(sorted(said))
-    )
+    columns = (items.c.dispatch_id, items.c.variant_id, items.c.input_id, items.c.cluster, items.c.repeat)
+    wanted = sa.select(*columns).where(items.c.benchmark_id == of.benchmark_id, items.c.dispatch_id.in_(sorted(said)))
     with ws.database.connect() as connection:
         rows = connection.execute(wanted).all()
     incumbent = {(row.input_id, row.repeat): said[row.dispatch_id] for row in rows if row.variant_id == of.reference}
-    pairs = [
-        (_side(said[row.dispatch_id] - incumbent[row.input_id, row.repeat]), _side(judged[row.dispatch_id] - 50))
+    both = [
+        row
         for row in rows
         if row.variant_id != of.reference and (row.input_id, row.repeat) in incumbent and row.dispatch_id in judged
     ]
+    pairs = [
+        (_side(said[row.dispatch_id] - incumbent[row.input_id, row.repeat]), _side(judged[row.dispatch_id] - 50))
+        for row in both
+    ]
     if len(pairs) < LEAST_LABELLED:
         return Missing(f"{len(pairs)} outputs are labelled together with the incumbent's, {LEAST_LABELLED} are needed")
-    kappa = weighted_kappa(pairs, categories=3)
+    sources = len({row.cluster for row in both})
+    kappa = weighted_kappa(pairs, categories=3, independent=sources)
     if kappa is None:
-        return Missing("judge and people give one and the same answer to every pair")
+        return Missing(_ONE_SOURCE if sources < 2 else "judge and people give one and the same answer to every pair")
     return People(len(pairs), len(pairs), kappa)
 
 

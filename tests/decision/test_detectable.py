@@ -56,6 +56,20 @@ def test_quality_that_varies_too_much_leaves_no_saving_to_be_found() -> None:
     assert "spread between inputs is so large" in found.reason
 
 
+def test_a_small_alpha_is_no_reason_to_find_nothing() -> None:
+    declared = plan(clusters=24, challengers=2, alpha=0.0003)
+    found = minimum_detectable_saving(declared, noisy(declared, 0.05))
+    assert isinstance(found, Decimal), found
+    assert found > detectable(0.05, challengers=2)
+
+
+def test_a_sequential_plan_is_not_told_what_another_test_would_find() -> None:
+    declared = plan(clusters=24, sequential=True)
+    found = minimum_detectable_saving(declared, noisy(declared, 0.05))
+    assert isinstance(found, Missing)
+    assert "hud plan --sequential" in found.reason
+
+
 @pytest.mark.parametrize(
     ("clusters", "changed", "reason"),
     [

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from pointsman.decision import VerdictPlan, audit, decide, document_path, read_document
+from pointsman.decision.hud_report import hud_table
 from pointsman.decision.service import Service, p95_of_all
 from pointsman.dispatch.attempts import ATTEMPTS_SCHEMA
 from pointsman.errors import InputRefused
@@ -112,7 +113,7 @@ def test_a_p95_above_the_slo_fails_and_what_is_not_known_does_not_pass() -> None
     assert "fails the latency gate: p95 under load 1001 ms; at most 1000 ms: it does not hold" in slow.why
     assert "not measured (the run failed)" in under_load(Missing("the run failed")).why
     missing = decide(declared, data, {variant(0): Service(Decimal(1), load_runs=run)})
-    assert "fails the latency gate: p95 under load not measured (no load test)" in missing.why
+    assert "cannot pass the latency gate: p95 under load not measured (no load test)" in missing.why
 
 
 def test_without_any_load_test_the_p95_is_that_of_the_cells_and_one_without_output_took_longest() -> None:
@@ -232,3 +233,6 @@ def test_a_challenger_that_only_lacks_a_capacity_search_is_recommended_one() -> 
     data = half_price(declared)
     commands = [one["command"] for one in hud_of(declared, data)["recommendations"]]
     assert f"pointsman scenario capacity --variant {variant(1)}" in commands
+    (shown,) = (one for one in hud_of(declared, data)["rows"] if one["role"] == "candidate")
+    assert shown["gates"]["capacity"] == "not known"
+    assert hud_table(hud_of(declared, data)).rows[-1][-1] == "capacity not known"

@@ -336,6 +336,9 @@ def test_what_people_would_say_is_shown_beside_the_judge_where_they_labelled_som
     assert shown["wf1@lab-cpu"] == Missing("people labelled too little of it")
     assert row(hud, 0)["quality_by_people"]["bias"] == 18.75
     assert "71.2 (65.0 to 77.5)" in to_markdown(hud_report(hud))
+    half = measured(planned, failed=lambda cell: cell[0] == 0 and cell[1] % 2 == 0)
+    found = row(hud_of(planned, half, by_people=people), 0)
+    assert (found["quality"], found["quality_by_people"]["value"]) == ("45", 35.625), "both count 0 for no output"
 
 
 def test_a_number_that_rounds_to_nothing_has_no_sign():

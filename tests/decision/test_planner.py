@@ -54,6 +54,11 @@ def test_looking_at_every_cluster_needs_more_of_them_at_most() -> None:
     assert clusters(saving=0.3, sequential=True) > clusters(saving=0.3)
 
 
+def test_a_small_risk_such_as_daily_decisions_have_takes_more_inputs_and_is_not_called_out_of_reach() -> None:
+    obvious = {"saving": 0.9, "cost_spread": 0.01, "input_spread": 0.0, "quality_spread": 0.0}
+    assert clusters(**obvious, alpha=0.0005) == 11
+
+
 def test_an_effect_that_no_size_can_show_is_refused() -> None:
     with pytest.raises(InputRefused, match="512 clusters can show"):
         inputs_needed(Assumptions(saving=0.06, cost_spread=3.0), seed=1)

@@ -77,6 +77,7 @@ def test_what_is_unpriced_unjudged_or_invalid_neither_wins_nor_stands_on_the_fro
     seed: int, spoilt: int, cluster: int, sequential: bool, data: st.DataObject
 ) -> None:
     declared, cells = comparison(seed, sequential=sequential)
+    beside = (cluster + 1) % _CLUSTERS
     change: dict[str, Any] = data.draw(
         st.sampled_from(
             [
@@ -85,6 +86,13 @@ def test_what_is_unpriced_unjudged_or_invalid_neither_wins_nor_stands_on_the_fro
                 {"outcome": "infrastructure"},
                 {"cost_usd": Decimal(-1)},
                 {"quality": Decimal(101)},
+                {"total_ms": Decimal("NaN")},
+                {"cost_usd": Decimal("NaN")},
+                {"quality": Decimal("Infinity")},
+                {"cluster": "photo-999"},
+                {"input_id": "clip-999"},
+                {"repeat": 1},
+                {"input_id": f"clip-{beside:03d}", "cluster": f"photo-{beside:03d}"},
             ]
         )
     )

@@ -37,7 +37,7 @@ def test_two_categories_give_cohens_own_kappa() -> None:
 def test_full_agreement_is_one_and_chance_is_about_zero() -> None:
     full = weighted_kappa([(0, 0), (1, 1), (4, 4)], categories=5)
     assert full is not None
-    assert (full.value, full.low, full.high) == (1.0, 1.0, 1.0)
+    assert (full.value, full.high) == (1.0, 1.0)
     generator = np.random.Generator(np.random.PCG64(5))
     drawn = [(int(one), int(other)) for one, other in generator.integers(0, 5, size=(5000, 2))]
     chance = weighted_kappa(drawn, categories=5)
@@ -51,6 +51,36 @@ def test_full_agreement_is_one_and_chance_is_about_zero() -> None:
 def test_nothing_to_agree_on_is_not_a_number() -> None:
     assert weighted_kappa([], categories=5) is None
     assert weighted_kappa([(3, 3)] * 9, categories=5) is None
+
+
+@pytest.mark.parametrize(
+    ("pairs", "value"),
+    [
+        ([(0, 0), (4, 4)] * 6, 1.0),
+        ([(level, 2) for level in (0, 1, 2, 3, 4, 4)] * 2, 0.0),
+        ([(2, level) for level in (0, 1, 2, 3, 4, 4)] * 2, 0.0),
+    ],
+)
+def test_twelve_labels_are_never_the_whole_truth(pairs: list[tuple[int, int]], value: float) -> None:
+    """Where all agree, or one rater knows a single level, the large-sample error is nothing."""
+    found = weighted_kappa(pairs, categories=5)
+    assert found is not None
+    assert found.value == pytest.approx(value)
+    hidden = 1 - 0.025 ** (1 / 12)
+    assert found.low == pytest.approx(value - hidden)
+    assert found.high == pytest.approx(min(1.0, value + hidden))
+
+
+def test_labels_that_hang_together_are_no_more_than_their_sources() -> None:
+    table = pairs_of([[30, 8, 2], [6, 22, 6], [5, 3, 18]])
+    apart = weighted_kappa(table, categories=3)
+    together = weighted_kappa(table, categories=3, independent=10)
+    assert apart is not None
+    assert together is not None
+    assert together.value == apart.value
+    assert together.high - together.low > 3 * (apart.high - apart.low)
+    assert weighted_kappa(table, categories=3, independent=1) is None
+    assert weighted_kappa([(0, 1)], categories=3) is None
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -29,6 +33,52 @@ def simulated(
         widths.append(found.high - found.low)
         errors.append(found.value - 60)
     return covered / rounds, float(np.mean(widths)), float(np.mean(errors))
+
+
+def test_a_reference_worked_out_with_fractions() -> None:
+    """The formulas of PPI++ for a mean, sum by sum; the variance times n / (n - 1) as few labels ask for."""
+    people, judge = [60, 72, 48, 90, 55], [70, 80, 60, 85, 71]
+    elsewhere = [75, 55, 65, 95, 80, 70, 62, 88]
+
+    def mean(values: Sequence[Any]) -> Fraction:
+        return Fraction(sum(values)) / len(values)
+
+    def squares(values: Sequence[Any], others: Sequence[Any]) -> Any:
+        return sum((one - mean(values)) * (two - mean(others)) for one, two in zip(values, others, strict=True))
+
+    n, rest = len(people), len(elsewhere)
+    everything = judge + elsewhere
+    weight = squares(people, judge) / (n - 1) / ((1 + Fraction(n, rest)) * squares(everything, everything) / 12)
+    assert 0 < weight < 1
+    errors = [one - weight * score for one, score in zip(people, judge, strict=True)]
+    variance = weight**2 * squares(elsewhere, elsewhere) / rest**2 + squares(errors, errors) / n**2
+    found = corrected_mean(people, judge, elsewhere)
+    assert found is not None
+    assert found.value == pytest.approx(float(mean(people) + weight * (mean(elsewhere) - mean(judge))))
+    assert found.high - found.value == pytest.approx(2.7764 * float(variance * n / (n - 1)) ** 0.5, rel=1e-4)
+    apart = [str(at) for at in range(n + rest)]
+    assert corrected_mean(people, judge, elsewhere, sources=apart) == found
+
+
+def test_inputs_of_one_source_count_as_one() -> None:
+    """8 sources of 12 inputs each, of which people rated 4; taken one by one, the interval is far too short."""
+    generator = np.random.Generator(np.random.PCG64(23))
+    hits = {True: 0, False: 0}
+    for _ in range(200):
+        common = np.repeat(generator.normal(60, 12, 8), 12)
+        people = common + generator.normal(0, 4, 96)
+        judge = 0.3 * people + generator.normal(40, 8, 96)
+        names = [str(at // 12) for at in range(96)]
+        rated = generator.permutation(96)[:32].tolist()
+        rest = [at for at in range(96) if at not in rated]
+        for grouped in hits:
+            sources = [names[at] for at in (*rated, *rest)] if grouped else None
+            found = corrected_mean(people[rated], judge[rated], judge[rest], sources=sources)
+            assert found is not None
+            hits[grouped] += found.low <= 60 <= found.high
+    assert hits[True] >= 0.90 * 200
+    assert hits[False] < 0.75 * 200
+    assert corrected_mean([50, 60], [60, 70], [60], sources=["a", "a", "b"]) is None
 
 
 def test_a_biased_judge_is_put_right() -> None:
