@@ -58,6 +58,8 @@ class PricedCell:
     basis: Basis = "measured"
     """Of the quantities that its attempts were priced by: `estimated` as soon as one of them is."""
     tried: tuple[PricedAttempt, ...] = ()
+    ended: datetime | None = None
+    """When its delivery and storage were priced: its end, or the matrix's begin where it has none."""
 
     @property
     def compute(self) -> Number:
@@ -179,6 +181,7 @@ def priced_cell(
         output_bytes=output_bytes if outcome == "success" else None,
         basis="estimated" if any(attempt.basis == "estimated" for attempt in attempts) else "measured",
         tried=tuple(attempts),
+        ended=at,
     )
 
 

@@ -17,6 +17,7 @@ from decimal import Decimal
 from typing import Any
 
 from pointsman.economics.exact import EXACT, PICO_DOLLAR
+from pointsman.errors import InputRefused
 
 HOURS_PER_MONTH = Decimal(730)
 
@@ -32,10 +33,13 @@ class Commitment:
     def usd_per_month(self) -> Decimal:
         return self.usd_per_hour * HOURS_PER_MONTH
 
+    def beyond(self, on_demand_usd: Decimal) -> Decimal:
+        """What of a month's `on_demand_usd` is paid beside the commitment, as it does not buy so much."""
+        return max(Decimal(0), on_demand_usd - self.usd_per_month / (1 - self.discount))
+
     def adjustment(self, on_demand_usd: Decimal) -> Decimal:
         """By how much a month is dearer (or cheaper: below 0) than on demand when it needs `on_demand_usd`."""
-        covered = self.usd_per_month / (1 - self.discount)
-        return self.usd_per_month + max(Decimal(0), on_demand_usd - covered) - on_demand_usd
+        return self.usd_per_month + self.beyond(on_demand_usd) - on_demand_usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,14 @@ class Hosting:
     fixed: bool = False
     commitment: Commitment | None = None
 
+    def __post_init__(self) -> None:
+        if not 0 < self.utilisation <= 1:
+            raise InputRefused(
+                f"hosting of {self.provider}, utilisation", str(self.utilisation), "more than 0 and at most 1"
+            )
+
     def at(self, utilisation: Decimal) -> Hosting:
+        """Raises `InputRefused`: never used capacity serves nothing, and none is used more than always."""
         return replace(self, utilisation=utilisation)
 
     def as_document(self) -> dict[str, Any]:
@@ -134,19 +145,6 @@ def interruption_loss(hosting: Hosting, busy: Busy) -> Decimal:
     """USD of work that interruptions are expected to throw away, per job: each loses half of a job on average."""
     lost_s = hosting.interruptions_per_hour / 3600 * busy.seconds * busy.seconds / 2
     return _usd(lost_s * busy.usd_per_second)
-
-
-def break_even_utilisation(hosting: Hosting, busy: Busy, usd_per_job: Decimal) -> Decimal | None:
-    """The utilisation from which on a job that keeps an instance busy so long costs at most `usd_per_job`.
-
-    None when not even capacity that is always busy is as cheap. Solves the paid seconds above for the utilisation:
-    what may be paid a job leaves so many seconds, and those less the cold start are what its ready time may last.
-    """
-    payable = usd_per_job / busy.usd_per_second
-    if payable * hosting.jobs_per_start < hosting.minimum_billing_s:
-        return None
-    ready = payable - hosting.cold_start_s / hosting.jobs_per_start
-    return None if ready < busy.seconds else busy.seconds / ready
 
 
 def _usd(amount: Decimal) -> Decimal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -15,7 +16,13 @@ from pointsman.economics.charges import Month
 from pointsman.economics.entries import USD
 from pointsman.errors import InputRefused, NotFound
 
+Rates = Mapping[str, Decimal]
+"""USD for one of a currency other than USD."""
 _USAGE = "Usage"
+_RECORDS_OF_USAGE = ("Usage", "DiscountedUsage", "SavingsPlanCoveredUsage")
+"""Of Cost Explorer; other record types, such as Credit, Tax and SavingsPlanNegation, are no usage."""
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
+_MAGNITUDE = 30
 _METRICS = ("UnblendedCost", "UsageQuantity")
 
 
@@ -31,17 +38,21 @@ class InvoiceLine:
     usd: Decimal
     quantity: Decimal | None = None
     category: str = _USAGE
+    currency: str = USD
+    """In which it was billed: `usd` is converted."""
 
     @property
     def is_usage(self) -> bool:
         return self.category == _USAGE
 
 
-def read_invoice(path: Path, month: Month, tag: tuple[str, str] | None = None) -> list[InvoiceLine]:
+def read_invoice(
+    path: Path, month: Month, tag: tuple[str, str] | None = None, rates: Rates | None = None
+) -> list[InvoiceLine]:
     """The lines of a CSV file that fall into the month: FOCUS, or plainly with columns sku, usd and maybe quantity.
 
-    With a `tag` (FOCUS only), of those that carry it. Raises `NotFound` and `InputRefused`, naming file, line and
-    column.
+    With a `tag` (FOCUS only), of those that carry it; what is billed in one of the `rates` is converted. Raises
+    `NotFound` and `InputRefused`, naming file, line and column.
     """
     if not path.is_file():
         raise NotFound("invoice", str(path), "a CSV file")
@@ -50,11 +61,11 @@ def read_invoice(path: Path, month: Month, tag: tuple[str, str] | None = None) -
             reader = csv.DictReader(file)
             columns = reader.fieldnames or []
             if "BilledCost" in columns:
-                lines = [_focus_line(path, number, row) for number, row in _of(reader, month, tag)]
+                lines = [_focus_line(path, number, row, rates or {}) for number, row in _of(path, reader, month, tag)]
             elif {"sku", "usd"} <= set(columns):
                 if tag is not None:
                     raise InputRefused("tag", "=".join(tag), "an invoice in FOCUS form, which has tags")
-                lines = [_plain_line(path, number, row) for number, row in enumerate(reader, 2)]
+                lines = [_plain_line(path, number, row) for number, row in _rows(path, reader)]
             else:
                 raise InputRefused(
                     f"invoice {path}, columns", ", ".join(columns), "those of FOCUS (BilledCost ...), or sku and usd"
@@ -64,8 +75,12 @@ def read_invoice(path: Path, month: Month, tag: tuple[str, str] | None = None) -
     return lines
 
 
-def cost_explorer_lines(client: Any, month: Month, tag: tuple[str, str]) -> list[InvoiceLine]:
-    """What AWS billed for everything that carries the tag, by usage type. Raises `DependencyDown`.
+def cost_explorer_lines(
+    client: Any, month: Month, tag: tuple[str, str], rates: Rates | None = None
+) -> list[InvoiceLine]:
+    """What AWS billed for everything that carries the tag, by usage type, credits and taxes apart.
+
+    Raises `DependencyDown`, and `InputRefused` for a currency that is none of the `rates`.
 
     Each request costs 0.01 USD. Of the running month it tells what was metered so far.
     """
@@ -74,32 +89,58 @@ def cost_explorer_lines(client: Any, month: Month, tag: tuple[str, str]) -> list
         "Granularity": "MONTHLY",
         "Metrics": list(_METRICS),
         "Filter": {"Tags": {"Key": tag[0], "Values": [tag[1]]}},
-        "GroupBy": [{"Type": "DIMENSION", "Key": "USAGE_TYPE"}],
+        "GroupBy": [{"Type": "DIMENSION", "Key": key} for key in ("USAGE_TYPE", "RECORD_TYPE")],
     }
     lines = []
     token = None
     while True:
         with answered("Cost Explorer"):
             page = client.get_cost_and_usage(**request, **({"NextPageToken": token} if token else {}))
-        lines += [_explored(group) for period in page["ResultsByTime"] for group in period["Groups"]]
+        found = page.get("ResultsByTime", ())
+        lines += [_explored(group, rates or {}) for period in found for group in period.get("Groups", ())]
         token = page.get("NextPageToken")
         if not token:
             return lines
 
 
-def _explored(group: Mapping[str, Any]) -> InvoiceLine:
+def _explored(group: Mapping[str, Any], rates: Rates) -> InvoiceLine:
     cost, quantity = (group["Metrics"][name] for name in _METRICS)
-    (name,) = group["Keys"]
-    if cost["Unit"] != USD:
-        raise InputRefused(f"Cost Explorer, {name}, currency", cost["Unit"], "USD")
-    return InvoiceLine((name,), Decimal(cost["Amount"]), Decimal(quantity["Amount"]))
+    name, record = group["Keys"]
+    usd = Decimal(cost["Amount"]) * _rate(f"Cost Explorer, {name}, currency", cost["Unit"], rates)
+    category = _USAGE if record in _RECORDS_OF_USAGE else record
+    return InvoiceLine((name,), usd, Decimal(quantity["Amount"]), category, cost["Unit"])
 
 
-def _of(reader: csv.DictReader[str], month: Month, tag: tuple[str, str] | None) -> Iterator[tuple[int, dict[str, str]]]:
+def _rows(path: Path, reader: csv.DictReader[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Each row with the line on which it ends."""
+    columns = len(reader.fieldnames or ())
+    for row in reader:
+        number = reader.line_num
+        if None in row or None in row.values():
+            told = sum(value is not None for value in row.values())
+            raise InputRefused(f"invoice {path}, line {number}", f"{told} fields", f"{columns}, as there are columns")
+        yield number, row
+
+
+def _of(
+    path: Path, reader: csv.DictReader[str], month: Month, tag: tuple[str, str] | None
+) -> Iterator[tuple[int, dict[str, str]]]:
     start, end = f"{month.start:%Y-%m-%d}", f"{month.end:%Y-%m-%d}"
-    for number, row in enumerate(reader, 2):
-        if start <= row.get("ChargePeriodStart", "")[:10] < end and (tag is None or _tags(row).get(tag[0]) == tag[1]):
+    for number, row in _rows(path, reader):
+        day = row.get("ChargePeriodStart", "")[:10]
+        if not _DAY.match(day):
+            raise InputRefused(f"invoice {path}, line {number}, ChargePeriodStart", day, "a time, as FOCUS has it")
+        if start <= day < end and (tag is None or _tags(row).get(tag[0]) == tag[1]):
             yield number, row
+
+
+def _rate(field: str, currency: str, rates: Rates) -> Decimal:
+    if currency == USD:
+        return Decimal(1)
+    if currency not in rates:
+        known = f"{USD}, or a currency in which the price book quotes prices: {', '.join(sorted(rates)) or 'none'}"
+        raise InputRefused(field, currency, known)
+    return rates[currency]
 
 
 def _tags(row: Mapping[str, str]) -> Mapping[str, Any]:
@@ -110,17 +151,17 @@ def _tags(row: Mapping[str, str]) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _focus_line(path: Path, number: int, row: Mapping[str, str]) -> InvoiceLine:
-    currency = row.get("BillingCurrency", USD)
-    if currency != USD:
-        raise InputRefused(f"invoice {path}, line {number}, BillingCurrency", currency, "USD")
+def _focus_line(path: Path, number: int, row: Mapping[str, str], rates: Rates) -> InvoiceLine:
+    currency = row.get("BillingCurrency", "")
+    rate = _rate(f"invoice {path}, line {number}, BillingCurrency", currency, rates)
     quantity = row.get("PricingQuantity") or row.get("ConsumedQuantity")
     names = _told(row, ("SkuId", "x_UsageType", "SkuMeter", "ServiceName"))
     return InvoiceLine(
         names,
-        _number(path, number, "BilledCost", row["BilledCost"]),
+        _number(path, number, "BilledCost", row["BilledCost"]) * rate,
         _number(path, number, "PricingQuantity", quantity) if quantity else None,
         row.get("ChargeCategory") or _USAGE,
+        currency,
     )
 
 
@@ -142,6 +183,6 @@ def _number(path: Path, line: int, column: str, text: str) -> Decimal:
         found = Decimal(text)
     except InvalidOperation as error:
         raise InputRefused(f"invoice {path}, line {line}, {column}", text, "a decimal number") from error
-    if not found.is_finite():
+    if not found.is_finite() or abs(found.adjusted()) > _MAGNITUDE:
         raise InputRefused(f"invoice {path}, line {line}, {column}", text, "a decimal number")
     return found

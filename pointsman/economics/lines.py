@@ -48,14 +48,6 @@ class OutputCost:
     committed_usd: Number
     one_off_usd: Number
 
-    @property
-    def total(self) -> Number:
-        return total(line.usd for line in self.lines)
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        return tuple(line.name for line in self.lines if line.basis == "missing")
-
     def running(self, without: Collection[str] = ()) -> Number:
         """What each further output costs: without the cost of switching and the lines named."""
         return total(line.usd for line in self.lines if line.name not in ONE_OFF and line.name not in without)
@@ -153,7 +145,7 @@ def _nat(parts: Parts, setting: Setting) -> Line:
     if through is None:
         return _line("NAT", Missing("which providers' outputs come in through NAT is not declared"), "missing")
     if parts.provider not in through:
-        return Line("NAT", _NOTHING, "estimated", f"declared: not for {parts.provider}")
+        return Line("NAT", _NOTHING, "estimated", f"declared: only for {', '.join(through) or 'none'}")
     return _line("NAT", _product(parts.output_gb, setting.nat_usd), "estimated", "measured sizes, once each")
 
 
@@ -170,16 +162,27 @@ def _exchange(parts: Parts, production: Production) -> Line:
     name = "foreign exchange"
     if not parts.foreign:
         return Line(name, _NOTHING, "measured", "everything is charged in USD")
-    if production.fx_fee is None and not production.fx_rates:
+    if production.fx_fee is None:
         charged = ", ".join(one.currency for one in parts.foreign)
-        return _line(name, Missing(f"neither a fee nor a rate of today is declared for {charged}"), "missing")
-    fee = Decimal(str(production.fx_fee or 0))
+        return _line(name, Missing(f"what changing {charged} costs is not declared"), "missing")
+    beside = _share(total((parts.idle, parts.cold_start, parts.minimum_billing)), parts.compute)
+    if isinstance(beside, Missing):
+        return _line(name, beside, "missing")
+    fee = Decimal(str(production.fx_fee))
     added = _NOTHING
     for one in parts.foreign:
         rate = production.fx_rates.get(one.currency)
         now = one.usd if rate is None else one.amount * Decimal(str(rate))
-        added += now * (1 + fee) - one.usd
-    return Line(name, added, "estimated", "declared fee and rates against those of the price book")
+        added += (now * (1 + fee) - one.usd) * (1 + beside)
+    moved = ", ".join(one.currency for one in parts.foreign if one.currency in production.fx_rates)
+    since = f", and the declared rate of {moved}" if moved else ""
+    return Line(name, added, "estimated", f"the declared fee{since}, on top of the price book's rates")
+
+
+def _share(part: Number, whole: Number) -> Number:
+    if isinstance(part, Missing) or isinstance(whole, Missing):
+        return total((part, whole))
+    return part / whole if whole else _NOTHING
 
 
 def _switching(parts: Parts, production: Production, incumbent: Parts | None) -> tuple[Line, Line]:
@@ -197,8 +200,12 @@ def _switching(parts: Parts, production: Production, incumbent: Parts | None) ->
         return migration, Line("dual running", _NOTHING, "estimated", why)
     held = total((incumbent.compute, incumbent.idle, incumbent.cold_start, incumbent.minimum_billing))
     volume = _NO_VOLUME if production.outputs_per_month is None else Decimal(production.outputs_per_month)
-    usd = _product(_product(held, volume), _product(days, 1 / DAYS_PER_MONTH))
-    return migration, _line("dual running", usd, "estimated", "the incumbent's capacity, held for the declared days")
+    monthly = _product(held, volume)
+    why = "the incumbent's capacity, held for the declared days"
+    if incumbent.hosting is not None and incumbent.hosting.commitment is not None and not isinstance(monthly, Missing):
+        monthly = incumbent.hosting.commitment.beyond(monthly)
+        why = f"{why}, without what its commitment buys: that is paid on anyway"
+    return migration, _line("dual running", _product(monthly, _product(days, 1 / DAYS_PER_MONTH)), "estimated", why)
 
 
 def _declared(told: float | None, what: str) -> Number:

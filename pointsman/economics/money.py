@@ -7,20 +7,22 @@ will be like can be told again and again: the document is for the `Production` t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from pointsman.economics.cells import NEVER_SENT, PricedCell, price_cells
 from pointsman.economics.comparison import Comparison, compare
+from pointsman.economics.entries import PriceEntry
 from pointsman.economics.lines import NAT_SKU, OutputCost, Setting, output_cost
 from pointsman.economics.measurements import qualities_of
 from pointsman.economics.membership import frontier_membership
 from pointsman.economics.parts import Parts, parts_of
-from pointsman.economics.plain import number_of, plain
+from pointsman.economics.plain import number_of, plain, rounded
 from pointsman.economics.price_book import PriceBook
-from pointsman.economics.pricing import total
+from pointsman.economics.pricing import EGRESS_SKU, STORAGE_SKU, total
 from pointsman.economics.production import Production
 from pointsman.economics.sensitivity import Duel, Turn, turns
 from pointsman.economics.utilisation import break_evens, curves, per_output
@@ -68,7 +70,9 @@ def money_document(
     shown = [cell for cell in cells if str(cell.variant) in labels and cell.status not in NEVER_SENT]
     parts = parts_of(shown, book, [VariantId.parse(variant) for variant in labels])
     incumbent = parts[VariantId.parse(hud["incumbent"])]
-    setting = _setting(hud, book, production, shown)
+    at = max((cell.ended for cell in shown if cell.ended is not None), default=None)
+    setting = _setting(hud, book, production, shown, at)
+    prices = [] if at is None else _prices(book, {variant.provider for variant in parts}, at)
     experiment = hud["experiment_cost_usd"]
     challengers = sorted((one for one in parts.values() if one is not incumbent), key=_cheapest)
     compared = _compared(hud, challengers)
@@ -84,6 +88,7 @@ def money_document(
         "minimum_saving": hud["minimum_saving"],
         "deliveries_per_output": hud["deliveries_per_output"],
         "price_book_sha256": book.sha256,
+        "prices": [_price(entry) for entry in prices],
         "production": production.model_dump(mode="json"),
         "variants": [
             _variant(one, output_cost(one, setting, None if one is incumbent else incumbent), labels)
@@ -93,7 +98,7 @@ def money_document(
         "sensitivity": [
             {"challenger": str(duel.challenger.variant), "label": labels[str(duel.challenger.variant)]}
             | {"lever": turn.lever, "unit": turn.unit, "now": plain(turn.now), "at": plain(turn.at)}
-            | {"worth_it_now": turn.worth_it_now, "prices": _unit_prices(book, turn)}
+            | {"worth_it_now": turn.worth_it_now, "prices": _unit_prices(prices, turn)}
             for duel in duels[:EXAMINED]
             for turn in turns(duel)
         ],
@@ -107,25 +112,43 @@ def money_document(
     }
 
 
-def _setting(hud: Mapping[str, Any], book: PriceBook, production: Production, cells: Sequence[PricedCell]) -> Setting:
+def _setting(
+    hud: Mapping[str, Any], book: PriceBook, production: Production, cells: Sequence[PricedCell], at: datetime | None
+) -> Setting:
     judged = sum(cell.outcome == "success" for cell in cells)
     judging = number_of(hud["experiment_cost_usd"]["judging"])
     if not isinstance(judging, Missing):
         judging = judging / judged if judged else Missing("nothing was judged")
-    newest = max((entry.valid_from for entry in book.entries if entry.sku == NAT_SKU), default=None)
-    nat = Missing(f"no price for {NAT_SKU}") if newest is None else book.price(NAT_SKU, newest)
-    return Setting(production, judging, nat)
+    return Setting(production, judging, Missing("no cell was run") if at is None else book.price(NAT_SKU, at))
 
 
-def _unit_prices(book: PriceBook, turn: Turn) -> list[Json]:
-    """What a price lever means in the units that the provider's prices are quoted in; today's are the newest ones."""
+def _prices(book: PriceBook, providers: Collection[str], at: datetime) -> list[PriceEntry]:
+    """What applied at the end of the comparison: to these providers, and to their outputs afterwards."""
+    skus = [sku for sku in book.skus if sku.split(":", 1)[0] in providers]
+    found = [book.entry(sku, at) for sku in (*skus, EGRESS_SKU, STORAGE_SKU, NAT_SKU)]
+    return [entry for entry in found if isinstance(entry, PriceEntry)]
+
+
+def _price(entry: PriceEntry) -> Json:
+    return {
+        "sku": entry.sku,
+        "usd": plain(entry.usd),
+        "unit": entry.unit,
+        "currency": entry.currency,
+        "valid_from": entry.valid_from.isoformat(),
+        "source": entry.source,
+    }
+
+
+def _unit_prices(prices: Sequence[PriceEntry], turn: Turn) -> list[Json]:
+    """What a price lever means in the units that the provider's prices are quoted in."""
     if turn.unit != "times" or turn.provider is None:
         return []
-    newest = {entry.sku: entry for entry in book.entries if entry.sku.startswith(f"{turn.provider}:")}
     return [
-        {"sku": sku, "unit": entry.unit, "usd": plain(entry.usd)}
+        {"sku": entry.sku, "unit": entry.unit, "usd": plain(entry.usd)}
         | {"at_usd": plain(turn.at if isinstance(turn.at, Missing) else entry.usd * turn.at)}
-        for sku, entry in newest.items()
+        for entry in prices
+        if entry.sku.startswith(f"{turn.provider}:")
     ]
 
 
@@ -148,7 +171,7 @@ def _compared(hud: Mapping[str, Any], challengers: Sequence[Parts]) -> str | Non
 
 
 def _variant(parts: Parts, cost: OutputCost, labels: Mapping[str, str]) -> dict[str, Json]:
-    known = [line.usd for line in cost.lines if not isinstance(line.usd, Missing)]
+    written = [line.usd if isinstance(line.usd, Missing) else rounded(line.usd) for line in cost.lines]
     return {
         "variant": str(parts.variant),
         "label": labels[str(parts.variant)],
@@ -156,8 +179,7 @@ def _variant(parts: Parts, cost: OutputCost, labels: Mapping[str, str]) -> dict[
         "lines": [
             {"name": line.name, "usd": plain(line.usd), "basis": line.basis, "why": line.why} for line in cost.lines
         ],
-        "known_usd": plain(total(known)),
-        "total_usd": plain(cost.total),
+        "total_usd": plain(total(written)),
         "one_off_usd": plain(cost.one_off_usd),
     }
 

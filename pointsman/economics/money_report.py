@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -12,7 +12,7 @@ from pointsman.economics.utilisation_chart import utilisation_chart
 from pointsman.model import Missing
 from pointsman.reporting import Cell, Figures, Report, Section, Table, Text, escape_markdown, show
 
-_MOST_MEMBERS = 20
+_MOST_ROWS = 20
 _MOST_PRICES = 3
 
 
@@ -33,6 +33,8 @@ def money_sections(money: Mapping[str, Any], challenger: str | None = None) -> l
         sections.append(sensitivity_table(money, challenger))
     sections += utilisation_sections(money)
     sections.append(_membership(money))
+    if money.get("prices"):
+        sections.append(_prices(money["prices"]))
     return sections
 
 
@@ -41,18 +43,11 @@ def waterfall_table(money: Mapping[str, Any], challenger: str) -> Table:
     old, new = _variant(money, money["incumbent"]), _variant(money, challenger)
     rows: list[list[Cell]] = [
         [one["name"], _usd(one), one["basis"], _usd(other), other["basis"], _difference(one, other)]
-        for one, other in zip(old["lines"], new["lines"], strict=True)
+        for one, other in _lines(old, new)
     ]
-    rows.append(
-        [
-            "what is known",
-            number_of(old["known_usd"]),
-            "",
-            number_of(new["known_usd"]),
-            "",
-            _difference_of_known(old, new),
-        ]
-    )
+    if (known := _known_of_both(old, new)) is not None:
+        rows.append(["known of both", known[0], "", known[1], "", known[0] - known[1]])
+    rows.append(["total", *_total(old), *_total(new), "" if known is not None else _difference_of_totals(old, new)])
     columns = ("line", f"{old['label']} (incumbent)", "is", new["label"], "is", "saves")
     return Table(columns, rows, "From list price to an accepted output in production, USD each")
 
@@ -67,26 +62,40 @@ def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> Cell:
     return "" if isinstance(spent, Missing) or isinstance(would, Missing) else spent - would
 
 
-def _difference_of_known(old: Mapping[str, Any], new: Mapping[str, Any]) -> Cell:
-    missing = {line["name"] for variant in (old, new) for line in variant["lines"] if line["basis"] == "missing"}
-    saved = Decimal(0)
-    for one, other in zip(old["lines"], new["lines"], strict=True):
-        if one["name"] not in missing:
-            saved += Decimal(one["usd"]) - Decimal(other["usd"])
-    return saved
+def _known_of_both(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Decimal, Decimal] | None:
+    """What each costs in the lines that are known of both; None where all are, and the totals say it."""
+    pairs = [(number_of(one["usd"]), number_of(other["usd"])) for one, other in _lines(old, new)]
+    known = [(one, other) for one, other in pairs if isinstance(one, Decimal) and isinstance(other, Decimal)]
+    if len(known) == len(pairs):
+        return None
+    return sum((one for one, _ in known), Decimal(0)), sum((other for _, other in known), Decimal(0))
+
+
+def _lines(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    return zip(old["lines"], new["lines"], strict=True)
+
+
+def _total(variant: Mapping[str, Any]) -> tuple[Cell, Cell]:
+    found = number_of(variant["total_usd"])
+    return ("not known", "missing") if isinstance(found, Missing) else (found, "")
+
+
+def _difference_of_totals(old: Mapping[str, Any], new: Mapping[str, Any]) -> Decimal:
+    return Decimal(old["total_usd"]) - Decimal(new["total_usd"])
 
 
 def _saving(money: Mapping[str, Any], challenger: str) -> list[Section]:
     found = next(one for one in money["comparisons"] if one["challenger"] == challenger)
     pairs: list[tuple[str, Cell]] = [
-        ("allocated saving per output, USD", number_of(found["allocated_saving"])),
-        ("cash saving per output, USD", number_of(found["cash_saving"])),
+        ("allocated saving per output once switched, USD", number_of(found["allocated_saving"])),
+        ("cash saving per output once switched, USD", number_of(found["cash_saving"])),
         ("cash saving per month, USD", number_of(found["cash_saving_usd_per_month"])),
         ("switching costs once, USD", number_of(found["one_off_usd"])),
         ("payback, months", number_of(found["payback_months"])),
         ("payback with the cost of finding out, months", number_of(found["payback_months_with_experiment"])),
     ]
-    sections: list[Section] = [Figures(pairs, f"What switching to {found['label']} is worth")]
+    part = ", in what is known of both" if found["left_out"] else ""
+    sections: list[Section] = [Figures(pairs, f"What switching to {found['label']} is worth{part}")]
     unknown = _unknown(money, challenger)
     if unknown:
         sections.append(Text("\n".join(["Not known, and so in no figure above:", "", *unknown])))
@@ -117,8 +126,6 @@ def sensitivity_table(money: Mapping[str, Any], challenger: str) -> Table:
         for turn in money["sensitivity"]
         if turn["challenger"] == challenger
     ]
-    if not rows:
-        rows = [("nothing: it is not among the cheapest, or has no known price", "", "", "")]
     if not rows:
         rows = [("nothing: it is not among the cheapest, or has no known price", "", "", "")]
     least = f"{100 * money['minimum_saving']:g} %"
@@ -172,9 +179,17 @@ def _membership(money: Mapping[str, Any]) -> Table:
             if isinstance(one["probability"], dict)
             else f"{100 * one['probability']:.0f} %",
         )
-        for one in sorted(money["frontier_membership"], key=order)[:_MOST_MEMBERS]
+        for one in sorted(money["frontier_membership"], key=order)[:_MOST_ROWS]
     ]
     return Table(("variant", "on the frontier in"), rows, "How sure the frontier is, over inputs like these")
+
+
+def _prices(prices: Sequence[Mapping[str, Any]]) -> Table:
+    rows = [
+        (one["sku"], number_of(one["usd"]), one["unit"], one["valid_from"][:10], one["source"])
+        for one in prices[:_MOST_ROWS]
+    ]
+    return Table(("sku", "USD", "for one", "since", "source"), rows, "Prices that applied")
 
 
 def _variant(money: Mapping[str, Any], variant: str) -> Mapping[str, Any]:

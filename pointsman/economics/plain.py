@@ -24,7 +24,12 @@ def exact(number: Number) -> Json:
 
 def plain(number: Number) -> Json:
     """As `exact`, of at most twelve places: for what people and programs read."""
-    return exact(number if isinstance(number, Missing) else round(number, _DECIMALS))
+    return exact(number if isinstance(number, Missing) else rounded(number))
+
+
+def rounded(number: Decimal) -> Decimal:
+    """As `plain` writes it."""
+    return round(number, _DECIMALS)
 
 
 def number_of(value: str | Mapping[str, str]) -> Number:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
 from pointsman.canonical import sha256_of
-from pointsman.economics.entries import PriceEntry, check_validity
+from pointsman.economics.entries import Foreign, PriceEntry, check_validity
 from pointsman.economics.exact import EXACT, PICO_DOLLAR
 from pointsman.economics.hosting import Hosting
 from pointsman.economics.price_file import check_instances, read_price_file
@@ -64,6 +64,15 @@ class PriceBook:
     def hosting_of(self, provider: str) -> Hosting | None:
         """How the provider's capacity is paid, where that is declared."""
         return next((one for one in self.hosting if one.provider == provider), None)
+
+    def rates(self, start: datetime, end: datetime) -> dict[str, Foreign]:
+        """Of each other currency in which something is quoted between two times, the price with the newest rate."""
+        found: dict[str, Foreign] = {}
+        for entry in self.entries:
+            quoted = entry.foreign if entry.valid_from < end and (entry.valid_to or end) > start else None
+            if quoted and (quoted.currency not in found or quoted.rate_date > found[quoted.currency].rate_date):
+                found[quoted.currency] = quoted
+        return found
 
     @cached_property
     def _by_sku(self) -> Mapping[str, tuple[PriceEntry, ...]]:

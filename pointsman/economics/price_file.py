@@ -247,7 +247,7 @@ def _decimal(
         value = Decimal(text)
     except InvalidOperation as error:
         raise InputRefused(field, text, _MONEY) from error
-    if not value.is_finite() or value < 0 or len(format(value, "f")) > digits:
+    if not value.is_finite() or value < 0 or abs(value.adjusted()) > digits or len(format(value, "f")) > digits:
         raise InputRefused(field, text, f"0 or more, with at most {digits} digits")
     if above is not None and value <= above:
         raise InputRefused(field, text, f"more than {above}")

@@ -16,7 +16,7 @@ from pointsman.model import Missing, Number
 
 _FACTORS = (0.01, 100.0)
 _VOLUMES = (1.0, 1e9)
-_UTILISATIONS = (0.01, 1.0)
+_LEAST_USED = 0.01
 _STEPS = 24
 _HALVINGS = 30
 
@@ -130,11 +130,13 @@ def _levers(duel: Duel) -> Iterator[_Lever]:
         yield _Lever("deliveries per output", "deliveries", deliveries, (low, high), partial(_sent, deliveries))
     volume = duel.setting.production.outputs_per_month
     if volume is not None:
-        yield _Lever("outputs per month", "outputs", Decimal(volume), _VOLUMES, _made)
+        least, most = _VOLUMES
+        yield _Lever("outputs per month", "outputs", Decimal(volume), (least, max(most, float(volume))), _made)
     for provider, parts in sides.items():
         if parts.hosting is not None and parts.timed:
             at = parts.hosting.utilisation
-            yield _Lever(f"utilisation of {provider}", "share", at, _UTILISATIONS, partial(_busy, provider), provider)
+            looked_at = (min(_LEAST_USED, float(at)), 1.0)
+            yield _Lever(f"utilisation of {provider}", "share", at, looked_at, partial(_busy, provider), provider)
 
 
 def crossing(advantage: Callable[[float], float], low: float, high: float) -> float | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pointsman.economics import (
+    USD,
     Charge,
     Month,
     PriceBook,
@@ -50,15 +51,19 @@ def compare_with_invoice(
     """The month's charges against the file, or against what Cost Explorer says of the tag."""
     period = Month.parse(month)
     named = None if tag is None else _tag(tag)
+    quoted = book.rates(period.start, period.end)
+    rates = {currency: one.rate for currency, one in quoted.items()}
     if invoice is not None:
-        lines = read_invoice(invoice, period, named)
+        lines = read_invoice(invoice, period, named, rates)
     elif named is not None:
-        lines = cost_explorer_lines(billing_client("ce"), period, named)
+        lines = cost_explorer_lines(billing_client("ce"), period, named, rates)
     else:
         raise InputRefused("--invoice", None, "a file, or --tag KEY=VALUE for AWS Cost Explorer")
     charges, uncharged = charges_of(ws, book, period)
     found = reconcile(charges, uncharged, lines, book)
-    return found, _document(month, found)
+    billed_in = sorted({line.currency for line in lines if line.currency != USD})
+    at = {one: {"usd": _text(quoted[one].rate), "date": quoted[one].rate_date.isoformat()} for one in billed_in}
+    return found, {**_document(month, found), "rates": at}
 
 
 def fail_unless_agreed(found: Reconciliation, month: str) -> None:
@@ -79,6 +84,8 @@ def show_reconciliation(document: dict[str, Any]) -> None:
     in_all = (_short(document[name]) for name in ("ledger_usd", "beside_usd", "invoiced_usd", "usd"))
     rows.append(["in all", "", *in_all, "", ""])
     table(f"Ledger and invoice of {document['month']}", columns, rows)
+    for currency, rate in document["rates"].items():
+        console.print(f"Billed in {currency}, at the price book's rate of {rate['date']}: {rate['usd']} USD for one.")
     if document["not_usage"]:
         table("On the invoice, and no usage", ("what", "USD"), list(document["not_usage"].items()))
     _show_left_out(document["uncharged"])

@@ -302,6 +302,35 @@ def test_a_dearer_price_and_a_forgotten_run_are_told_apart(world: World, prices:
     assert found.items[0].name == "elsewhere"
 
 
+def test_an_invoice_in_another_currency_is_compared_at_the_price_books_rate(world: World, tmp_path: Path):
+    world.cell(B, Tried("completed", [("api:video", "3")]), output_bytes=10)
+    old = """
+[[price]]
+sku = "api:image"
+unit = "image"
+amount = "1"
+currency = "EUR"
+fx_rate = "1.3"
+fx_date = 2026-10-01
+valid_from = 2026-01-01
+source = "made up"
+"""
+    book = book_of(tmp_path, PRICES + old)
+    rates = book.rates(NOVEMBER.start, NOVEMBER.end)
+    assert {currency: (one.rate, one.rate_date.day) for currency, one in rates.items()} == {"EUR": (Decimal("1.1"), 1)}
+    ended = book_of(tmp_path, PRICES + old.replace("2026-01-01\n", "2026-01-01\nvalid_to = 2026-02-01\n", 1))
+    assert ended.rates(NOVEMBER.start, NOVEMBER.end)["EUR"].rate_date.month == 11
+    file = tmp_path / "invoice.csv"
+    columns = "BilledCost,BillingCurrency,ChargePeriodStart,ChargeCategory,SkuId,PricingQuantity\n"
+    usage = "0.30,EUR,2026-11-02T00:00:00Z,Usage,api:video,3\n"
+    file.write_text(columns + usage + "-0.05,EUR,2026-11-02T00:00:00Z,Credit,api:video,\n")
+    lines = read_invoice(file, NOVEMBER, rates={"EUR": rates["EUR"].rate})
+    charges, _ = charges_of(world.ws, book, NOVEMBER)
+    found = reconcile(charges, [], lines, book)
+    assert (found.usd, found.invoiced_usd, found.items[0].by_price) == (0, Decimal("0.33"), 0)
+    assert found.not_usage == (("Credit", Decimal("-0.055")),)
+
+
 def test_only_lines_with_the_tag_count(world: World, prices: PriceBook, tmp_path: Path):
     fill(world)
     charges, _ = charges_of(world.ws, prices, NOVEMBER)
@@ -326,7 +355,13 @@ def test_an_invoice_of_nothing_agrees_with_nothing():
         ("what,ever\n1,2\n", ["columns", "what, ever", "sku and usd"]),
         ("sku,usd\nx,a lot\n", ["line 2", "usd", "'a lot'"]),
         ("sku,usd\nx,NaN\n", ["line 2", "usd", "'NaN'"]),
+        ("sku,usd\nx,1e999999999\n", ["line 2", "usd", "a decimal number"]),
+        ("sku,usd,quantity\nx,1,1\n\nx,1\n", ["line 4", "2 fields", "3, as there are columns"]),
+        ("sku,usd\nx,1,234\n", ["line 2", "fields", "2, as there are columns"]),
         ("BilledCost,ChargePeriodStart,BillingCurrency\n1,2026-11-02,EUR\n", ["line 2", "BillingCurrency", "'EUR'"]),
+        ("BilledCost,ChargePeriodStart\n1,2026-11-02\n", ["line 2", "BillingCurrency", "''", "USD"]),
+        ("BilledCost,BillingCurrency\n1,USD\n", ["line 2", "ChargePeriodStart", "a time"]),
+        ("BilledCost,ChargePeriodStart,BillingCurrency\n1,2.11.26,USD\n", ["line 2", "ChargePeriodStart", "'2.11.26'"]),
     ],
 )
 def test_an_invoice_that_cannot_be_read_is_refused_by_line(text: str, named: list[str], tmp_path: Path):
@@ -371,34 +406,45 @@ def test_cost_explorer_is_asked_by_tag_page_by_page_and_matched_by_usage_type(
         "Granularity": "MONTHLY",
         "Metrics": ["UnblendedCost", "UsageQuantity"],
         "Filter": {"Tags": {"Key": "team", "Values": ["media"]}},
-        "GroupBy": [{"Type": "DIMENSION", "Key": "USAGE_TYPE"}],
+        "GroupBy": [{"Type": "DIMENSION", "Key": "USAGE_TYPE"}, {"Type": "DIMENSION", "Key": "RECORD_TYPE"}],
     }
 
-    def page(usage_type: str, usd: str, quantity: str, **more: Any) -> dict[str, Any]:
+    def group(usage_type: str, usd: str, quantity: str, record: str = "Usage", unit: str = "USD") -> dict[str, Any]:
         metrics = {
-            "UnblendedCost": {"Amount": usd, "Unit": "USD"},
+            "UnblendedCost": {"Amount": usd, "Unit": unit},
             "UsageQuantity": {"Amount": quantity, "Unit": "N/A"},
         }
-        return {"ResultsByTime": [{"Groups": [{"Keys": [usage_type], "Metrics": metrics}]}], **more}
+        return {"Keys": [usage_type, record], "Metrics": metrics}
 
-    stub.add_response("get_cost_and_usage", page("USE1-CPU", "0.0055", "5.5", NextPageToken="more"), request)
-    stub.add_response("get_cost_and_usage", page("DataTransfer", "1", "10"), request | {"NextPageToken": "more"})
+    def page(*groups: dict[str, Any], **more: Any) -> dict[str, Any]:
+        return {"ResultsByTime": [{"Groups": list(groups)}], **more}
+
+    first = page(group("USE1-CPU", "0.004", "4"), group("USE1-CPU", "-0.004", "0", "Credit"), NextPageToken="more")
+    stub.add_response("get_cost_and_usage", first, request)
+    committed = group("USE1-CPU", "0.0015", "1.5", "SavingsPlanCoveredUsage")
+    rest = page(group("DataTransfer", "1", "10"), committed, group("Tax", "0.2", "0", "Tax"))
+    stub.add_response("get_cost_and_usage", rest, request | {"NextPageToken": "more"})
     lines = cost_explorer_lines(client, NOVEMBER, ("team", "media"))
     stub.assert_no_pending_responses()
     fill(world)
     charges, _ = charges_of(world.ws, prices, NOVEMBER)
-    items = {one.name: one for one in reconcile(charges, [], lines, prices).items}
+    found = reconcile(charges, [], lines, prices)
+    items = {one.name: one for one in found.items}
     assert items["USE1-CPU"].usd == 0
+    assert found.not_usage == (("Credit", Decimal("-0.004")), ("Tax", Decimal("0.2")))
     assert items["DataTransfer"].kind == "invoice only"
     stub.add_client_error("get_cost_and_usage", "AccessDeniedException", "not allowed")
     with pytest.raises(DependencyDown, match="AccessDenied") as denied:
         cost_explorer_lines(client, NOVEMBER, ("team", "media"))
     assert "ce:GetCostAndUsage" in denied.value.instruction
-    odd = page("X", "1", "1")
-    odd["ResultsByTime"][0]["Groups"][0]["Metrics"]["UnblendedCost"]["Unit"] = "CNY"
-    stub.add_response("get_cost_and_usage", odd)
+    stub.add_response("get_cost_and_usage", page(group("X", "7", "1", unit="CNY")))
     with pytest.raises(InputRefused, match="CNY"):
         cost_explorer_lines(client, NOVEMBER, ("team", "media"))
+    stub.add_response("get_cost_and_usage", page(group("X", "7", "1", unit="CNY")))
+    (line,) = cost_explorer_lines(client, NOVEMBER, ("team", "media"), {"CNY": Decimal("0.14")})
+    assert (line.usd, line.currency) == (Decimal("0.98"), "CNY")
+    stub.add_response("get_cost_and_usage", {"ResultsByTime": [{"Estimated": True}]})
+    assert cost_explorer_lines(client, NOVEMBER, ("team", "media")) == []
 
 
 def product(usd: str, *, begin: str = "0", tiers: int = 1, currency: str = "USD") -> str:

@@ -16,7 +16,6 @@ from pointsman.economics.hosting import (
     Busy,
     Commitment,
     Hosting,
-    break_even_utilisation,
     interruption_loss,
     overhead,
 )
@@ -52,9 +51,6 @@ def test_an_hour_that_is_half_idle_costs_each_job_twice():
     """The worked example: 20 s jobs on a GPU of 1.006 USD an hour against an API of 0.010 USD."""
     assert round(paid(PLAIN), 4) == Decimal("0.0056")
     assert round(paid(PLAIN.at(Decimal("0.35"))), 4) == Decimal("0.0160")
-    broken_even = break_even_utilisation(PLAIN, TWENTY_SECONDS, Decimal("0.010"))
-    assert broken_even is not None
-    assert round(broken_even, 2) == Decimal("0.56")
 
 
 def test_each_part_is_what_it_says():
@@ -82,6 +78,7 @@ def test_a_commitment_is_cheaper_when_it_is_used_and_dearer_when_it_is_not():
     assert committed.adjustment(Decimal(0)) == 511
     assert committed.adjustment(Decimal(1000)) == 511 + 270 - 1000
     assert committed.adjustment(Decimal(511)) == 0
+    assert (committed.beyond(Decimal(730)), committed.beyond(Decimal(1000))) == (0, 270)
 
 
 costs = st.decimals("0.001", "1000", places=3)
@@ -103,19 +100,13 @@ def test_idle_capacity_never_makes_a_job_cheaper(hosting: Hosting, seconds: Deci
     assert dearer + Decimal("3e-12") >= overhead(hosting, busy).usd >= 0  # each of the parts is rounded
 
 
-@given(hostings, costs, costs)
-def test_the_break_even_is_where_both_cost_the_same(hosting: Hosting, seconds: Decimal, api: Decimal):
-    busy = Busy(seconds, Decimal("0.001"), seconds * Decimal("0.001"))
-    found = break_even_utilisation(hosting, busy, api)
-    at_best = paid(hosting.at(Decimal(1)), busy)
-    if found is None:
-        assert at_best > api - Decimal("1e-9")
-        return
-    assert 0 < found <= 1
-    assert paid(hosting.at(found), busy) <= api + Decimal("1e-9")
-    if found * Decimal("0.99") > 0:
-        worse = paid(hosting.at(found * Decimal("0.99")), busy)
-        assert worse >= api - Decimal("1e-9")
+@pytest.mark.parametrize("share", ["0", "-0.1", "1.01"])
+def test_capacity_is_used_for_some_of_its_time_and_for_no_more_than_all(share: str):
+    with pytest.raises(InputRefused, match=f"hosting of gpu, utilisation.*{share}"):
+        PLAIN.at(Decimal(share))
+    assert overhead(PLAIN.at(Decimal(1)), TWENTY_SECONDS).usd == 0
+    hardly = overhead(PLAIN.at(Decimal("0.001")), TWENTY_SECONDS).idle_usd
+    assert hardly == pytest.approx(999 * TWENTY_SECONDS.list_usd)
 
 
 FILLED = PriceBook(

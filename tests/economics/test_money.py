@@ -16,6 +16,7 @@ from pointsman.economics import (
     price_cells,
     read_money,
     record_money,
+    total,
     weigh,
     with_money,
 )
@@ -241,10 +242,9 @@ def test_interruptions_that_are_declared_are_an_estimate_where_none_was_measured
 def test_changing_money_costs_its_fee_and_what_the_rate_moved(world: World, tmp_path: Path):
     fill(world, HOSTED, ABROAD)
     book = book_of(tmp_path, PRICES + GPU_FLEET)
-    assert (
-        "neither a fee nor a rate of today is declared for EUR"
-        in (lines(money(world, book, Production(), HOSTED, ABROAD), ABROAD)["foreign exchange"]["why"])
-    )
+    for half in (Production(), Production(fx_rates={"EUR": 1.21})):
+        untold = lines(money(world, book, half, HOSTED, ABROAD), ABROAD)["foreign exchange"]
+        assert (untold["basis"], untold["why"]) == ("missing", "what changing EUR costs is not declared")
     told = Production(fx_fee=0.02, fx_rates={"EUR": 1.21})
     found = lines(money(world, book, told, HOSTED, ABROAD), ABROAD)
     assert usd(found["list price"]) == Decimal("0.011")
@@ -252,6 +252,105 @@ def test_changing_money_costs_its_fee_and_what_the_rate_moved(world: World, tmp_
     assert usd(lines(money(world, book, Production(fx_fee=0.02), HOSTED, ABROAD), ABROAD)["foreign exchange"]) == (
         Decimal("0.00022")
     )
+
+
+def test_a_fleet_that_is_paid_in_euros_changes_money_for_its_idle_time_too(world: World, tmp_path: Path):
+    fill(world, HOSTED, PAID)
+    euros = 'amount = "1.006"\ncurrency = "EUR"\nfx_rate = "1"\nfx_date = 2026-11-01\n'
+    book = book_of(tmp_path, PRICES.replace('usd = "1.006"\n', euros) + GPU_FLEET + 'cold_start_s = "10"\n')
+    found = lines(money(world, book, Production(fx_fee=0.02)), HOSTED)
+    paid = total(usd(found[name]) for name in ("list price", "idle", "cold start"))
+    assert usd(found["foreign exchange"]) == pytest.approx(paid * Decimal("0.02"), abs=Decimal("1e-12"))
+    assert usd(lines(money(world, book, Production()), HOSTED)["foreign exchange"]) == Missing(
+        "what changing EUR costs is not declared"
+    )
+
+
+def test_a_capacity_that_is_committed_to_is_not_paid_twice_while_both_run(world: World, tmp_path: Path):
+    """It buys 1042.86 USD a month of the 1596.83 that are needed: for half a month, half of the rest is paid more."""
+    fill(world, HOSTED, PAID)
+    more = 'commitment_usd_per_hour = "1"\ncommitment_discount = "0.3"\n'
+    told = TOLD.model_copy(update={"dual_run_days": 365 / 24})
+    dual = lines(money(world, book_of(tmp_path, PRICES + GPU_FLEET + more), told), PAID)["dual running"]
+    needed = Decimal("1.006") * 20 / 3600 / Decimal("0.35") * 100_000
+    assert usd(dual) == pytest.approx((needed - 730 / Decimal("0.7")) / 2 / 1_000_000)
+    assert "276.98" in dual["why"]
+
+
+@pytest.mark.parametrize("told", [TOLD, Production(), TOLD.model_copy(update={"dual_run_days": 7.3, "fx_fee": 0.013})])
+def test_the_lines_as_they_are_written_add_up_to_the_total_exactly(world: World, tmp_path: Path, told: Production):
+    """Thirds of a dollar, and sevenths."""
+    fill(world, HOSTED, PAID, ABROAD, each=3)
+    world.cell(HOSTED, Tried("failed", [("gpu:gpu-second", "7")]), status="failed", reason="boom")
+    fleet = GPU_FLEET + 'cold_start_s = "7"\njobs_per_start = "3"\nminimum_billing_s = "300"\n'
+    hud = hud_of(HOSTED, PAID, ABROAD) | {"deliveries_per_output": 7}
+    for one in weigh(world.ws, hud, book_of(tmp_path, PRICES + fleet), told)["variants"]:
+        amounts = [number_of(line["usd"]) for line in one["lines"]]
+        missing = [line for line in one["lines"] if line["basis"] == "missing"]
+        assert {line["basis"] for line in one["lines"]} <= {"measured", "estimated", "missing"}
+        assert sum(isinstance(amount, Missing) for amount in amounts) == len(missing)
+        assert all(line["why"] for line in missing)
+        known = number_of(one["total_usd"])
+        assert isinstance(known, Missing) if missing else known == sum(amounts)
+
+
+def test_the_answer_does_change_where_it_is_said_to(world: World, tmp_path: Path):
+    """Everything is put together again a thousandth before and after each turn."""
+    fill(world, HOSTED, PAID, output_bytes=2_000_000)
+    fleet = GPU_FLEET + 'cold_start_s = "20"\njobs_per_start = "3"\nminimum_billing_s = "120"\n'
+    hud = hud_of(HOSTED, PAID) | {"deliveries_per_output": 3, "minimum_saving": 0.05}
+    told = TOLD.model_copy(update={"dual_run_days": 3})
+
+    def turns_of(text: str, production: Production = told) -> dict[str, Any]:
+        document: dict[str, Any] = weigh(world.ws, hud, book_of(tmp_path, text), production)
+        return {turn["lever"]: turn for turn in document["sensitivity"]}
+
+    def worth_it(lever: str, to: Decimal) -> bool:
+        text, production = PRICES + fleet, told
+        if lever == "outputs per month":
+            production = told.model_copy(update={"outputs_per_month": round(to)})
+        else:
+            old = {"price of gpu": '"1.006"', "price of api": '"0.010"', "utilisation of gpu": '"0.35"'}[lever]
+            now = Decimal(old.strip('"')) if lever.startswith("price") else Decimal(1)
+            text = text.replace(old, f'"{now * to:.12f}"', 1)
+        return bool(turns_of(text, production)[lever]["worth_it_now"])
+
+    turns = turns_of(PRICES + fleet)
+    for lever in ("price of gpu", "price of api", "utilisation of gpu", "outputs per month"):
+        at = number_of(turns[lever]["at"])
+        assert not isinstance(at, Missing), lever
+        before, after = worth_it(lever, at * Decimal("0.999")), worth_it(lever, at * Decimal("1.001"))
+        assert before != after, lever
+        assert turns[lever]["worth_it_now"] == (before if Decimal(turns[lever]["now"]) < at else after), lever
+
+
+def test_a_fleet_that_is_hardly_used_and_a_volume_beyond_all_are_where_they_are(world: World, tmp_path: Path):
+    fill(world, HOSTED, PAID, output_bytes=0)
+    told = TOLD.model_copy(update={"outputs_per_month": 10**11, "judged_share": 0})
+    hardly = PRICES + GPU_FLEET.replace('"0.35"', '"0.002"')
+    document = money(world, book_of(tmp_path, hardly), told)
+    turns = {one["lever"]: one for one in document["sensitivity"]}
+    assert number_of(turns["utilisation of gpu"]["now"]) == Decimal("0.002")
+    assert number_of(turns["utilisation of gpu"]["at"]) == pytest.approx(Decimal("0.5589"), abs=Decimal("0.0001"))
+    assert number_of(turns["outputs per month"]["now"]) == 10**11
+    assert not isinstance(number_of(turns["outputs per month"]["at"]), Missing), "one output does not pay the switch"
+
+
+def test_the_break_even_is_what_can_be_solved_by_hand(world: World, tmp_path: Path):
+    """An instance is paid for max(cold + jobs x ready, least) seconds = jobs x payable, and ready = busy / share."""
+    fill(world, HOSTED, PAID, output_bytes=0)
+    told = Production(judged_share=0, through_nat=())
+    payable = Decimal("0.010") / (Decimal("1.006") / 3600)
+
+    def found(more: str) -> Decimal | Missing:
+        document = money(world, book_of(tmp_path, PRICES + GPU_FLEET + more), told)
+        (even,) = document["utilisation"]["break_even"]
+        return number_of(even["utilisation"])
+
+    for cold, jobs, least in ((0, 1, 0), (9, 2, 0), (9, 2, 60)):
+        more = f'cold_start_s = "{cold}"\njobs_per_start = "{jobs}"\nminimum_billing_s = "{least}"\n'
+        assert found(more) == pytest.approx(20 / (payable - Decimal(cold) / jobs), rel=Decimal("1e-5"))
+    assert isinstance(found('minimum_billing_s = "36"\n'), Missing), "36 s are billed at least, and 35.8 may be paid"
 
 
 def test_where_the_answer_changes(world: World, tmp_path: Path):
@@ -357,6 +456,13 @@ def test_the_report_shows_waterfall_saving_sensitivity_payback_and_curve(world: 
     assert "## From list price to an accepted output in production, USD each" in text
     assert "| list price | 0.005589 | measured | 0.01 | measured | -0.004411 |" in text
     assert "| production judging |  | missing |  | missing |  |" in text
+    assert "| known of both | 0.01599 |  | 0.01057 |  | 0.005418 |" in text
+    assert "| total | not known | missing | not known | missing |  |" in text
+    assert "What switching to b@api is worth, in what is known of both" in text
+    assert "| api:video | 0.01 | video | 2026-01-01 | the worked example |" in text
+    whole = to_markdown(with_money(report, money(world, book_of(tmp_path, PRICES + GPU_FLEET))))
+    assert "known of both" not in whole
+    assert "| total | 0.01609 |  | 0.01067 |  | 0.005418 |" in whole
     assert "- production judging: which share of outputs is judged is not declared" in text
     assert "payback, months" in text
     assert "| utilisation of gpu | 35 % | yes |" in text
@@ -431,7 +537,7 @@ def test_what_depends_on_an_unknown_is_unknown_with_its_reason(world: World, tmp
         assert usd(found[name]) == Missing("gpu:gpu-second: worker died")
     assert document["utilisation"]["curves"] == []
     no_nat = book_of(tmp_path, PRICES.replace("nat:gb", "other:gb"))
-    assert usd(lines(money(world, no_nat), PAID)["NAT"]) == Missing("no price for nat:gb")
+    assert usd(lines(money(world, no_nat), PAID)["NAT"]) == Missing("no price for nat:gb on 2026-11-21")
 
 
 def test_how_often_an_output_may_be_delivered_and_at_which_price_of_egress(world: World, tmp_path: Path):

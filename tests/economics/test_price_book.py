@@ -134,6 +134,8 @@ REFUSED = {
     "not a number": (entry(usd='"NaN"'), ["x:gb", "usd", "'NaN'"]),
     "words": (entry(usd='"a lot"'), ["x:gb", "usd", "'a lot'", "decimal"]),
     "binary fraction": (entry(usd="0.1"), ["x:gb", "usd", "decimal string"]),
+    "absurdly large": (entry(usd='"1e999999999"'), ["x:gb", "usd", "40 digits"]),
+    "absurdly small": (entry(usd='"1e-999999999"'), ["x:gb", "usd", "40 digits"]),
     "absurdly long": (entry(usd=f'"1{"0" * 60}"'), ["x:gb", "usd", "40 digits"]),
     "unknown field": (entry(more="colour = 1"), ["x:gb", "colour"]),
     "unknown heading": ("[rates]\n", ["rates"]),

@@ -59,9 +59,20 @@ def test_an_invoice_that_differs_fails_and_says_by_what(pointsman, charged, tmp_
     assert "They do not agree" in shown
 
 
+def test_an_invoice_in_euros_is_compared_at_a_rate_that_is_told(pointsman, charged, tmp_path):
+    file = tmp_path / "invoice.csv"
+    row = "3.6363636,EUR,2026-11-02T00:00:00Z,Usage,cpu:vcpu-second,4000"
+    file.write_text(f"BilledCost,BillingCurrency,ChargePeriodStart,ChargeCategory,SkuId,PricingQuantity\n{row}\n")
+    words = ["prices", "reconcile", "--invoice", file, *charged]
+    assert pointsman(*words, "--json").document["rates"] == {"EUR": {"usd": "1.1", "date": "2026-11-01"}}
+    answer = pointsman(*words)
+    assert answer.code == 0
+    assert "Billed in EUR, at the price book's rate of 2026-11-01: 1.1 USD for one." in answer.out
+
+
 def test_cost_explorer_is_asked_by_tag_where_there_is_no_file(pointsman, charged, monkeypatch):
     metrics = {"UnblendedCost": {"Amount": "4", "Unit": "USD"}, "UsageQuantity": {"Amount": "4000", "Unit": "N/A"}}
-    group = {"Keys": ["USE1-CPU"], "Metrics": metrics}
+    group = {"Keys": ["USE1-CPU", "Usage"], "Metrics": metrics}
     with aws(monkeypatch, billing, "ce") as stub:
         stub.add_response("get_cost_and_usage", {"ResultsByTime": [{"Groups": [group]}]})
         assert pointsman("prices", "reconcile", "--tag", "team=media", *charged).code == 0
