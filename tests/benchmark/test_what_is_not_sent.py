@@ -47,6 +47,7 @@ from pointsman.storage import tables
 from pointsman.workspace import Workspace
 from tests.benchmark.fake_drive import FakeDrive, Fate
 from tests.benchmark.samples import VARIANTS
+from tests.economics.price_texts import price
 from tests.economics.worlds import book_of
 
 BM = "bm_test"
@@ -307,14 +308,7 @@ def test_what_is_changed_of_a_variant_is_what_was_given(ws: Workspace, registere
         change_variant(ws, registered[0], data_classes=["Two"])
 
 
-PRICES = """
-[[price]]
-sku = "lab-cpu:vcpu-second"
-unit = "vcpu-second"
-usd = "0.01"
-valid_from = 2026-01-01
-source = "made up"
-"""
+PRICES = price("lab-cpu:vcpu-second", "0.01")
 
 
 def test_a_variant_that_has_spent_its_limit_is_given_nothing_more(

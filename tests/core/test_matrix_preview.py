@@ -20,26 +20,13 @@ from pointsman.reporting import to_markdown
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
 from tests.benchmark.samples import VARIANTS
+from tests.economics.price_texts import price
 from tests.economics.worlds import book_of
 from tests.routing.worlds import workspace
 
 ONE, SPOT, OTHER = VARIANTS
 RULES = {"alpha": 0.05, "success_margin": 0.02, "quality_margin": 2.0, "min_saving": 0.05, "swaps": 999}
-PRICES = """
-[[price]]
-sku = "lab-cpu:vcpu-second"
-unit = "vcpu-second"
-usd = "0.01"
-valid_from = 2026-01-01
-source = "made up"
-
-[[price]]
-sku = "lab-spot:job"
-unit = "job"
-usd = "0.02"
-valid_from = 2026-01-01
-source = "made up"
-"""
+PRICES = price("lab-cpu:vcpu-second", "0.01") + price("lab-spot:job", "0.02")
 
 
 @pytest.fixture

@@ -26,33 +26,13 @@ from pointsman.quality import JudgeIdentity
 from pointsman.storage import LocalResults, open_database, tables
 from pointsman.workspace import Workspace
 from tests.decision.comparisons import Cell, variant, wobble
+from tests.economics.price_texts import OF_OUTPUTS, price
 
 BENCHMARK = "bm_judged"
 JUDGE = JudgeIdentity("gemini", "gemini-test", "c" * 64)
 SET_ID = derive("evaluation-set", BENCHMARK, JUDGE.name, JUDGE.model, JUDGE.rubric_sha256)
 INPUTS = "some-clips"
-PRICES = """
-[[price]]
-sku = "lab-cpu:vcpu-second"
-unit = "vcpu-second"
-usd = "0.001"
-valid_from = 2026-01-01
-source = "made up"
-
-[[price]]
-sku = "egress:gb"
-unit = "gb"
-usd = "0.09"
-valid_from = 2026-01-01
-source = "made up"
-
-[[price]]
-sku = "storage:gb-month"
-unit = "gb-month"
-usd = "0.02"
-valid_from = 2026-01-01
-source = "made up"
-"""
+PRICES = price("lab-cpu:vcpu-second", "0.001") + OF_OUTPUTS
 
 
 def half_the_seconds(cell: Cell) -> str:

@@ -24,7 +24,8 @@ from pointsman.economics.cells import outcome_of
 from pointsman.errors import InputRefused, NotFound
 from pointsman.model import Missing
 from pointsman.quality import NO_REFERENCE
-from tests.economics.worlds import BENCHMARK, EASY_PRICES, JUDGED, NOW, A, B, Tried, World, book_of
+from tests.economics.price_texts import EASY_PRICES
+from tests.economics.worlds import BENCHMARK, JUDGED, NOW, A, B, Tried, World, book_of
 
 LOST = Tried("lost", [("cpu:vcpu-second", "3")])
 

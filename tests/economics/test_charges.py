@@ -41,27 +41,15 @@ from pointsman.economics.invoice import InvoiceLine
 from pointsman.economics.price_file import read_price_file
 from pointsman.errors import DataCheckFailed, DependencyDown, InputRefused, NotFound
 from pointsman.storage import tables
+from tests.economics.price_texts import OF_OUTPUTS, price, price_in_euros
 from tests.economics.test_experiment import attempts
-from tests.economics.worlds import BENCHMARK, EASY_PRICES, JUDGED, NOW, A, B, Tried, World, book_of
+from tests.economics.worlds import BENCHMARK, JUDGED, NOW, A, B, Tried, World, book_of
 
 NOVEMBER = Month.parse("2026-11")
 PRICES = (
-    EASY_PRICES.replace(
-        'usd = "0.001"\n', 'usd = "0.001"\ntier = "spot"\naws = {service = "AmazonECS", usagetype = "USE1-CPU"}\n'
-    )
-    + """
-[[price]]
-sku = "api:video"
-unit = "video"
-amount = "0.10"
-currency = "EUR"
-fx_rate = "1.1"
-fx_date = 2026-11-01
-modality = "video"
-resolution = "1080p"
-valid_from = 2026-01-01
-source = "made up"
-"""
+    price("cpu:vcpu-second", "0.001", more='tier = "spot"\naws = {service = "AmazonECS", usagetype = "USE1-CPU"}\n')
+    + OF_OUTPUTS
+    + price_in_euros("api:video", "0.10", "1.1", more='modality = "video"\nresolution = "1080p"\n')
 )
 TOKENS = "gemini:gemini-2.5-flash:input-token"
 
@@ -304,17 +292,7 @@ def test_a_dearer_price_and_a_forgotten_run_are_told_apart(world: World, prices:
 
 def test_an_invoice_in_another_currency_is_compared_at_the_price_books_rate(world: World, tmp_path: Path):
     world.cell(B, Tried("completed", [("api:video", "3")]), output_bytes=10)
-    old = """
-[[price]]
-sku = "api:image"
-unit = "image"
-amount = "1"
-currency = "EUR"
-fx_rate = "1.3"
-fx_date = 2026-10-01
-valid_from = 2026-01-01
-source = "made up"
-"""
+    old = price_in_euros("api:image", "1", "1.3", "2026-10-01")
     book = book_of(tmp_path, PRICES + old)
     rates = book.rates(NOVEMBER.start, NOVEMBER.end)
     assert {currency: (one.rate, one.rate_date.day) for currency, one in rates.items()} == {"EUR": (Decimal("1.1"), 1)}

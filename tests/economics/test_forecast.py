@@ -22,21 +22,12 @@ from pointsman.safety.spending import reserve
 from pointsman.scenario import read_run
 from pointsman.statistics import t_reach
 from pointsman.storage import tables
+from tests.economics.price_texts import EASY_PRICES, price
 from tests.economics.test_experiment import SCHEMA
-from tests.economics.worlds import EASY_PRICES, NOW, A, B, Tried, World, book_of
+from tests.economics.worlds import NOW, A, B, Tried, World, book_of
 
 C = VariantId("effect-1", "c", "lab", "demo", "cpu", "default")
-JOB_PRICE = (
-    EASY_PRICES
-    + f"""
-[[price]]
-sku = "cpu:{JOB_UNIT}"
-unit = "{JOB_UNIT}"
-usd = "0.25"
-valid_from = 2026-01-01
-source = "made up"
-"""
-)
+JOB_PRICE = EASY_PRICES + price(f"cpu:{JOB_UNIT}", "0.25")
 
 
 def forecast(

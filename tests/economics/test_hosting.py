@@ -22,8 +22,9 @@ from pointsman.economics.hosting import (
 from pointsman.errors import InputRefused
 from pointsman.model import Missing
 from tests.docs.pages import TEXT
+from tests.economics.price_texts import EASY_PRICES, price
 from tests.economics.test_experiment import SCHEMA
-from tests.economics.worlds import BENCHMARK, EASY_PRICES, NOW, A, B, Tried, World, book_of
+from tests.economics.worlds import BENCHMARK, NOW, A, B, Tried, World, book_of
 
 GPU_HOUR = Decimal("1.006")
 TWENTY_SECONDS = Busy(Decimal(20), GPU_HOUR / 3600, Decimal(20) * GPU_HOUR / 3600)
@@ -159,8 +160,7 @@ def test_declared_hosting_is_part_of_what_a_cell_costs_and_so_of_the_verdict(wor
 
 def test_an_instance_that_its_jobs_do_not_fill_is_paid_in_full(world: World, tmp_path: Path):
     """It holds 4 vCPU and 8 GB; a job that takes 2 vCPU and 6 GB for 10 s holds three quarters of it."""
-    prices = EASY_PRICES + '[[price]]\nsku = "cpu:gb-second"\nunit = "gb-second"\nusd = "0.0001"\nsource = "s"\n'
-    prices += "valid_from = 2026-01-01\n"
+    prices = EASY_PRICES + price("cpu:gb-second", "0.0001")
     prices += '[[hosting]]\nprovider = "cpu"\nutilisation = "1"\nsource = "s"\n'
     prices += 'instance = {vcpu-second = "4", gb-second = "8"}\n'
     world.cell(A, Tried("completed", [("cpu:vcpu-second", "20"), ("cpu:gb-second", "60")]), output_bytes=0)
@@ -177,9 +177,9 @@ def test_what_the_hold_on_an_instance_was_is_unknown_where_its_usage_is(world: W
 
 
 def test_usage_that_is_not_time_holds_no_instance(world: World, tmp_path: Path):
-    prices = EASY_PRICES + '[[price]]\nsku = "cpu:image"\nunit = "image"\nusd = "0.01"\nsource = "s"\n'
+    prices = EASY_PRICES + price("cpu:image", "0.01")
     world.cell(A, Tried("completed", [("cpu:image", "1")]), output_bytes=0)
-    (cell,) = cells(world, book_of(tmp_path, prices + "valid_from = 2026-01-01\n" + HOSTED))
+    (cell,) = cells(world, book_of(tmp_path, prices + HOSTED))
     assert (cell.compute, cell.hosting) == (Decimal("0.01"), 0)
 
 
@@ -209,9 +209,8 @@ def test_a_hosting_that_cannot_be_is_refused_by_name(why: str, tmp_path: Path):
 
 
 def test_an_instance_with_several_prices_says_what_it_holds(tmp_path: Path):
-    second = '[[price]]\nsku = "cpu:gb-second"\nunit = "gb-second"\nusd = "1"\nvalid_from = 2026-01-01\nsource = "s"\n'
     with pytest.raises(InputRefused, match="how much of each unit one instance holds: gb-second, vcpu-second"):
-        book_of(tmp_path, EASY_PRICES + second + HOSTED)
+        book_of(tmp_path, EASY_PRICES + price("cpu:gb-second", "1") + HOSTED)
 
 
 def test_own_hosting_replaces_that_of_the_same_provider(tmp_path: Path):

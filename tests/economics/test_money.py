@@ -29,7 +29,8 @@ from pointsman.economics.sensitivity import crossing
 from pointsman.ids import VariantId
 from pointsman.model import Missing
 from pointsman.reporting import Report, to_html, to_markdown
-from tests.economics.worlds import BENCHMARK, EASY_PRICES, JUDGED, Tried, World, book_of
+from tests.economics.price_texts import EASY_PRICES, price, price_in_euros
+from tests.economics.worlds import BENCHMARK, JUDGED, Tried, World, book_of
 
 HOSTED = VariantId("effect-1", "a", "lab", "demo", "gpu", "default")
 PAID = VariantId("effect-1", "b", "lab", "demo", "api", "default")
@@ -37,38 +38,10 @@ ABROAD = VariantId("effect-1", "c", "lab", "demo", "abroad", "default")
 
 PRICES = (
     EASY_PRICES
-    + """
-[[price]]
-sku = "gpu:gpu-second"
-unit = "gpu-hour"
-usd = "1.006"
-valid_from = 2026-01-01
-source = "the worked example"
-
-[[price]]
-sku = "api:video"
-unit = "video"
-usd = "0.010"
-valid_from = 2026-01-01
-source = "the worked example"
-
-[[price]]
-sku = "abroad:video"
-unit = "video"
-amount = "0.010"
-currency = "EUR"
-fx_rate = "1.10"
-fx_date = 2026-11-01
-valid_from = 2026-01-01
-source = "made up"
-
-[[price]]
-sku = "nat:gb"
-unit = "gb"
-usd = "0.05"
-valid_from = 2026-01-01
-source = "made up"
-"""
+    + price("gpu:gpu-second", "1.006", "gpu-hour")
+    + price("api:video", "0.010")
+    + price_in_euros("abroad:video", "0.010", "1.10")
+    + price("nat:gb", "0.05")
 )
 GPU_FLEET = """
 [[hosting]]
@@ -459,8 +432,8 @@ def test_the_report_shows_waterfall_saving_sensitivity_payback_and_curve(world: 
     assert "| known of both | 0.01599 |  | 0.01057 |  | 0.005418 |" in text
     assert "| total | not known | missing | not known | missing |  |" in text
     assert "What switching to b@api is worth, in what is known of both" in text
-    assert "| api:video | 0.01 | video | 2026-01-01 | the worked example |" in text
-    whole = to_markdown(with_money(report, money(world, book_of(tmp_path, PRICES + GPU_FLEET))))
+    assert "| api:video | 0.01 | video | 2026-01-01 | made up |" in text
+    whole = to_markdown(with_money(Report("", ""), money(world, book_of(tmp_path, PRICES + GPU_FLEET))))
     assert "known of both" not in whole
     assert "| total | 0.01609 |  | 0.01067 |  | 0.005418 |" in whole
     assert "- production judging: which share of outputs is judged is not declared" in text

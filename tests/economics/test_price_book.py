@@ -14,7 +14,8 @@ from pointsman.economics.entries import PriceEntry
 from pointsman.errors import InputRefused, NotFound
 from pointsman.model import Missing
 from pointsman.storage import tables
-from tests.economics.worlds import EASY_PRICES, NOW, World, book_of
+from tests.economics.price_texts import EASY_PRICES
+from tests.economics.worlds import NOW, World, book_of
 
 
 def entry(

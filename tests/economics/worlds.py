@@ -15,34 +15,12 @@ from pointsman.economics import PriceBook
 from pointsman.ids import VariantId
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
+from tests.economics.price_texts import EASY_PRICES
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 BENCHMARK, JUDGED = "bm_1", "es_1"
 A = VariantId("effect-1", "a", "lab", "demo", "cpu", "default")
 B = VariantId("effect-1", "b", "lab", "demo", "spot", "default")
-
-EASY_PRICES = """
-[[price]]
-sku = "cpu:vcpu-second"
-unit = "vcpu-second"
-usd = "0.001"
-valid_from = 2026-01-01
-source = "made up"
-
-[[price]]
-sku = "egress:gb"
-unit = "gb"
-usd = "0.09"
-valid_from = 2026-01-01
-source = "made up"
-
-[[price]]
-sku = "storage:gb-month"
-unit = "gb-month"
-usd = "0.02"
-valid_from = 2026-01-01
-source = "made up"
-"""
 
 
 def book_of(folder: Path, text: str = EASY_PRICES, overrides: str | None = None) -> PriceBook:
