@@ -35,6 +35,7 @@ COMMANDS = {
     "token": "Who may do what: make, list and revoke tokens.",
     "sinks": "Where events go besides the action log.",
     "logs": "What happened, newest first, and what to do about it.",
+    "serve": "Serve the HTTP API until it is stopped.",
     "trace": "Everything known of one dispatch.",
 }
 """Every command with its line in `pointsman --help`; `service/cli/<name>.py` holds it as `app`."""
