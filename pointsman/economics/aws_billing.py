@@ -25,17 +25,20 @@ def billing_client(service: str) -> Any:
 
 @contextmanager
 def answered(service: str) -> Iterator[None]:
-    """Raises `DependencyDown` (`aws_denied`, `aws_unreachable`) in place of what boto3 raises."""
+    """Raises `DependencyDown` (`aws_denied`, `aws_refused`, `aws_unreachable`) in place of what boto3 raises."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield
     except ClientError as error:
         code, said = (str(error.response["Error"].get(name, "")) for name in ("Code", "Message"))
+        denied = "Denied" in code or "Unauthorized" in code or "Token" in code
         raise DependencyDown(
             f"AWS {service} does not answer: {code}: {said[:300]}",
-            instruction="Allow pricing:GetProducts and ce:GetCostAndUsage to the AWS credentials of this process.",
-            code="aws_denied",
+            instruction="Allow pricing:GetProducts and ce:GetCostAndUsage to the AWS credentials of this process."
+            if denied
+            else "Run it again later; meanwhile the dated file applies.",
+            code="aws_denied" if denied else "aws_refused",
         ) from error
     except BotoCoreError as error:
         raise DependencyDown(

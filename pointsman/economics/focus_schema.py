@@ -1,7 +1,8 @@
 """FOCUS 1.2 as a schema: its 57 columns, what each may hold, and the rules between them, to check a file against.
 
-Source: FinOps Open Cost and Usage Specification 1.2, https://focus.finops.org/focus-specification/v1-2/. Columns of
-one's own begin with `x_`.
+Source: FinOps Open Cost and Usage Specification 1.2, https://focus.finops.org/focus-specification/v1-2/. Names, types
+and nullability are those of model 1.2.0.1 of the FinOps Foundation's focus-validator. Columns of one's own begin with
+`x_`.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def _difference_of_totals(old: Mapping[str, Any], new: Mapping[str, Any]) -> Dec
 
 
 def _saving(money: Mapping[str, Any], challenger: str) -> list[Section]:
-    found = next(one for one in money["comparisons"] if one["challenger"] == challenger)
+    found = _comparison(money, challenger)
     pairs: list[tuple[str, Cell]] = [
         ("allocated saving per output once switched, USD", number_of(found["allocated_saving"])),
         ("cash saving per output once switched, USD", number_of(found["cash_saving"])),
@@ -94,12 +94,20 @@ def _saving(money: Mapping[str, Any], challenger: str) -> list[Section]:
         ("payback, months", number_of(found["payback_months"])),
         ("payback with the cost of finding out, months", number_of(found["payback_months_with_experiment"])),
     ]
-    part = ", in what is known of both" if found["left_out"] else ""
-    sections: list[Section] = [Figures(pairs, f"What switching to {found['label']} is worth{part}")]
+    sections: list[Section] = [Figures(pairs, f"What switching to {found['label']} is worth{_in_part(found)}")]
     unknown = _unknown(money, challenger)
     if unknown:
         sections.append(Text("\n".join(["Not known, and so in no figure above:", "", *unknown])))
     return sections
+
+
+def _comparison(money: Mapping[str, Any], challenger: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = next(one for one in money["comparisons"] if one["challenger"] == challenger)
+    return found
+
+
+def _in_part(comparison: Mapping[str, Any]) -> str:
+    return ", in what is known of both" if comparison["left_out"] else ""
 
 
 def _unknown(money: Mapping[str, Any], challenger: str) -> list[str]:
@@ -129,7 +137,8 @@ def sensitivity_table(money: Mapping[str, Any], challenger: str) -> Table:
     if not rows:
         rows = [("nothing: it is not among the cheapest, or has no known price", "", "", "")]
     least = f"{100 * money['minimum_saving']:g} %"
-    title = f"Where the answer changes: is {_variant(money, challenger)['label']} cheaper by {least}?"
+    found = _comparison(money, challenger)
+    title = f"Where the answer changes: is {found['label']} cheaper by {least}{_in_part(found)}?"
     return Table(("if only this moves", "it is now", "cheaper now", "the answer changes at"), rows, title)
 
 

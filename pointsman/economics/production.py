@@ -43,6 +43,6 @@ class Production(BaseModel):
     fx_fee: float | None = Field(
         None, title="Exchange fee", description="Share that changing money costs.", ge=0, le=0.5
     )
-    fx_rates: dict[str, Annotated[float, Field(gt=0, le=1e6)]] = Field(
+    fx_rates: dict[Annotated[str, Field(pattern="^[A-Z]{3}$")], Annotated[float, Field(gt=0, le=1e6)]] = Field(
         {}, title="Exchange rates", description="USD for one of a currency now, where it is not the price book's."
     )

@@ -8,6 +8,7 @@ from typing import Any
 from pointsman.decision import read_hud
 from pointsman.economics import Production, money_sections, read_money, registered, weigh
 from pointsman.errors import InputRefused, NotFound
+from pointsman.ids import VariantId
 from pointsman.reporting import Chart, Figures, Table, Text, show
 from pointsman.workspace import Workspace
 from service.cli.output import console, table
@@ -23,6 +24,10 @@ def money_of(ws: Workspace, verdict_id: str, told: Mapping[str, Any]) -> dict[st
     if kept is not None and not told:
         return kept
     hud: dict[str, Any] = read_hud(ws, verdict_id)
+    providers = {VariantId.parse(row["variant"]).provider for row in hud["rows"]}
+    for name in told.get("through_nat", ()):
+        if name not in providers:
+            raise InputRefused("--through-nat", name, f"{', '.join(sorted(providers))}, or none")
     before = {} if kept is None else kept["production"]
     assert isinstance(before, dict)
     production = request(Production, **{**before, **told})

@@ -432,6 +432,7 @@ def test_the_report_shows_waterfall_saving_sensitivity_payback_and_curve(world: 
     assert "| known of both | 0.01599 |  | 0.01057 |  | 0.005418 |" in text
     assert "| total | not known | missing | not known | missing |  |" in text
     assert "What switching to b@api is worth, in what is known of both" in text
+    assert "is b@api cheaper by 0 %, in what is known of both?" in text
     assert "| api:video | 0.01 | video | 2026-01-01 | made up |" in text
     whole = to_markdown(with_money(Report("", ""), money(world, book_of(tmp_path, PRICES + GPU_FLEET))))
     assert "known of both" not in whole

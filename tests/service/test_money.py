@@ -78,7 +78,16 @@ def test_a_challenger_is_chosen_by_its_short_name(pointsman, weighed):
     assert (refused.code, "b@api" in refused.err) == (2, True)
 
 
-@pytest.mark.parametrize("words", [["--fx-rate", "EUR"], ["--fx-rate", "EUR=-1"], ["--months", "0"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--fx-rate", "EUR"],
+        ["--fx-rate", "EUR=-1"],
+        ["--fx-rate", "euro=1"],
+        ["--months", "0"],
+        ["--through-nat", "apo"],
+    ],
+)
 def test_what_cannot_be_is_refused_by_name(pointsman, weighed, words):
     answer = pointsman("hud", "money", "vd_1", *words)
     assert answer.code == 2
