@@ -94,8 +94,8 @@ def _busy(
     holds = hosting.instance if hosting is not None else {}
     if not holds:
         seconds = Decimal(timed[0][0]["quantity"])
-        rate = EXACT.divide(list_usd, seconds) if seconds else Decimal(0)
-        return Busy(seconds, rate, list_usd)
+        rate = EXACT.divide(list_usd, seconds) if seconds else book.price(timed[0][0]["sku"], at)
+        return rate if isinstance(rate, Missing) else Busy(seconds, rate, list_usd)
     seconds = max(Decimal(row["quantity"]) / holds.get(row["sku"].rsplit(":", 1)[-1], Decimal(1)) for row, _ in timed)
     rates = [book.price(f"{timed[0][0]['provider']}:{unit}", at) for unit in holds]
     per_second = total(
