@@ -30,9 +30,10 @@ check: .venv/.dev        ## style, types, arrows between the rooms
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+# What Python keeps compiled spares each worker the rewriting of 400 modules, and each process of a test as much.
 test: check              ## the quick tier: every push
 	$(BIN)/coverage erase
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term
 prove: .venv/.dev        ## the exhaustive and statistical tier
 	$(BIN)/python -m pytest -m prove --timeout 3600
 soak: .venv/.dev         ## half an hour of everything with faults

@@ -88,9 +88,9 @@ def test_an_unknown_suite_is_refused_with_the_known_ones():
 def test_a_check_of_a_thousand_rows_is_quick():
     frame = ledger(good=1000)
     check("ledger", frame)
-    began = time.perf_counter()
+    began = time.process_time()  # of this process alone: the machine may be busy with other things
     assert check("ledger", frame).passed
-    assert time.perf_counter() - began < 1.5
+    assert time.process_time() - began < 1.5
 
 
 def test_a_check_writes_no_file_prints_nothing_and_opens_no_connection(tmp_path, monkeypatch, capfd):
