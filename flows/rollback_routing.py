@@ -28,7 +28,11 @@ class RollbackRoutingRequest(BaseModel):
         "is bound has its own.",
     )
     target: str = Field("lab", title="Target", description="Name of the target block that serves the route.")
-    input_set: str = Field(title="Input set", description="Inputs of the routed jobs that prove the rollback.")
+    input_set: str | None = Field(
+        None,
+        title="Input set",
+        description="Inputs of the routed jobs that prove the rollback; empty: none are sent.",
+    )
     probe_jobs: int = Field(
         3,
         title="Probe jobs",
@@ -48,7 +52,7 @@ class RollbackRoutingRequest(BaseModel):
 def rollback_routing(request: RollbackRoutingRequest) -> Moved:
     """Returns the binding before and after, and what the probe saw. Raises `RunFailed` when the probe fails.
 
-    Going back takes nobody's consent; so in production, where routed jobs do, none are sent to prove it.
+    Going back takes nobody's consent, nor inputs; so in production, where routed jobs do, none are sent to prove it.
     """
     run_id = request.run_id or flow_run.id
     back = roll_back(
@@ -60,7 +64,7 @@ def rollback_routing(request: RollbackRoutingRequest) -> Moved:
         to_generation=request.to_generation,
     )
     proved = back
-    if not takes_guard(request.route_key):
+    if request.input_set is not None and not takes_guard(request.route_key):
         proved = probe(back, run_id, request.target, request.input_set, request.probe_jobs, None)
     report_routing(proved)
     if proved.probe is not None and not proved.probe.passed:

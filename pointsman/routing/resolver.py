@@ -14,11 +14,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-from sqlalchemy.exc import SQLAlchemyError
+from uuid import uuid4
 
 from pointsman.clock import Clock, SystemClock
-from pointsman.errors import DependencyDown, PointsmanError
+from pointsman.errors import DependencyDown
 from pointsman.ids import RouteKey, VariantId
 from pointsman.model import Binding
 from pointsman.routing.bindings import resolve
@@ -58,27 +57,35 @@ class Resolver:
         self._known: dict[RouteKey, _Known] = {}
         self._asking = threading.Lock()
 
-    def resolve(self, route_key: RouteKey | str, targeting_key: str = "") -> Resolved:
-        """The variant for a request: always the same for a `targeting_key`, in proportion to the shares.
+    def resolve(self, route_key: RouteKey | str, targeting_key: str | None = None) -> Resolved:
+        """The variant for a request, in proportion to the shares: always the same for a `targeting_key`.
 
         Raises `InputRefused` for what is no route key, `DependencyDown` for a route of which nothing was ever learnt.
         """
         key = route_key if isinstance(route_key, RouteKey) else RouteKey.parse(route_key)
         known = self._known.get(key)
-        if known is None or self._clock.monotonic() - known.asked_at >= self._fresh_s:
+        if not self._is_fresh(known):
             known = self._ask(key, known)
-        return Resolved(resolve(known.binding, targeting_key), known.binding.generation, known.stale)
+        assert known is not None
+        chosen = resolve(known.binding, str(uuid4()) if targeting_key is None else targeting_key)
+        return Resolved(chosen, known.binding.generation, known.stale)
+
+    def _is_fresh(self, known: _Known | None) -> bool:
+        return known is not None and self._clock.monotonic() - known.asked_at < self._fresh_s
 
     def _ask(self, key: RouteKey, known: _Known | None) -> _Known:
         if not self._asking.acquire(blocking=known is None):
             assert known is not None
             return known  # somebody else asks already
         try:
-            before = known or self._known.get(key) or self._kept(key)
+            meanwhile = self._known.get(key)
+            if meanwhile is not None and self._is_fresh(meanwhile):
+                return meanwhile  # somebody else has asked while this thread waited
+            before = known or meanwhile or self._kept(key)
             try:
                 found = self._source(key)
                 why = "" if found else "it knows no such route"
-            except (PointsmanError, SQLAlchemyError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever goes wrong with a source, traffic goes on
                 found, why = None, str(error)
             if before is not None and (found is None or found.generation < before.binding.generation):
                 answer = _Known(before.binding, self._clock.monotonic(), stale=True)

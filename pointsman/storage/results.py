@@ -30,12 +30,17 @@ class Uploads:
     left: int
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that a reader sees the old file or the new one, also after a crash."""
+def write_atomically(path: Path, content: bytes, *, mode: int | None = None) -> None:
+    """Write `content` to `path` so that a reader sees the old file or the new one, also after a crash.
+
+    `mode` are its rights; else only its owner may read it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

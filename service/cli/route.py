@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pointsman.benchmark import input_set as known_inputs
-from pointsman.errors import InputRefused, NotFound
+from pointsman.errors import InputRefused, NotFound, PointsmanError
 from pointsman.ids import RouteKey
 from pointsman.model import Binding
 from pointsman.routing import (
@@ -30,6 +30,7 @@ from pointsman.routing import (
     under_way,
 )
 from pointsman.settings import load_settings
+from pointsman.workspace import Workspace
 from service.cli.approving import acting, once_approved
 from service.cli.continuing import run_to_continue
 from service.cli.hud_view import show_move
@@ -49,6 +50,10 @@ GatewayOption = Annotated[
     str | None, typer.Option(help="Saved gateway that is to show a new route; one that is bound has its own.")
 ]
 InputsOption = Annotated[str, typer.Option(help="Input set of the routed jobs that prove the change.")]
+BackInputsOption = Annotated[
+    str | None,
+    typer.Option(help="Input set of routed jobs that prove it; else the lab's, and without it none is sent."),
+]
 
 
 CanaryOption = Annotated[
@@ -198,20 +203,31 @@ def apply_command(
     emit(as_json, moved, lambda: show_move(moved))
 
 
+def _inputs_there_are(ws: Workspace, named: str | None) -> str | None:
+    """Going back waits for no inputs: the lab's where it is there, what was named where it is known."""
+    try:
+        known_inputs(ws, named or INPUT_SET)
+    except PointsmanError:
+        if named is not None:
+            raise
+        return None
+    return named or INPUT_SET
+
+
 @app.command("rollback")
 def rollback_command(
     route: RouteArgument = None,
     to: Annotated[int | None, typer.Option(help="Generation to go back to; else the one that served before.")] = None,
     reason: Annotated[str, typer.Option(help="Kept in the history.")] = "asked by an operator",
-    input_set: InputsOption = INPUT_SET,
+    input_set: BackInputsOption = None,
     target: Annotated[str, typer.Option(help="Target that serves the route.")] = "lab",
     gateway: GatewayOption = None,
     yes: YesFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Put back what the route had before, as a new generation, and prove it by routed jobs."""
+    """Put back what the route had before, as a new generation, and prove it by routed jobs where there are inputs."""
     ws = open_workspace()
-    known_inputs(ws, input_set)
+    input_set = _inputs_there_are(ws, input_set)
     key = route_of(ws, route)
     binding = current(ws, key)
     if binding is None:
@@ -307,7 +323,7 @@ def pause_command(
 def abort_command(
     route: RouteArgument = None,
     reason: Annotated[str, typer.Option(help="Kept in the history.")] = "aborted by an operator",
-    input_set: InputsOption = INPUT_SET,
+    input_set: BackInputsOption = None,
     target: Annotated[str, typer.Option(help="Target that serves the route.")] = "lab",
     gateway: GatewayOption = None,
     yes: YesFlag = False,
@@ -342,7 +358,9 @@ app.command("move")(move_command)
 @app.command("resolve")
 def resolve_command(
     route: RouteArgument = None,
-    targeting_key: Annotated[str, typer.Option("--for", help="Whom the request is of; fixes which share it is.")] = "",
+    targeting_key: Annotated[
+        str | None, typer.Option("--for", help="Whom the request is of; fixes which share it is.")
+    ] = None,
     cache: Annotated[Path | None, typer.Option(help="File that keeps the answer for when nobody answers.")] = None,
     as_json: JsonFlag = False,
 ) -> None:

@@ -304,10 +304,38 @@ def test_a_load_balancer_shows_weights_and_generation_and_keeps_the_rules_condit
     assert same(gateway.read(ROUTE), binding(4, {B: 100}))
     gateway.publish(binding(4, {B: 100}), expected=None)
     (rule,) = client.describe_rules(RuleArns=[spec.rules[str(ROUTE)]])["Rules"]
+    assert [one["Type"] for one in rule["Actions"]] == ["forward"], "it ends in one action"
     assert rule["Conditions"][0]["Values"] == ["/1"]
     weights = {one["TargetGroupArn"]: one["Weight"] for one in rule["Actions"][-1]["ForwardConfig"]["TargetGroups"]}
     assert weights == {spec.target_groups[str(A)]: 0, spec.target_groups[str(B)]: 100}
     assert gateway.read(OTHER_ROUTE) is None
+
+
+def test_what_a_rule_does_before_it_forwards_stays_and_so_does_its_stickiness(alb):
+    """A rule ends in one action only; the secret of its OIDC client is not described, and must not be lost."""
+    client, spec = alb
+    oidc = {"Issuer": "i", "AuthorizationEndpoint": "a", "TokenEndpoint": "t", "UserInfoEndpoint": "u", "ClientId": "c"}
+    login = {"Type": "authenticate-oidc", "Order": 1, "AuthenticateOidcConfig": oidc}
+    sticky = {"Enabled": True, "DurationSeconds": 60}
+    group = {"TargetGroupArn": spec.target_groups[str(A)], "Weight": 1}
+    forward = {"TargetGroups": [group], "TargetGroupStickinessConfig": sticky}
+    asked = []
+
+    class Balancer:
+        def __getattr__(self, name):
+            return getattr(client, name)
+
+        def describe_rules(self, **_):
+            return {"Rules": [{"Actions": [{"Type": "forward", "Order": 2, "ForwardConfig": forward}, login]}]}
+
+        def modify_rule(self, **change):
+            asked.append(change["Actions"])
+
+    AlbGateway(Balancer(), spec).publish(binding(1, {B: 100}), expected=None)
+    ((first, last),) = asked
+    assert first == {**login, "AuthenticateOidcConfig": {**oidc, "UseExistingClientSecret": True}}
+    assert (last["Type"], last["Order"], last["ForwardConfig"]["TargetGroupStickinessConfig"]) == ("forward", 2, sticky)
+    assert last["ForwardConfig"]["TargetGroups"] == [{"TargetGroupArn": spec.target_groups[str(B)], "Weight": 100}]
 
 
 @pytest.mark.parametrize(("new", "expected"), [(4, 5), (5, 5), (6, 4), (6, None), (4, 4)])

@@ -44,7 +44,13 @@ def test_an_answer_is_asked_for_again_when_it_is_no_longer_fresh(clock):
 
 
 @pytest.mark.parametrize(
-    "trouble", [DependencyDown("gone"), OperationalError("select", {}, Exception("gone")), ConnectionError("gone")]
+    "trouble",
+    [
+        DependencyDown("gone"),
+        OperationalError("select", {}, Exception("gone")),
+        ConnectionError("gone"),
+        RuntimeError("a client of the service's own"),
+    ],
 )
 def test_while_nobody_answers_the_last_answer_goes_on_being_given_also_after_a_restart(clock, tmp_path, trouble):
     source, cache = Source(binding(3, {A: 80, B: 20})), tmp_path / "cache" / "routes.json"
@@ -114,3 +120,25 @@ def test_while_one_thread_asks_the_others_do_not_wait(clock):
     thread.join(10)
     resolver._source = source
     assert resolver._known[ROUTE].binding.generation == 2
+
+
+def test_without_a_targeting_key_requests_are_dealt_out_in_proportion(clock):
+    resolver = Resolver(Source(binding(1, {A: 50, B: 50})), clock=clock)
+    assert {resolver.resolve(ROUTE).variant for _ in range(100)} == {A, B}
+    assert len({resolver.resolve(ROUTE, "").variant for _ in range(100)}) == 1
+
+
+def test_threads_that_begin_together_ask_once(clock):
+    source, arrived = Source(binding(1, {A: 100})), threading.Barrier(8)
+    resolver = Resolver(source, clock=clock)
+
+    def ask():
+        arrived.wait(5)
+        assert resolver.resolve(ROUTE).variant == A
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join(5)
+    assert source.asked == 1

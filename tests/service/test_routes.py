@@ -115,6 +115,9 @@ def test_a_canary_is_asked_for_paused_promoted_and_aborted(pointsman, gateway, f
     assert (flows_run[-1].expected_generation, flows_run[-1].to_end, flows_run[-1].canary.jobs_per_step) == (2, True, 8)
     assert pointsman("route", "abort", "--input-set", "some-clips").code == 0
     assert (flows_run[-1].expected_generation, flows_run[-1].reason) == (2, "aborted by an operator")
+    assert pointsman("route", "rollback").code == 0
+    assert flows_run[-1].input_set is None, "going back waits for no inputs where none are registered"
+    assert pointsman("route", "rollback", "--input-set", "absent").code == 2
 
 
 def test_a_switch_is_confirmed_by_promoting_it_and_then_nothing_is_held(pointsman, gateway):

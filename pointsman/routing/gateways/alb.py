@@ -19,6 +19,8 @@ from pointsman.routing.gateways.flagd_document import refuse_unless_newer
 
 _GENERATION = "pointsman:generation"
 _MOST_GROUPS = 5
+_LAST = ("forward", "redirect", "fixed-response")
+"""What ends a rule; it has one of these, after whatever it does before, such as to authenticate."""
 
 
 class AlbSpec(BaseModel):
@@ -57,9 +59,7 @@ class AlbGateway:
         (rule,) = self._ask("describe_rules", RuleArns=[arn])["Rules"]
         names = {group: variant for variant, group in self._groups.items() if variant.route_key == key}
         try:
-            given = {
-                one["TargetGroupArn"]: one["Weight"] for one in rule["Actions"][-1]["ForwardConfig"]["TargetGroups"]
-            }
+            given = {one["TargetGroupArn"]: one["Weight"] for one in _forward(rule)["TargetGroups"]}
             return Binding(key, int(generation), {names[group]: weight for group, weight in given.items()}, "")
         except (KeyError, ValueError, InputRefused) as error:
             raise self._unusable(key, f"shows no binding: {error!r}") from error
@@ -76,10 +76,12 @@ class AlbGateway:
             raise InputRefused("binding weights", len(weights), f"at most {_MOST_GROUPS} variants at a load balancer")
         groups = [{"TargetGroupArn": self._group(one), "Weight": weight} for one, weight in weights.items()]
         (rule,) = self._ask("describe_rules", RuleArns=[arn])["Rules"]
-        # Whatever a rule does before it forwards, such as to authenticate, stays.
-        kept = [one for one in rule["Actions"] if one["Type"] != "forward"]
-        forward = {"Type": "forward", "Order": len(kept) + 1, "ForwardConfig": {"TargetGroups": groups}}
-        self._ask("modify_rule", RuleArn=arn, Actions=[*kept, forward])
+        actions = sorted(rule["Actions"], key=lambda one: int(one.get("Order", 0)))
+        kept = [_again(one) for one in actions if one["Type"] not in _LAST]
+        sticky = [one["ForwardConfig"].get("TargetGroupStickinessConfig") for one in actions if "ForwardConfig" in one]
+        config = {"TargetGroups": groups} | ({"TargetGroupStickinessConfig": sticky[-1]} if any(sticky[-1:]) else {})
+        last = {"Type": "forward", "Order": 1 + max((one.get("Order", 0) for one in kept), default=0)}
+        self._ask("modify_rule", RuleArn=arn, Actions=[*kept, {**last, "ForwardConfig": config}])
         self._ask("add_tags", ResourceArns=[arn], Tags=[{"Key": _GENERATION, "Value": str(new.generation)}])
 
     def _group(self, variant: VariantId) -> str:
@@ -106,3 +108,16 @@ class AlbGateway:
             instruction=f"Repair the rule; what it should show: pointsman route history {key}",
             code="gateway_unusable",
         )
+
+
+def _again(action: dict[str, Any]) -> dict[str, Any]:
+    """An action as it is described, so that it can be given again: the secret of an OIDC client is never described."""
+    if action["Type"] != "authenticate-oidc":
+        return action
+    return {**action, "AuthenticateOidcConfig": {**action["AuthenticateOidcConfig"], "UseExistingClientSecret": True}}
+
+
+def _forward(rule: dict[str, Any]) -> dict[str, Any]:
+    """Raises KeyError for a rule that does something else in the end."""
+    config: dict[str, Any] = max(rule["Actions"], key=lambda one: int(one.get("Order", 0)))["ForwardConfig"]
+    return config

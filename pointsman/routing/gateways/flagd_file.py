@@ -70,8 +70,7 @@ class FlagdFileGateway:
     def _write(self, document: dict[str, Any]) -> None:
         try:
             mode = self.path.stat().st_mode & 0o777 if self.path.exists() else 0o644
-            write_atomically(self.path, write_document(document))
-            self.path.chmod(mode)  # a flagd of another user reads it too
+            write_atomically(self.path, write_document(document), mode=mode)  # a flagd of another user reads it too
             folder = os.open(self.path.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
