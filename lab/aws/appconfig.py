@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qsl
 
 from pointsman.clock import Clock
 
@@ -71,16 +72,18 @@ class AppConfig:
                 if one["State"] in _UNDER_WAY:
                     one["State"] = "ROLLED_BACK"
 
-    def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+    def answer(
+        self, method: str, path: str, headers: dict[str, str], body: bytes, query: Mapping[str, str]
+    ) -> tuple[int, dict[str, str], bytes]:
         """One request. Raises `Refused`."""
         found = _ROUTE.match(path)
         if found is None:
             raise Refused(404, "ResourceNotFoundException", f"no such path: {path}")
         with self._lock:
-            return self._dispatch(method, found, headers, body)
+            return self._dispatch(method, found, headers, body, query)
 
     def _dispatch(
-        self, method: str, found: re.Match[str], headers: dict[str, str], body: bytes
+        self, method: str, found: re.Match[str], headers: dict[str, str], body: bytes, query: Mapping[str, str]
     ) -> tuple[int, dict[str, str], bytes]:
         if found["root"] == "deploymentstrategies":
             return self._strategy(method, found["id"], body)
@@ -107,7 +110,7 @@ class AppConfig:
             return self._version(method, found, child, headers, body)
         if found["leaf"] == "deployments":
             self._move(child)
-            return self._deployment(method, found, application, child, headers, body)
+            return self._deployment(method, found, application, child, headers, body, query)
         raise Refused(404, "ResourceNotFoundException", "no such path")
 
     def _fresh(self, among: dict[str, Any], value: Any) -> str:
@@ -161,6 +164,7 @@ class AppConfig:
         environment: _Environment,
         headers: dict[str, str],
         body: bytes,
+        query: Mapping[str, str],
     ) -> tuple[int, dict[str, str], bytes]:
         known = environment.deployments
         if method == "POST":
@@ -199,7 +203,10 @@ class AppConfig:
             names = ("DeploymentNumber", "ConfigurationProfileId", "ConfigurationName", "ConfigurationVersion")
             names += ("DeploymentDurationInMinutes", "GrowthType", "GrowthFactor", "FinalBakeTimeInMinutes", "State")
             names += ("PercentageComplete", "StartedAt", "CompletedAt")
-            return _json(200, {"Items": [{n: one[n] for n in names if n in one} for one in reversed(known)]})
+            items = [{n: one[n] for n in names if n in one} for one in reversed(known)]
+            first = int(query.get("next_token", 0))
+            end = first + int(query.get("max_results", 50))
+            return _json(200, {"Items": items[first:end]} | ({"NextToken": str(end)} if end < len(items) else {}))
         if not 1 <= int(found["number"]) <= len(known):
             raise Refused(404, "ResourceNotFoundException", f"no deployment {found['number']}")
         one = known[int(found["number"]) - 1]
@@ -243,8 +250,9 @@ class AppConfigDoor:
         headers["content-type"] = environ.get("CONTENT_TYPE", "")
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         try:
+            query = dict(parse_qsl(environ.get("QUERY_STRING", "")))
             status, said, content = self._appconfig.answer(
-                environ["REQUEST_METHOD"], environ["PATH_INFO"], headers, body
+                environ["REQUEST_METHOD"], environ["PATH_INFO"], headers, body, query
             )
         except Refused as refused:
             status, said = refused.status, {"x-amzn-errortype": refused.code, "Content-Type": "application/json"}

@@ -13,7 +13,7 @@ from pointsman.routing import bindings, rollouts
 from pointsman.routing.changing import Change, foresee, make, propose
 from pointsman.routing.consent import ask_for_consent, consent_to, require_guarded, waits_for_consent
 from pointsman.routing.gateways import Gateway
-from pointsman.routing.guards import Intended, ensure_allowed
+from pointsman.routing.guards import Intended, ensure_allowed, ensure_ready
 from pointsman.routing.rollouts import at_percent, check_steps
 from pointsman.routing.verdicts import ensure_asked_for
 from pointsman.safety import Approval, Consent, Identity, unproven
@@ -52,7 +52,9 @@ def apply_binding(
     gateway is out of reach (the generation stays applying and the same call continues it), `RunFailed` when the gateway
     does not show it (the generation is failed), `Conflict` when a newer change overtook this one.
     """
-    change, rules = _applying(ws, route_key, weights, expected, cause, idempotency_key, verdict_id, steps, requester)
+    change, rules = _applying(
+        ws, gateway, route_key, weights, expected, cause, idempotency_key, verdict_id, steps, requester
+    )
     return make(ws, gateway, change, _guarded(ws, route_key, consent, rules))
 
 
@@ -74,7 +76,9 @@ def propose_binding(
 
     Raises as `apply_binding` does.
     """
-    change, rules = _applying(ws, route_key, weights, expected, cause, idempotency_key, verdict_id, steps, requester)
+    change, rules = _applying(
+        ws, gateway, route_key, weights, expected, cause, idempotency_key, verdict_id, steps, requester
+    )
     record = propose(ws, gateway, change, _guarded(ws, route_key, consent, rules))
     return consent_to(ws, record) if record.status == "awaiting_approval" else None
 
@@ -95,7 +99,9 @@ def ensure_may_apply(
 
     For before somebody is asked for consent: what breaks a rule is nobody's to agree to.
     """
-    change, rules = _applying(ws, route_key, weights, expected, cause, idempotency_key, verdict_id, steps, None)
+    change, rules = _applying(
+        ws, gateway, route_key, weights, expected, cause, idempotency_key, verdict_id, steps, None
+    )
     foresee(ws, gateway, change, rules)
 
 
@@ -111,6 +117,7 @@ def _guarded(
 
 def _applying(
     ws: Workspace,
+    gateway: Gateway,
     route_key: RouteKey,
     weights: Mapping[VariantId, int],
     expected: int | None,
@@ -174,6 +181,7 @@ def _applying(
             ensure_asked_for(ws, verdict_id, route_key, weights)
         serving = bindings.current(ws, route_key)
         ensure_allowed(ws, Intended(route_key, weights, path(serving), serving, verdict_id))
+        ensure_ready(gateway, route_key, weights)
 
     details = {"weights": {str(v): w for v, w in weights.items()}, "cause": cause, "verdict_id": verdict_id}
     change = Change(

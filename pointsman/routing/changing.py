@@ -22,7 +22,7 @@ from pointsman.model import Binding
 from pointsman.routing import bindings, holds
 from pointsman.routing.consent import go_on_with_consent
 from pointsman.routing.drift import note_drift
-from pointsman.routing.gateways import Gateway
+from pointsman.routing.gateways import Gateway, shown_binding
 from pointsman.routing.rules import rules_of
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
@@ -85,7 +85,7 @@ def foresee(ws: Workspace, gateway: Gateway, change: Change, check: Callable[[],
     """Raise what would keep `propose` from recording the change now; write nothing. What is recorded is not asked."""
     if _recorded(ws, change, check) is not None:
         return
-    gateway.read(change.route_key)
+    shown_binding(gateway, change.route_key)
     with ws.database.connect() as connection:
         found = _as_expected(connection, change)
         change.content(connection, found)
@@ -96,7 +96,7 @@ def propose(ws: Workspace, gateway: Gateway, change: Change, check: Callable[[],
     known = _recorded(ws, change, check)
     if known is not None:
         return known
-    held = gateway.read(change.route_key)
+    held = shown_binding(gateway, change.route_key)
     number = _record(ws, change, newer_than=held.generation if held else 0)
     with ws.database.connect() as connection:
         return bindings.generation(connection, change.route_key, number)
@@ -208,17 +208,17 @@ def _put(ws: Workspace, gateway: Gateway, record: bindings.BindingRecord, record
     """Publish and read back. An older generation of somebody who was overtaken may get in between: then once more."""
     new = record.binding
     for turn in range(_TURNS):
-        held = gateway.read(new.route_key)
+        held = shown_binding(gateway, new.route_key)
         if not new.leads_as(held) and turn == 0 and record.kind != "restore":  # that was told, or is meant
             note_drift(ws, new.route_key, recorded=recorded, shown=held)
         try:
             gateway.publish(new, expected=held.generation if held else None)
         except Conflict:
-            between = gateway.read(new.route_key)
+            between = shown_binding(gateway, new.route_key)
             if between == held or between is None or between.generation >= new.generation:
                 raise
             continue
-        return gateway.read(new.route_key)
+        return shown_binding(gateway, new.route_key)
     raise Conflict(f"others kept changing what the gateway shows, {_TURNS} times", code="gateway_conflict")
 
 
@@ -269,7 +269,7 @@ def _end_rollout(
 
 def _make_way(ws: Workspace, gateway: Gateway, overtaken: Binding) -> None:
     """Where a gateway cannot refuse an older generation, whoever wrote it too late shows the newer one again."""
-    now, shown = bindings.current(ws, overtaken.route_key), gateway.read(overtaken.route_key)
+    now, shown = bindings.current(ws, overtaken.route_key), shown_binding(gateway, overtaken.route_key)
     if now and shown and now.generation > shown.generation:
         gateway.publish(now, expected=shown.generation)
 

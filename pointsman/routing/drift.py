@@ -8,7 +8,7 @@ from pointsman.actions import ActionLog
 from pointsman.ids import RouteKey
 from pointsman.model import Binding
 from pointsman.routing import bindings
-from pointsman.routing.gateways import Gateway
+from pointsman.routing.gateways import Gateway, ShowsNoBinding
 from pointsman.workspace import Workspace
 
 
@@ -27,18 +27,25 @@ def drift(ws: Workspace, gateway: Gateway, route_key: RouteKey) -> Drift | None:
 
     Raises `DependencyDown` when the gateway cannot be read.
     """
-    return note_drift(ws, route_key, recorded=bindings.current(ws, route_key), shown=gateway.read(route_key))
+    recorded = bindings.current(ws, route_key)
+    try:
+        return note_drift(ws, route_key, recorded=recorded, shown=gateway.read(route_key))
+    except ShowsNoBinding as error:
+        return _noted(ws, Drift(route_key, recorded, None, error.message.removesuffix(".")))
 
 
 def note_drift(ws: Workspace, route_key: RouteKey, *, recorded: Binding | None, shown: Binding | None) -> Drift | None:
     """The same for two bindings at hand."""
-    found = drift_between(route_key, recorded=recorded, shown=shown)
+    return _noted(ws, drift_between(route_key, recorded=recorded, shown=shown))
+
+
+def _noted(ws: Workspace, found: Drift | None) -> Drift | None:
     if found is not None:
         ActionLog(ws).record(
             "routing_drift",
-            route_key=route_key,
-            recorded=recorded.generation if recorded else None,
-            shown=shown.generation if shown else None,
+            route_key=found.route_key,
+            recorded=found.recorded.generation if found.recorded else None,
+            shown=found.shown.generation if found.shown else None,
             why=found.why,
         )
     return found

@@ -21,6 +21,7 @@ from pointsman.ids import RouteKey, VariantId
 from pointsman.model import Binding, Missing, Number
 from pointsman.routing.capacity_gate import not_sustained
 from pointsman.routing.evidence import Evidence, evidence_of
+from pointsman.routing.gateways import Gateway
 from pointsman.routing.rules import RoutingRules, rules_of
 from pointsman.safety import Refusal
 from pointsman.storage import tables
@@ -62,6 +63,18 @@ def ensure_allowed(ws: Workspace, intended: Intended) -> None:
             code=refusals[0].code,
             codes=[one.code for one in refusals],
             route_key=str(intended.route_key),
+        )
+
+
+def ensure_ready(gateway: Gateway, route_key: RouteKey, weights: Mapping[VariantId, int]) -> None:
+    """Raise `GuardRefused` (`gateway_not_ready`) where the gateway could not let these weights serve."""
+    why = gateway.unready(route_key, weights)
+    if why:
+        raise GuardRefused(
+            f"The gateway of {route_key} could not let that serve: {why}.",
+            instruction=f"pointsman route show {route_key} --drift",
+            code="gateway_not_ready",
+            route_key=str(route_key),
         )
 
 

@@ -17,7 +17,7 @@ from pointsman.model import Binding
 from pointsman.routing import bindings
 from pointsman.routing.changing import Change, carry_out, make, shares
 from pointsman.routing.drift import drift_between
-from pointsman.routing.gateways import Gateway
+from pointsman.routing.gateways import Gateway, shown_binding
 from pointsman.workspace import Workspace
 
 
@@ -41,7 +41,7 @@ def reconcile(ws: Workspace, gateway: Gateway, route_key: RouteKey) -> Reconcile
         left = bindings.under_way(connection, route_key, ("applying",))
         found = bindings.serving(connection, route_key)
         newest = bindings.newest_generation(connection, route_key)
-    shown = gateway.read(route_key)
+    shown = shown_binding(gateway, route_key)
     if left and (found is None or left[-1].binding.leads_as(shown)):
         under_way = left[-1].binding
         served = carry_out(ws, gateway, route_key, under_way.generation)

@@ -20,7 +20,7 @@ from pointsman.routing import bindings
 from pointsman.routing.changing import Change, foresee, make
 from pointsman.routing.consent import require_guarded
 from pointsman.routing.gateways import Gateway
-from pointsman.routing.guards import Intended, ensure_allowed
+from pointsman.routing.guards import Intended, ensure_allowed, ensure_ready
 from pointsman.routing.verdicts import ensure_asked_for
 from pointsman.safety import Consent
 from pointsman.storage import tables
@@ -162,7 +162,7 @@ def advance(
     `apply_binding` does: the next step is held to the rules of the route as they are now, and in production takes the
     `consent` of the guard like the first.
     """
-    change, rules = _advancing(ws, rollout_id, after, to_end, why)
+    change, rules = _advancing(ws, gateway, rollout_id, after, to_end, why)
 
     def check() -> None:
         rollout = read_rollout(ws, rollout_id)
@@ -181,11 +181,13 @@ def advance(
 
 def ensure_may_advance(ws: Workspace, gateway: Gateway, rollout_id: str, *, after: int, to_end: bool = False) -> None:
     """Raise what the same call of `advance` would be refused for now, pause and consent apart, and write nothing."""
-    change, rules = _advancing(ws, rollout_id, after, to_end, "")
+    change, rules = _advancing(ws, gateway, rollout_id, after, to_end, "")
     foresee(ws, gateway, change, rules)
 
 
-def _advancing(ws: Workspace, rollout_id: str, after: int, to_end: bool, why: str) -> tuple[Change, Callable[[], None]]:
+def _advancing(
+    ws: Workspace, gateway: Gateway, rollout_id: str, after: int, to_end: bool, why: str
+) -> tuple[Change, Callable[[], None]]:
     rollout = read_rollout(ws, rollout_id)
     route_key, step = rollout.route_key, len(rollout.steps) - 1 if to_end else after + 1
     percent = rollout.steps[step]
@@ -198,6 +200,7 @@ def _advancing(ws: Workspace, rollout_id: str, after: int, to_end: bool, why: st
         if at.verdict_id is not None:
             ensure_asked_for(ws, at.verdict_id, route_key, rollout.weights)
         ensure_allowed(ws, Intended(route_key, rollout.weights, [weights], at.binding, at.verdict_id, base))
+        ensure_ready(gateway, route_key, weights)
 
     change = Change(
         kind="apply",

@@ -18,7 +18,7 @@ from pointsman.ids import RouteKey, derive
 from pointsman.model import Binding
 from pointsman.routing import bindings
 from pointsman.routing.changing import Change, make
-from pointsman.routing.gateways import Gateway, GatewaySpec
+from pointsman.routing.gateways import Gateway, GatewaySpec, shown_binding
 from pointsman.safety import Identity, require
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
@@ -111,7 +111,7 @@ def move_route(ws: Workspace, route_key: RouteKey, name: str, spec_of: SpecOf, b
     serves = serving.binding if serving else None
     if serving is not None and (before is None or before.place != place):
         recorded = serving
-        held = gateway.read(route_key)
+        held = shown_binding(gateway, route_key)
         change = Change(
             kind="restore",
             route_key=route_key,

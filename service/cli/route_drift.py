@@ -20,8 +20,9 @@ def show_drift(ws: Workspace, key: RouteKey, gateway: str | None, *, restore: bo
     from tasks.opening import open_gateway
 
     door = open_gateway(str(key), gateway)
-    recorded, shown = current(ws, key), door.read(key)
     found = compare(ws, door, key)
+    recorded = current(ws, key)
+    shown = found.shown if found else recorded
     # A change that was cut short before the gateway is no difference yet, and is ended as well.
     done = _restored(ws, key, door, found is not None, yes) if restore else None
     document = {

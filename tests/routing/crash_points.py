@@ -48,6 +48,9 @@ class WatchedGateway:
         self._moments("after gateway read")
         return shown
 
+    def unready(self, key, weights):
+        return self._gateway.unready(key, weights)
+
     def publish(self, new, *, expected):
         self._moments("before gateway publish")
         self._gateway.publish(new, expected=expected)

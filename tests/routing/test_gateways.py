@@ -11,7 +11,8 @@ import pytest
 from pointsman.clock import ManualClock
 from pointsman.errors import Conflict, DependencyDown
 from pointsman.model import Binding
-from pointsman.routing import FlagdFileGateway, GatewaySpec
+from pointsman.routing import FlagdFileGateway, GatewaySpec, apply_binding, drift, reconcile, rollback
+from pointsman.routing.gateways import ShowsNoBinding
 from tests.routing.gateway_contract import GatewayContract, binding
 from tests.routing.worlds import ROUTE, A, B, C, MemoryGateway
 
@@ -114,11 +115,35 @@ def test_a_flag_written_by_hand_is_read_with_all_traffic_on_its_default(flags):
 def test_a_file_that_shows_no_binding_is_named_and_left_as_it_is(flags, content):
     flags.write_text(content)
     gateway = FlagdFileGateway(flags)
-    for call in (lambda: gateway.read(ROUTE), lambda: gateway.publish(binding(2, {A: 100}), expected=1)):
-        with pytest.raises(DependencyDown, match=str(flags)) as down:
-            call()
-        assert down.value.instruction
+    with pytest.raises(DependencyDown, match=str(flags)) as down:
+        gateway.read(ROUTE)
+    assert down.value.instruction
+    with pytest.raises((DependencyDown, Conflict), match=str(flags)):
+        gateway.publish(binding(2, {A: 100}), expected=1)
     assert flags.read_text() == content
+
+
+def test_a_flag_of_the_route_that_is_no_binding_is_drift_that_is_restored_and_stops_no_way_back(ws, flags):
+    gateway = FlagdFileGateway(flags)
+    request = {"route_key": ROUTE, "cause": "test"}
+    apply_binding(ws, gateway, weights={A: 100}, expected=None, idempotency_key="1", **request)
+    apply_binding(ws, gateway, weights={B: 100}, expected=1, idempotency_key="2", **request)
+
+    def by_hand():
+        document = json.loads(flags.read_text())
+        document["flags"][str(ROUTE)]["state"] = "DISABLED"
+        flags.write_text(json.dumps(document))
+
+    by_hand()
+    with pytest.raises(ShowsNoBinding):
+        gateway.read(ROUTE)
+    found = drift(ws, gateway, ROUTE)
+    assert (found.shown, "the flag's state is 'DISABLED'" in found.why) == (None, True)
+    assert reconcile(ws, gateway, ROUTE).done == "restored"
+    assert drift(ws, gateway, ROUTE) is None
+    by_hand()
+    back = rollback(ws, gateway, route_key=ROUTE, expected=2, idempotency_key="b", reason="worse")
+    assert (back.weights, gateway.read(ROUTE)) == ({A: 100}, back)
 
 
 def test_a_path_that_cannot_be_read_locked_or_written_is_a_dependency_out_of_reach(tmp_path):

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
 from moto import mock_aws
 from werkzeug.serving import make_server
 
 from lab.aws.appconfig import AppConfig, AppConfigDoor
 from pointsman.clock import ManualClock
-from pointsman.errors import Conflict, DependencyDown, InputRefused, RunFailed
+from pointsman.errors import Conflict, DependencyDown, GuardRefused, InputRefused, RunFailed
 from pointsman.model import Binding
 from pointsman.routing import (
     AlbGateway,
@@ -23,10 +24,12 @@ from pointsman.routing import (
     GatewaySpec,
     apply_binding,
     current,
+    drift,
     read_gateway,
     reconcile,
     rollback,
 )
+from pointsman.routing.gateways import ShowsNoBinding
 from pointsman.routing.gateways.flagd_document import write_document
 from tests.routing.gateway_contract import GatewayContract, binding
 from tests.routing.worlds import OTHER_ROUTE, ROUTE, A, B, C, variant
@@ -240,6 +243,28 @@ def test_flags_of_other_people_stay_and_what_is_no_flag_definition_is_named(host
         one.gateway.read(ROUTE)
 
 
+def test_deployments_of_other_profiles_do_not_hide_what_serves(hosted):
+    """More of them than one page holds: flags of the profile would be taken for none, and be lost."""
+    one = hosted()
+    one.gateway.publish(binding(1, {A: 100}), expected=None)
+    application = {"ApplicationId": one.spec.application}
+    other = one.client.create_configuration_profile(
+        **application, Name="theirs", LocationUri="hosted", Type="AWS.Freeform"
+    )["Id"]
+    theirs = {**application, "ConfigurationProfileId": other}
+    one.client.create_hosted_configuration_version(**theirs, Content=b"{}", ContentType="application/json")
+    for _ in range(51):
+        one.client.start_deployment(
+            **theirs,
+            EnvironmentId=one.spec.environment,
+            DeploymentStrategyId=one.spec.strategy,
+            ConfigurationVersion="1",
+        )
+    assert one.gateway.read(ROUTE) == binding(1, {A: 100})
+    one.gateway.publish(binding(2, {B: 100}), expected=1)
+    assert one.gateway.read(ROUTE) == binding(2, {B: 100})
+
+
 def test_an_appconfig_out_of_reach_is_a_dependency_out_of_reach(hosted):
     one = hosted()
     away = boto3.client(
@@ -272,11 +297,13 @@ def alb(monkeypatch):
         subnets = [one["SubnetId"] for one in ec2.describe_subnets()["Subnets"]][:2]
         balancer = client.create_load_balancer(Name="effects", Subnets=subnets)["LoadBalancers"][0]["LoadBalancerArn"]
         groups = {
-            str(one): client.create_target_group(Name=f"g{number}", Protocol="HTTP", Port=80, VpcId=network)[
-                "TargetGroups"
-            ][0]["TargetGroupArn"]
+            str(one): client.create_target_group(
+                Name=f"g{number}", Protocol="HTTP", Port=80, VpcId=network, TargetType="ip"
+            )["TargetGroups"][0]["TargetGroupArn"]
             for number, one in enumerate((A, B, C, OTHER))
         }
+        for arn in groups.values():
+            client.register_targets(TargetGroupArn=arn, Targets=[{"Id": "172.31.0.9"}])
         refuse = {"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "404"}}
         listener = client.create_listener(LoadBalancerArn=balancer, Protocol="HTTP", Port=80, DefaultActions=[refuse])
         rules = {}
@@ -372,8 +399,72 @@ def test_what_a_load_balancer_cannot_show_is_named(alb):
     with pytest.raises(InputRefused, match="variants with a target group: none"):
         without.publish(binding(1, {A: 100}), expected=None)
     AlbGateway(client, spec).publish(binding(1, {A: 100}), expected=None)
-    with pytest.raises(DependencyDown, match="shows no binding"):
+    with pytest.raises(ShowsNoBinding, match="shows no binding"):
         without.read(ROUTE)
+
+
+def test_a_change_to_a_target_group_that_nobody_is_well_in_is_refused_and_going_back_is_not(alb, ws):
+    client, spec = alb
+    gateway = AlbGateway(client, spec)
+    apply(ws, gateway, {A: 100}, None)
+    client.deregister_targets(TargetGroupArn=spec.target_groups[str(B)], Targets=[{"Id": "172.31.0.9"}])
+    with pytest.raises(GuardRefused, match="the target group of x265@lab-cpu has no targets") as refused:
+        apply(ws, gateway, {B: 100}, 1)
+    assert refused.value.code == "gateway_not_ready"
+    apply(ws, gateway, {C: 100}, 1)
+    client.deregister_targets(TargetGroupArn=spec.target_groups[str(A)], Targets=[{"Id": "172.31.0.9"}])
+    assert rollback(ws, gateway, route_key=ROUTE, expected=2, idempotency_key="b", reason="worse").weights == {A: 100}
+
+    class Balancer:
+        def describe_target_health(self, **_):
+            return {"TargetHealthDescriptions": [{"TargetHealth": {"State": state}} for state in self.states]}
+
+    gateway = AlbGateway(Balancer(), spec)
+    for states, why in (
+        (["unhealthy", "unhealthy", "draining"], "has no target that is well (1 draining, 2 unhealthy)"),
+        (["unhealthy", "healthy"], ""),
+        (["unused"], ""),
+    ):
+        Balancer.states = states
+        assert gateway.unready(ROUTE, {A: 0, B: 100}).endswith(why) is True
+        assert bool(gateway.unready(ROUTE, {A: 0, B: 100})) is bool(why)
+    assert "no target group of vp9@lab-spot is named" in AlbGateway(
+        Balancer(), spec.model_copy(update={"target_groups": {}})
+    ).unready(ROUTE, {C: 100})
+    many = {variant(f"w{n}"): 0 for n in range(6)}
+    assert "among 5 variants at most, and these are 6" in gateway.unready(ROUTE, many)
+
+
+def test_weights_set_by_hand_that_are_no_binding_are_drift_that_is_restored_and_stop_no_way_back(alb, ws):
+    client, spec = alb
+    gateway = AlbGateway(client, spec)
+    apply(ws, gateway, {A: 100}, None)
+    apply(ws, gateway, {B: 100}, 1)
+    halves = [{"TargetGroupArn": spec.target_groups[str(one)], "Weight": 1} for one in (A, B)]
+    by_hand = {"Type": "forward", "ForwardConfig": {"TargetGroups": halves}}
+    client.modify_rule(RuleArn=spec.rules[str(ROUTE)], Actions=[by_hand])
+    assert "shows no binding" in drift(ws, gateway, ROUTE).why
+    assert reconcile(ws, gateway, ROUTE).done == "restored"
+    client.modify_rule(RuleArn=spec.rules[str(ROUTE)], Actions=[by_hand])
+    back = rollback(ws, gateway, route_key=ROUTE, expected=2, idempotency_key="b", reason="worse")
+    assert same(gateway.read(ROUTE), back)
+
+
+def test_a_throttled_load_balancer_leaves_the_change_to_be_repeated(alb, ws):
+    client, spec = alb
+    apply(ws, AlbGateway(client, spec), {A: 100}, None)
+
+    class Throttled:
+        def __getattr__(self, name):
+            return getattr(client, name)
+
+        def modify_rule(self, **_):
+            raise ClientError({"Error": {"Code": "Throttling", "Message": "Rate exceeded"}}, "ModifyRule")
+
+    with pytest.raises(DependencyDown, match=r"did not do modify_rule: .*Rate exceeded"):
+        apply(ws, AlbGateway(Throttled(), spec), {B: 100}, 1)
+    assert current(ws, ROUTE).weights == {A: 100}
+    assert apply(ws, AlbGateway(client, spec), {B: 100}, 1) == current(ws, ROUTE)
 
 
 def test_a_load_balancer_out_of_reach_is_a_dependency_out_of_reach():

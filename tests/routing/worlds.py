@@ -1,5 +1,6 @@
 """What the routing tests share: variants of one route, a workspace that knows them, and a gateway in memory."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -59,6 +60,9 @@ class MemoryGateway:
 
     def read(self, key: RouteKey) -> Binding | None:
         return self.shown.get(key)
+
+    def unready(self, key: RouteKey, weights: Mapping[VariantId, int]) -> str:
+        return ""
 
     def publish(self, new: Binding, *, expected: int | None) -> None:
         self.published.append(new)

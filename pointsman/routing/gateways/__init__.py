@@ -3,7 +3,7 @@
 from pointsman.routing.gateways.alb import AlbGateway, AlbSpec
 from pointsman.routing.gateways.appconfig import AppConfigGateway, AppConfigSpec
 from pointsman.routing.gateways.flagd_file import FlagdFileGateway
-from pointsman.routing.gateways.protocol import Gateway
+from pointsman.routing.gateways.protocol import Gateway, ShowsNoBinding, shown_binding
 from pointsman.routing.gateways.spec import GatewaySpec, read_gateway
 
 __all__ = [
@@ -14,5 +14,7 @@ __all__ = [
     "FlagdFileGateway",
     "Gateway",
     "GatewaySpec",
+    "ShowsNoBinding",
     "read_gateway",
+    "shown_binding",
 ]

@@ -8,6 +8,8 @@ back (`changing.py`).
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,9 +18,12 @@ from pointsman.errors import DependencyDown, InputRefused
 from pointsman.ids import RouteKey, VariantId
 from pointsman.model import Binding
 from pointsman.routing.gateways.flagd_document import refuse_unless_newer
+from pointsman.routing.gateways.protocol import ShowsNoBinding, shown_binding
 
 _GENERATION = "pointsman:generation"
 _MOST_GROUPS = 5
+_WELL = ("healthy", "unused", "unavailable")
+"""Of those that no rule names yet, and where checks of health are off, it is not known."""
 _LAST = ("forward", "redirect", "fixed-response")
 """What ends a rule; it has one of these, after whatever it does before, such as to authenticate."""
 
@@ -49,7 +54,7 @@ class AlbGateway:
     def read(self, key: RouteKey) -> Binding | None:
         """The weights of the route's rule; None for a rule that no generation was ever given to.
 
-        Raises `InputRefused` for a route without a rule, `DependencyDown` for a rule that shows no binding.
+        Raises `InputRefused` for a route without a rule, `ShowsNoBinding` for a rule that shows none.
         """
         arn = self._spec.rule_of(key)
         tags = self._ask("describe_tags", ResourceArns=[arn])["TagDescriptions"][0]["Tags"]
@@ -62,12 +67,15 @@ class AlbGateway:
             given = {one["TargetGroupArn"]: one["Weight"] for one in _forward(rule)["TargetGroups"]}
             return Binding(key, int(generation), {names[group]: weight for group, weight in given.items()}, "")
         except (KeyError, ValueError, InputRefused) as error:
-            raise self._unusable(key, f"shows no binding: {error!r}") from error
+            raise ShowsNoBinding(
+                f"The rule {arn} shows no binding: {error!r}.",
+                instruction=f"pointsman route show {key} --drift --restore",
+            ) from error
 
     def publish(self, new: Binding, *, expected: int | None) -> None:
         """Show `new`, as the protocol says, and as far as a load balancer can."""
         arn = self._spec.rule_of(new.route_key)
-        shown = self.read(new.route_key)
+        shown = shown_binding(self, new.route_key)
         if new.leads_as(shown):
             return
         refuse_unless_newer(new, shown, expected, where=f"The rule {arn}")
@@ -83,6 +91,25 @@ class AlbGateway:
         last = {"Type": "forward", "Order": 1 + max((one.get("Order", 0) for one in kept), default=0)}
         self._ask("modify_rule", RuleArn=arn, Actions=[*kept, {**last, "ForwardConfig": config}])
         self._ask("add_tags", ResourceArns=[arn], Tags=[{"Key": _GENERATION, "Value": str(new.generation)}])
+
+    def unready(self, key: RouteKey, weights: Mapping[VariantId, int]) -> str:
+        """Also where a target group that is to get traffic has nobody who is well."""
+        if len(weights) > _MOST_GROUPS:
+            return f"a load balancer splits traffic among {_MOST_GROUPS} variants at most, and these are {len(weights)}"
+        for variant, weight in sorted(weights.items()):
+            if variant not in self._groups:
+                return f"no target group of {variant.label} is named"
+            if weight and (why := self._unwell(self._groups[variant])):
+                return f"the target group of {variant.label} {why}"
+        return ""
+
+    def _unwell(self, group: str) -> str:
+        targets = self._ask("describe_target_health", TargetGroupArn=group)["TargetHealthDescriptions"]
+        states = Counter(one["TargetHealth"]["State"] for one in targets)
+        if any(states[state] for state in _WELL):
+            return ""
+        found = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+        return f"has no target that is well ({found})" if found else "has no targets"
 
     def _group(self, variant: VariantId) -> str:
         if variant not in self._groups:
@@ -101,13 +128,6 @@ class AlbGateway:
                 instruction="Look at the rule and the rights of whoever changes it, then repeat the command.",
                 code="gateway_unusable",
             ) from error
-
-    def _unusable(self, key: RouteKey, why: str) -> DependencyDown:
-        return DependencyDown(
-            f"The rule {self._spec.rule_of(key)} {why}.",
-            instruction=f"Repair the rule; what it should show: pointsman route history {key}",
-            code="gateway_unusable",
-        )
 
 
 def _again(action: dict[str, Any]) -> dict[str, Any]:

@@ -9,13 +9,14 @@ Nobody overwrites anybody: a version names the one that it follows, and a deploy
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pointsman.clock import Clock, SystemClock
 from pointsman.errors import Conflict, DependencyDown, PointsmanError, RunFailed
-from pointsman.ids import RouteKey
+from pointsman.ids import RouteKey, VariantId
 from pointsman.model import Binding
 from pointsman.routing.gateways.flagd_document import (
     binding_in,
@@ -24,6 +25,7 @@ from pointsman.routing.gateways.flagd_document import (
     read_document,
     write_document,
 )
+from pointsman.routing.gateways.protocol import ShowsNoBinding
 
 _SHOWN = ("BAKING", "COMPLETE")
 _UNDER_WAY = ("VALIDATING", "DEPLOYING", "ROLLING_BACK")
@@ -55,8 +57,14 @@ class AppConfigGateway:
         self._profile = {"ApplicationId": spec.application, "ConfigurationProfileId": spec.profile}
 
     def read(self, key: RouteKey) -> Binding | None:
-        """The binding of the newest version that all targets have. Raises `DependencyDown`."""
-        return self._binding(self._document(self._deployments()), key)
+        """The binding of the newest version that all targets have. Raises `DependencyDown` and `ShowsNoBinding`."""
+        document = self._document(self._deployments())
+        try:
+            return binding_in(document, key)
+        except ValueError as error:
+            raise ShowsNoBinding(
+                f"{self._where} {error}.", instruction=f"pointsman route show {key} --drift --restore"
+            ) from error
 
     def publish(self, new: Binding, *, expected: int | None) -> None:
         """Show `new`, as the protocol says.
@@ -66,12 +74,12 @@ class AppConfigGateway:
         """
         deployments = self._deployments()
         document = self._document(deployments)
-        shown = self._binding(document, new.route_key)
+        shown = _binding(document, new.route_key)
         wanted = put_binding(document, new, shown, expected, where=self._where)
         if not wanted:
             return
         going = [one for one in deployments if one["State"] in _UNDER_WAY and self._mine(one)]
-        if going and self._binding(self._version(going[0]["ConfigurationVersion"]), new.route_key) == new:
+        if going and _binding(self._version(going[0]["ConfigurationVersion"]), new.route_key) == new:
             self._wait(going[0]["DeploymentNumber"], new)  # of the same change, which was cut short
             return
         # AppConfig deploys one thing at a time. What grows is of a change that was overtaken; what bakes has served.
@@ -100,6 +108,10 @@ class AppConfigGateway:
         )
         self._wait(started["DeploymentNumber"], new)
 
+    def unready(self, key: RouteKey, weights: Mapping[VariantId, int]) -> str:
+        """A configuration names every variant; whether one serves is for those to see who read it."""
+        return ""
+
     @property
     def _where(self) -> str:
         return f"The AppConfig profile {self._spec.profile} of {self._spec.application}"
@@ -108,8 +120,19 @@ class AppConfigGateway:
         return bool(deployment["ConfigurationProfileId"] == self._spec.profile)
 
     def _deployments(self) -> list[Any]:
-        """Of the environment, newest first."""
-        return list(self._ask("list_deployments", **self._environment, MaxResults=50)["Items"])
+        """Of the environment, newest first, as far back as to the one of the profile that serves.
+
+        Profiles of other people may be deployed there far more often.
+        """
+        found: list[Any] = []
+        page: dict[str, Any] = {}
+        while not any(one["State"] in _SHOWN and self._mine(one) for one in found):
+            answer = self._ask("list_deployments", **self._environment, MaxResults=50, **page)
+            found += answer["Items"]
+            if not answer.get("NextToken"):
+                break
+            page = {"NextToken": answer["NextToken"]}
+        return found
 
     def _document(self, deployments: list[Any]) -> dict[str, Any]:
         served = next((one for one in deployments if one["State"] in _SHOWN and self._mine(one)), None)
@@ -119,12 +142,6 @@ class AppConfigGateway:
         found = self._ask("get_hosted_configuration_version", **self._profile, VersionNumber=int(number))
         try:
             return read_document(found["Content"].read())
-        except ValueError as error:
-            raise self._unusable(str(error)) from error
-
-    def _binding(self, document: dict[str, Any], key: RouteKey) -> Binding | None:
-        try:
-            return binding_in(document, key)
         except ValueError as error:
             raise self._unusable(str(error)) from error
 
@@ -187,3 +204,11 @@ class AppConfigGateway:
             code="gateway_unusable",
             profile=self._spec.profile,
         )
+
+
+def _binding(document: dict[str, Any], key: RouteKey) -> Binding | None:
+    """What is to be replaced; a flag that is no binding counts as nothing."""
+    try:
+        return binding_in(document, key)
+    except ValueError:
+        return None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pointsman.clock import Clock, SystemClock
 from pointsman.errors import DependencyDown
-from pointsman.ids import RouteKey
+from pointsman.ids import RouteKey, VariantId
 from pointsman.model import Binding
 from pointsman.routing.gateways.flagd_document import (
     binding_in,
@@ -20,6 +20,7 @@ from pointsman.routing.gateways.flagd_document import (
     read_document,
     write_document,
 )
+from pointsman.routing.gateways.protocol import ShowsNoBinding
 from pointsman.storage import write_atomically
 
 _RETRY_S = 0.05
@@ -38,16 +39,30 @@ class FlagdFileGateway:
         self._patience_s = patience_s
 
     def read(self, key: RouteKey) -> Binding | None:
-        """The binding that the file shows. Raises `DependencyDown` when the file or the route's flag is unreadable."""
-        return self._binding(self._document(), key)
+        """The binding that the file shows.
+
+        Raises `DependencyDown` for a file that cannot be read, `ShowsNoBinding` for a flag of the route that is none.
+        """
+        try:
+            return binding_in(self._document(), key)
+        except ValueError as error:
+            raise self._unusable(str(error), ShowsNoBinding) from error
 
     def publish(self, new: Binding, *, expected: int | None) -> None:
         """Show `new`, as the protocol says. Raises `DependencyDown` when the file cannot be written."""
         with self._locked():
             document = self._document()
-            if not put_binding(document, new, self._binding(document, new.route_key), expected, where=str(self.path)):
+            try:
+                shown = binding_in(document, new.route_key)
+            except ValueError:
+                shown = None
+            if not put_binding(document, new, shown, expected, where=str(self.path)):
                 return
             self._write(document)
+
+    def unready(self, key: RouteKey, weights: Mapping[VariantId, int]) -> str:
+        """A file names every variant; whether one serves is for those to see who read it."""
+        return ""
 
     def _document(self) -> dict[str, Any]:
         try:
@@ -58,12 +73,6 @@ class FlagdFileGateway:
             raise self._unusable(f"cannot be read: {error.strerror}") from error
         try:
             return read_document(text)
-        except ValueError as error:
-            raise self._unusable(str(error)) from error
-
-    def _binding(self, document: dict[str, Any], key: RouteKey) -> Binding | None:
-        try:
-            return binding_in(document, key)
         except ValueError as error:
             raise self._unusable(str(error)) from error
 
@@ -99,11 +108,11 @@ class FlagdFileGateway:
                     self._clock.sleep(_RETRY_S)
             yield
 
-    def _unusable(self, why: str) -> DependencyDown:
-        return DependencyDown(
+    def _unusable(self, why: str, kind: type[DependencyDown] = DependencyDown) -> DependencyDown:
+        return kind(
             f"The routing gateway file {self.path} {why}.",
             instruction="Repair the file or move it away, then repeat the command; `pointsman route history` has what "
             "it should show.",
-            code="gateway_unusable",
+            code="gateway_unusable" if kind is DependencyDown else None,
             path=str(self.path),
         )
