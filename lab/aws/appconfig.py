@@ -20,6 +20,14 @@ from pointsman.clock import Clock
 
 Environ = dict[str, Any]
 _UNDER_WAY = ("DEPLOYING", "BAKING")
+_AT_ONCE: dict[str, Any] = {  # there without anybody making it
+    "Id": "AppConfig.AllAtOnce",
+    "Name": "AppConfig.AllAtOnce",
+    "DeploymentDurationInMinutes": 0,
+    "GrowthType": "LINEAR",
+    "GrowthFactor": 100,
+    "FinalBakeTimeInMinutes": 10,
+}
 _ROUTE = re.compile(
     r"/(?P<root>applications|deploymentstrategies)(?:/(?P<id>[^/]+)(?:/(?P<kind>configurationprofiles|environments)"
     r"(?:/(?P<child>[^/]+)(?:/(?P<leaf>hostedconfigurationversions|deployments)(?:/(?P<number>\d+))?)?)?)?)?/?$"
@@ -60,7 +68,7 @@ class AppConfig:
         self._clock = clock
         self._minute_s = minute_s
         self._applications: dict[str, _Application] = {}
-        self._strategies: dict[str, dict[str, Any]] = {}
+        self._strategies: dict[str, dict[str, Any]] = {_AT_ONCE["Id"]: _AT_ONCE}
         self._lock = threading.Lock()
 
     def ring(self, application_id: str, environment_id: str) -> None:

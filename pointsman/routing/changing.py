@@ -212,7 +212,7 @@ def _put(ws: Workspace, gateway: Gateway, record: bindings.BindingRecord, record
         if not new.leads_as(held) and turn == 0 and record.kind != "restore":  # that was told, or is meant
             note_drift(ws, new.route_key, recorded=recorded, shown=held)
         try:
-            gateway.publish(new, expected=held.generation if held else None)
+            gateway.publish(new, expected=held.generation if held else None, at_once=record.kind != "apply")
         except Conflict:
             between = shown_binding(gateway, new.route_key)
             if between == held or between is None or between.generation >= new.generation:
@@ -271,7 +271,7 @@ def _make_way(ws: Workspace, gateway: Gateway, overtaken: Binding) -> None:
     """Where a gateway cannot refuse an older generation, whoever wrote it too late shows the newer one again."""
     now, shown = bindings.current(ws, overtaken.route_key), shown_binding(gateway, overtaken.route_key)
     if now and shown and now.generation > shown.generation:
-        gateway.publish(now, expected=shown.generation)
+        gateway.publish(now, expected=shown.generation, at_once=True)
 
 
 def _fail(ws: Workspace, gateway: Gateway, record: bindings.BindingRecord, why: str) -> Binding:

@@ -62,7 +62,7 @@ def reconcile(ws: Workspace, gateway: Gateway, route_key: RouteKey) -> Reconcile
         return Reconciled(route_key, "nothing", recorded, "record and gateway agree")
     why = different.why if different else f"generation {left[-1].binding.generation} never reached the gateway"
     if not left and (shown is None or shown.generation < recorded.generation):
-        gateway.publish(recorded, expected=shown.generation if shown else None)
+        gateway.publish(recorded, expected=shown.generation if shown else None, at_once=True)
         ActionLog(ws).record(
             "routing_restored",
             route_key=route_key,

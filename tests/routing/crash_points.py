@@ -51,9 +51,9 @@ class WatchedGateway:
     def unready(self, key, weights):
         return self._gateway.unready(key, weights)
 
-    def publish(self, new, *, expected):
+    def publish(self, new, *, expected, at_once=False):
         self._moments("before gateway publish")
-        self._gateway.publish(new, expected=expected)
+        self._gateway.publish(new, expected=expected, at_once=at_once)
         self._moments("after gateway publish")
 
 

@@ -33,7 +33,7 @@ class CrashingGateway(MemoryGateway):
             raise Killed
         return super().read(key)
 
-    def publish(self, new, *, expected):
+    def publish(self, new, *, expected, at_once=False):
         if self.crash == "before publish":
             raise Killed
         if self.crash == "gateway down":

@@ -201,7 +201,7 @@ class FailingGateway(MemoryGateway):
         self.swallow = False
         self.after_publish = lambda: None
 
-    def publish(self, new, *, expected):
+    def publish(self, new, *, expected, at_once=False):
         if self.down:
             raise DependencyDown("the gateway is out of reach", code="gateway_unusable")
         if not self.swallow:
@@ -372,7 +372,7 @@ def test_a_process_killed_between_the_record_and_the_end_is_continued_by_the_sam
         from tests.routing.worlds import B, workspace
 
         class Killed(FlagdFileGateway):
-            def publish(self, new, *, expected):
+            def publish(self, new, *, expected, at_once=False):
                 if {moment!r} == "after":
                     super().publish(new, expected=expected)
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -398,7 +398,7 @@ def test_an_overtaken_generation_that_gets_in_between_does_not_stop_the_one_that
     gateway.down = False
     real_publish = gateway.publish
 
-    def too_late(new, *, expected):
+    def too_late(new, *, expected, at_once=False):
         gateway.publish = real_publish
         gateway.shown[ROUTE] = Binding(ROUTE, 2, {B: 100}, "test")
         real_publish(new, expected=expected)
@@ -410,7 +410,7 @@ def test_an_overtaken_generation_that_gets_in_between_does_not_stop_the_one_that
 
 def test_whoever_wrote_an_overtaken_generation_into_a_gateway_that_takes_anything_puts_the_newer_one_back(ws):
     class TakesAnything(FailingGateway):
-        def publish(self, new, *, expected):
+        def publish(self, new, *, expected, at_once=False):
             self.shown[ROUTE] = new
             self.after_publish()
 

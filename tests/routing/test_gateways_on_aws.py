@@ -200,6 +200,20 @@ def test_a_change_that_was_cut_short_while_it_grew_is_waited_for(hosted):
     assert one.deployments() == [(1, "COMPLETE")]
 
 
+def test_going_back_and_restoring_do_not_wait_for_the_strategy(hosted, ws):
+    one = hosted(growing=20, baking=30)
+    apply(ws, one.gateway, {A: 100}, None)
+    apply(ws, one.gateway, {B: 100}, 1)
+    one.clock.sleep(60)
+    began = one.clock.now()
+    back = rollback(ws, one.gateway, route_key=ROUTE, expected=2, idempotency_key="b", reason="worse")
+    assert (one.clock.now() - began).total_seconds() == 0
+    assert one.gateway.read(ROUTE) == back
+    one.gateway.publish(binding(9, {C: 100}), expected=3, at_once=True)
+    assert reconcile(ws, one.gateway, ROUTE).done == "restored"
+    assert (one.clock.now() - began).total_seconds() == 0
+
+
 def test_somebody_who_deploys_at_the_same_moment_is_not_overwritten(hosted):
     one = hosted()
     one.gateway.publish(binding(1, {A: 100}), expected=None)

@@ -64,7 +64,7 @@ class MemoryGateway:
     def unready(self, key: RouteKey, weights: Mapping[VariantId, int]) -> str:
         return ""
 
-    def publish(self, new: Binding, *, expected: int | None) -> None:
+    def publish(self, new: Binding, *, expected: int | None, at_once: bool = False) -> None:
         self.published.append(new)
         shown = self.shown.get(new.route_key)
         if shown == new:

@@ -72,7 +72,7 @@ class AlbGateway:
                 instruction=f"pointsman route show {key} --drift --restore",
             ) from error
 
-    def publish(self, new: Binding, *, expected: int | None) -> None:
+    def publish(self, new: Binding, *, expected: int | None, at_once: bool = False) -> None:
         """Show `new`, as the protocol says, and as far as a load balancer can."""
         arn = self._spec.rule_of(new.route_key)
         shown = shown_binding(self, new.route_key)

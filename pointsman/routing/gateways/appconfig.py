@@ -1,6 +1,7 @@
 """A gateway that is a hosted configuration of AWS AppConfig: whoever serves traffic gets it from AppConfig's agent.
 
-The configuration is a flagd flag definition. A binding is a version of it and a deployment by the declared strategy:
+The configuration is a flagd flag definition. A binding is a version of it and a deployment by the declared strategy,
+or, where it goes back to what served before, by one that does not wait:
 it is shown from when all targets have it, which is when its bake time begins. An alarm of the environment that rings
 until the bake time is over lets AppConfig itself go back. That is found as drift, like any change behind our back.
 
@@ -41,6 +42,12 @@ class AppConfigSpec(BaseModel):
     environment: str = Field(min_length=1, title="Environment", description="Its id.")
     profile: str = Field(min_length=1, title="Configuration profile", description="Id of a hosted freeform one.")
     strategy: str = Field(min_length=1, title="Deployment strategy", description="Its id; growth and bake time.")
+    way_back: str = Field(
+        default="AppConfig.AllAtOnce",
+        min_length=1,
+        title="Way back",
+        description="Id of the strategy for going back and for restoring, which are not to wait.",
+    )
     patience_s: float = Field(
         default=3600, title="Patience", description="Seconds until a deployment that does not end is stopped.", gt=0
     )
@@ -66,7 +73,7 @@ class AppConfigGateway:
                 f"{self._where} {error}.", instruction=f"pointsman route show {key} --drift --restore"
             ) from error
 
-    def publish(self, new: Binding, *, expected: int | None) -> None:
+    def publish(self, new: Binding, *, expected: int | None, at_once: bool = False) -> None:
         """Show `new`, as the protocol says.
 
         Raises `DependencyDown` also for a deployment that was stopped after `patience_s`, and `RunFailed` for one that
@@ -101,7 +108,7 @@ class AppConfigGateway:
             "start_deployment",
             **self._environment,
             **before,
-            DeploymentStrategyId=self._spec.strategy,
+            DeploymentStrategyId=self._spec.way_back if at_once else self._spec.strategy,
             ConfigurationProfileId=self._spec.profile,
             ConfigurationVersion=str(made["VersionNumber"]),
             Description=new.cause[:1024],

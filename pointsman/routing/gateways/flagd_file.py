@@ -48,7 +48,7 @@ class FlagdFileGateway:
         except ValueError as error:
             raise self._unusable(str(error), ShowsNoBinding) from error
 
-    def publish(self, new: Binding, *, expected: int | None) -> None:
+    def publish(self, new: Binding, *, expected: int | None, at_once: bool = False) -> None:
         """Show `new`, as the protocol says. Raises `DependencyDown` when the file cannot be written."""
         with self._locked():
             document = self._document()

@@ -26,8 +26,10 @@ class Gateway(Protocol):
         """
         ...
 
-    def publish(self, new: Binding, *, expected: int | None) -> None:
+    def publish(self, new: Binding, *, expected: int | None, at_once: bool = False) -> None:
         """Show `new`, if the gateway shows generation `expected` now (None: no such route, or what is no binding).
+
+        Where a gateway goes over slowly by itself, `at_once` lets it not: going back is not to wait.
 
         Publishing what is shown already is answered as the first time, whatever `expected` says. Raises `Conflict`,
         changing nothing, when another generation than `expected` is shown, and when `new` is not newer than what is.
