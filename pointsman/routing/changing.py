@@ -119,7 +119,7 @@ def _as_expected(connection: sa.Connection, change: Change) -> bindings.BindingR
     found = bindings.serving(connection, change.route_key)
     generation = found.binding.generation if found else None
     if generation != change.expected:
-        raise _stale(change.route_key, change.expected, generation)
+        raise _stale(change.route_key, change.expected, found)
     return found
 
 
@@ -323,12 +323,15 @@ def _failed(new: Binding, why: str) -> RunFailed:
     )
 
 
-def _stale(route_key: RouteKey, expected: int | None, current: int | None) -> Conflict:
+def _stale(route_key: RouteKey, expected: int | None, found: bindings.BindingRecord | None) -> Conflict:
+    current = found.binding.generation if found else None
+    canary = ", a step of a canary" if found is not None and found.step is not None else ""
+
     def words(generation: int | None) -> str:
         return "no binding" if generation is None else f"generation {generation}"
 
     return Conflict(
-        f"The current binding of {route_key} is {words(current)}, and not {words(expected)} as expected.",
+        f"The current binding of {route_key} is {words(current)}{canary}, and not {words(expected)} as expected.",
         instruction=f"pointsman route show {route_key}",
         code="stale_generation",
         route_key=str(route_key),

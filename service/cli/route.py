@@ -145,6 +145,20 @@ def history_command(route: RouteArgument = None, as_json: JsonFlag = False) -> N
     _show(f"History of {key}", history(ws, key), as_json)
 
 
+def _replaced(ws: Workspace, key: RouteKey, verdict: str | None, variant: str | None) -> int | None:
+    """The generation that the change replaces: of a canary to the same that was cut short, what served before it."""
+    found = under_way(ws, key)
+    if found is not None:
+        rollout, serving = found
+        if (serving.verdict_id, None if verdict else [*map(str, rollout.weights)]) == (
+            verdict,
+            None if verdict else [variant],
+        ):
+            return rollout.base_generation
+    binding = current(ws, key)
+    return binding.generation if binding else None
+
+
 @app.command("apply")
 def apply_command(
     verdict: Annotated[str | None, typer.Option(help="Id of a WINNER verdict.")] = None,
@@ -172,7 +186,6 @@ def apply_command(
         variant, route = str(chosen), route or str(chosen.route_key)
     known_inputs(ws, input_set)
     key = binding_for_verdict(ws, verdict).route_key if verdict else route_of(ws, route)
-    binding = current(ws, key)
     connect()
 
     def load() -> Any:
@@ -187,7 +200,7 @@ def apply_command(
         route_key=str(key),
         verdict_id=verdict,
         variant=variant,
-        expected_generation=binding.generation if binding else None,
+        expected_generation=_replaced(ws, key, verdict, variant),
         input_set=input_set,
         target=target,
         gateway=gateway,

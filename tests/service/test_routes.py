@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 
 from pointsman.dispatch import TargetSpec
+from pointsman.errors import DependencyDown
 from pointsman.ids import RouteKey, VariantId
 from pointsman.routing import FlagdFileGateway, GatewaySpec, advance, apply_binding, current, under_way
 from pointsman.storage import tables
@@ -77,18 +78,19 @@ def in_a_canary(ws, door):
     )
 
 
+class Done(BaseModel):
+    route_key: str = ROUTE
+    before: dict[str, int] = {INCUMBENT: 100}
+    before_generation: int = 1
+    after: dict[str, int] = {OTHER: 100}
+    generation: int = 3
+    probe: None = None
+
+
 @pytest.fixture
 def flows_run(monkeypatch):
     """The requests that commands would run flows with."""
     asked = []
-
-    class Done(BaseModel):
-        route_key: str = ROUTE
-        before: dict[str, int] = {INCUMBENT: 100}
-        before_generation: int = 1
-        after: dict[str, int] = {OTHER: 100}
-        generation: int = 3
-        probe: None = None
 
     monkeypatch.setattr("service.cli.route.connect", lambda: None)
     monkeypatch.setattr("service.cli.route.run_flow", lambda _load, request: asked.append(request) or Done())
@@ -118,6 +120,25 @@ def test_a_canary_is_asked_for_paused_promoted_and_aborted(pointsman, gateway, f
     assert pointsman("route", "rollback").code == 0
     assert flows_run[-1].input_set is None, "going back waits for no inputs where none are registered"
     assert pointsman("route", "rollback", "--input-set", "absent").code == 2
+
+
+def test_the_same_command_goes_on_with_a_canary_that_was_cut_short(pointsman, gateway, flows_run, monkeypatch):
+    ws, door = gateway
+    words = ["route", "apply", "--variant", OTHER, "--canary", "5,100", "--input-set", "some-clips"]
+    asked = []
+
+    def killed(_load, request):
+        asked.append(request)
+        in_a_canary(ws, door)
+        raise DependencyDown("the machine went away")
+
+    monkeypatch.setattr("service.cli.route.run_flow", killed)
+    assert pointsman(*words).code == 4
+    monkeypatch.setattr("service.cli.route.run_flow", lambda _load, request: asked.append(request) or Done())
+    assert pointsman(*words).code == 0
+    assert asked[0] == asked[1], "the same change, by the same run id"
+    assert pointsman("route", "apply", "--variant", INCUMBENT, "--input-set", "some-clips").code == 0
+    assert asked[2].expected_generation == 2, "another change is another"
 
 
 def test_a_switch_is_confirmed_by_promoting_it_and_then_nothing_is_held(pointsman, gateway):
