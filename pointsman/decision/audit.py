@@ -18,6 +18,7 @@ from pointsman.decision.declared import declared_plans
 from pointsman.decision.document import VerdictDocument, differing_parts, read_document, verify
 from pointsman.decision.evidence import inputs_sha256, output_addresses, transcripts
 from pointsman.decision.reach import reach
+from pointsman.decision.recosting import costs_by_evidence
 from pointsman.decision.service import read_again, services_document
 from pointsman.decision.store import StoredVerdict, document_path, load_verdict
 from pointsman.economics import registered
@@ -103,10 +104,25 @@ def _within(said: VerdictDocument) -> Iterator[Check]:
             if cell.outcome == "success" and judged.get(cell.dispatch_id) != _known(cell.quality)
         ]
         yield Check("qualities", "0 differ", f"{len(differing)} differ", ", ".join(sorted(differing)[:_SHOWN]))
+        if "cells" in said.evidence:  # documents of before they were held know their costs by the ledger alone
+            yield _costs(said)
 
 
-def _known(quality: Number) -> str | None:
-    return None if isinstance(quality, Missing) else exact_text(quality)
+def _costs(said: VerdictDocument) -> Check:
+    try:
+        again = costs_by_evidence(said.plan, said.evidence)
+    except (KeyError, ValueError, TypeError, ArithmeticError, InputRefused) as error:
+        return Check("costs", "0 differ", "cannot be computed", str(error))
+    differing = [
+        cell.dispatch_id
+        for cell in said.data
+        if cell.dispatch_id not in again or _known(again[cell.dispatch_id]) != _known(cell.cost_usd)
+    ]
+    return Check("costs", "0 differ", f"{len(differing)} differ", ", ".join(sorted(differing)[:_SHOWN]))
+
+
+def _known(number: Number) -> str | None:
+    return None if isinstance(number, Missing) else exact_text(number)
 
 
 def _against_rows(ws: Workspace, row: StoredVerdict, said: VerdictDocument, document: bytes) -> Iterator[Check]:

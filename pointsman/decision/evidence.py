@@ -25,6 +25,8 @@ from pointsman.workspace import Workspace
 
 ATTEMPT_COLUMNS = ("id", "kind", "provider", "outcome", "started_at", "ended_at", "why_no_usage", "usage")
 """`usage` holds [sku, quantity or null, why it is not known or null, basis]."""
+CELL_COLUMNS = ("dispatch_id", "status", "reason", "priced_at")
+"""`priced_at` is the day of the prices for its delivery and storage; attempts are priced when they started."""
 OUTPUT_COLUMNS = ("dispatch_id", "sha256", "bytes")
 JUDGEMENT_COLUMNS = ("dispatch_id", "quality", "why_none", "scores")
 """`scores` is all that the judge answered, and names the stored transcript with its hash."""
@@ -35,7 +37,8 @@ def gather(
 ) -> dict[str, Json]:
     """The evidence of these cells of one benchmark and evaluation set, equal for equal rows. Raises `NotFound`."""
     with ws.database.connect() as connection:
-        matrix = _matrix(connection, benchmark_id)
+        matrix, created = _matrix(connection, benchmark_id)
+        cells = [row for row in _cells(connection, benchmark_id, created) if row[0] in dispatch_ids]
         attempts, days = _attempts(connection, benchmark_id, evaluation_set_id, dispatch_ids)
         outputs = [row for row in _outputs(connection, benchmark_id) if row[0] in dispatch_ids]
         judgements = [row for row in _judgements(connection, evaluation_set_id) if row[0] in dispatch_ids]
@@ -44,6 +47,7 @@ def gather(
         "benchmark": {"id": benchmark_id, **matrix},
         "evaluation_set_id": evaluation_set_id,
         "inputs": inputs,
+        "cells": {"columns": list(CELL_COLUMNS), "rows": [*cells]},
         "attempts": {"columns": list(ATTEMPT_COLUMNS), "rows": attempts},
         "outputs": {"columns": list(OUTPUT_COLUMNS), "rows": [*outputs]},
         "judgements": {"columns": list(JUDGEMENT_COLUMNS), "rows": [*judgements]},
@@ -57,17 +61,25 @@ def inputs_sha256(evidence: Mapping[str, Any]) -> str:
     return sha256_of(evidence["inputs"])
 
 
-def _matrix(connection: sa.Connection, benchmark_id: str) -> dict[str, Json]:
+def _matrix(connection: sa.Connection, benchmark_id: str) -> tuple[dict[str, Json], datetime]:
+    """What was planned, and when."""
     runs = tables.benchmark_matrix_runs
     row = connection.execute(sa.select(runs).where(runs.c.id == benchmark_id)).one_or_none()
     if row is None:
         raise NotFound("benchmark", benchmark_id, "a benchmark id (bm_...) of `pointsman benchmark show`")
-    return {
-        "environment_id": row.environment_id,
-        "input_set_id": row.input_set_id,
-        "plan_sha256": row.plan_sha256,
-        "seed": row.seed,
+    found: dict[str, Json] = {
+        name: getattr(row, name) for name in ("environment_id", "input_set_id", "plan_sha256", "seed")
     }
+    return found, row.created_at
+
+
+def _cells(connection: sa.Connection, benchmark_id: str, created: datetime) -> list[list[Json]]:
+    items = tables.benchmark_matrix_run_items
+    wanted = sa.select(items).where(items.c.benchmark_id == benchmark_id).order_by(items.c.dispatch_id)
+    return [
+        [row.dispatch_id, row.status, row.reason, (row.ended_at or row.started_at or created).isoformat()]
+        for row in connection.execute(wanted)
+    ]
 
 
 def _inputs(connection: sa.Connection, set_id: str) -> list[Json]:
@@ -129,8 +141,11 @@ def _judgements(connection: sa.Connection, evaluation_set_id: str) -> list[list[
 
 
 def _prices(book: PriceBook, days: Mapping[str, set[datetime]]) -> list[Json]:
-    """The book's entries for what was used, delivered and kept; of what it does not list, the price of each day."""
-    wanted = {*days, EGRESS_SKU, STORAGE_SKU}
+    """The book's entries for what was used, delivered, kept and held beside; of what it does not list, the price of
+    each day.
+    """
+    held = {f"{one.provider}:{unit}" for one in book.hosting for unit in one.instance}
+    wanted = {*days, *held, EGRESS_SKU, STORAGE_SKU}
     found: list[Json] = [entry.as_document() for entry in book.entries if entry.sku in wanted]
     unlisted = [(sku, day) for sku in sorted(set(days) - set(book.skus)) for day in sorted(days[sku])]
     found += [{"sku": sku, "day": f"{day:%Y-%m-%d}", "usd_each": exact(book.price(sku, day))} for sku, day in unlisted]

@@ -86,6 +86,28 @@ class PriceEntry:
         rate_date = date.fromisoformat(row["fx_date"])
         return cls(**plain, foreign=Foreign(row["currency"], row["amount"], row["fx_rate"], rate_date))
 
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> PriceEntry:
+        """The inverse of `as_document`."""
+        foreign, until = document.get("foreign"), document["valid_to"]
+        return cls(
+            sku=document["sku"],
+            unit=document["unit"],
+            usd=Decimal(document["usd"]),
+            valid_from=datetime.fromisoformat(document["valid_from"]),
+            valid_to=None if until is None else datetime.fromisoformat(until),
+            source=document["source"],
+            **{name: document.get(name) for name in _DESCRIBING},
+            foreign=None
+            if foreign is None
+            else Foreign(
+                foreign["currency"],
+                Decimal(foreign["amount"]),
+                Decimal(foreign["rate"]),
+                date.fromisoformat(foreign["rate_date"]),
+            ),
+        )
+
     def as_document(self) -> dict[str, Any]:
         """What the hash of a book covers: all that bears on a cost, and where it is from."""
         plain: dict[str, Any] = {

@@ -54,6 +54,7 @@ class Judged:
     rules: Mapping[str, Any] = field(default_factory=dict)
     """Declared beside the margins that stand when nothing is said."""
     round_cells: int = 84
+    prices: str = PRICES
     migrated: Path | None = None
     """A database to copy, which is quicker than migrating one."""
 
@@ -65,7 +66,7 @@ class Judged:
             shutil.copy(self.migrated, self.folder / "state.db")
         database = open_database(f"sqlite:///{self.folder / 'state.db'}", migrate=self.migrated is None)
         self.ws = Workspace(database, LocalResults(self.folder / "results"), ManualClock(), "tester")
-        (self.folder / "prices.toml").write_text(PRICES)
+        (self.folder / "prices.toml").write_text(self.prices)
         self.book = PriceBook.load(self.folder / "prices.toml")
         register(self.ws, self.book)
         self._matrix()

@@ -16,7 +16,7 @@ from pointsman.errors import DataCheckFailed
 from pointsman.storage import tables
 from service.cli.hud import app as hud
 from tests.decision.comparisons import Cell
-from tests.decision.judged import BENCHMARK, JUDGE, SET_ID, Judged
+from tests.decision.judged import BENCHMARK, JUDGE, PRICES, SET_ID, Judged
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_the_document_alone_says_what_the_verdict_rests_on(judged: Judged) -> No
     assert b"file://" not in document, "addresses change, what lies there does not"
     verdict, checks = audit_document(document)
     assert verdict.outcome == "WINNER"
-    assert [check.name for check in checks] == ["plan", "measurements", "inputs", "qualities"]
+    assert [check.name for check in checks] == ["plan", "measurements", "inputs", "qualities", "costs"]
     assert all(check.agrees for check in checks)
 
 
@@ -144,6 +144,23 @@ def no_judgements(judged: Judged) -> None:
     judged.change(tables.evaluation_sets, {"benchmark_id": "bm_other"}, id=SET_ID)
 
 
+HELD = f"""{PRICES}
+[[price]]
+sku = "lab-cpu:gb-second"
+unit = "gb-hour"
+usd = "0.02"
+valid_from = 2026-01-01
+source = "made up"
+
+[[hosting]]
+provider = "lab-cpu"
+utilisation = "0.4"
+cold_start_s = "20"
+jobs_per_start = "10"
+minimum_billing_s = "60"
+source = "made up"
+instance = {{ vcpu-second = "4", gb-second = "16" }}
+"""
 DATA = {"stored data", "stored evidence", "document computed again"}
 
 
@@ -217,6 +234,43 @@ def test_evidence_whose_qualities_are_not_those_that_were_measured_is_found_out_
     assert {check.name for check in checks if not check.agrees} == {"qualities", "inputs"}
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda evidence: evidence["attempts"]["rows"][0][7][0].__setitem__(1, "1"),
+        lambda evidence: evidence["attempts"]["rows"].pop(),
+        lambda evidence: evidence["prices"][-1].update(usd="9"),
+        lambda evidence: evidence["cells"]["rows"].pop(),
+        lambda evidence: evidence["cells"]["rows"][0].__setitem__(1, "failed"),
+        lambda evidence: evidence["prices"].clear(),
+        lambda evidence: evidence["attempts"]["rows"][0].pop(),
+    ],
+)
+def test_costs_that_do_not_follow_from_attempts_and_prices_are_found_out_by_the_document_alone(
+    judged: Judged, change: Callable[[Any], None]
+) -> None:
+    document = json.loads(judged.ws.results.read(document_path(judged.conclude().id)))
+    change(document["evidence"])
+    _, checks = audit_document(canonical_json(document) + b"\n")
+    assert {check.name for check in checks if not check.agrees} == {"costs"}
+
+
+def test_costs_of_held_instances_lost_attempts_and_unknown_usage_follow_from_the_document(
+    migrated: Path, tmp_path: Path
+) -> None:
+    judged = Judged(tmp_path, migrated=migrated, prices=HELD, rules={"deliveries_per_output": 50})
+    again = judged.dispatch_id((1, 2, 0))
+    lost = {"id": f"{again}#2", "run_id": BENCHMARK, "subject_id": again, "subject_kind": "cell", "number": 2}
+    lost |= {"provider": "lab-cpu", "outcome": "lost", "detail": {"no_usage": "the machine went away"}}
+    judged.insert(tables.attempts, [{**lost, "started_at": judged.ws.clock.now()}])
+    tokens = {"sku": "gemini:gemini-2.5-flash:output-token"}
+    assert judged.change(tables.usage, tokens, subject_id=f"{judged.dispatch_id((2, 3, 0))}#1")
+    verdict, checks = audit_document(judged.ws.results.read(document_path(judged.conclude().id)))
+    assert all(check.agrees for check in checks), checks
+    assert verdict.outcome == "NO_SIGNIFICANT_WINNER", "what is not known has no price"
+    audit(judged.ws, judged.conclude().id).raise_unless_agreed()
+
+
 def test_the_command_prints_each_check_and_fails_when_one_differs(
     judged: Judged, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -227,10 +281,10 @@ def test_the_command_prints_each_check_and_fails_when_one_differs(
     stored = judged.conclude()
     shown = run(hud, ["verify", stored.id])
     assert shown.exit_code == 0
-    assert "WINNER: 13 of 13 checks agree" in shown.output
+    assert "WINNER: 14 of 14 checks agree" in shown.output
     (tmp_path / "copy.json").write_bytes(judged.ws.results.read(document_path(stored.id)))
     alone = json.loads(run(hud, ["verify", str(tmp_path / "copy.json"), "--json"]).output)
-    assert (alone["verified"], len(alone["checks"])) == (True, 4)
+    assert (alone["verified"], len(alone["checks"])) == (True, 5)
     a_cheaper_usage(judged)
     failed = run(hud, ["verify", BENCHMARK, "--json"])
     assert isinstance(failed.exception, DataCheckFailed)

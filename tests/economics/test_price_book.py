@@ -1,6 +1,7 @@
 """The price book: what it holds, what it refuses, and that an unknown price is never a number."""
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman.economics import PriceBook, PriceBookSpec, list_prices, register, registered
-from pointsman.economics.entries import PriceEntry
+from pointsman.economics.entries import Foreign, PriceEntry
 from pointsman.errors import InputRefused, NotFound
 from pointsman.model import Missing
 from pointsman.storage import tables
@@ -171,6 +172,16 @@ def test_the_hash_names_the_content_and_not_the_file(tmp_path: Path):
     assert book_of(tmp_path, "# a comment\n" + EASY_PRICES).sha256 == first
     assert book_of(tmp_path, EASY_PRICES.replace('"0.001"', '"0.002"')).sha256 != first
     assert book_of(tmp_path, EASY_PRICES.replace("made up", "made down")).sha256 != first
+
+
+def test_an_entry_is_read_back_from_its_document(tmp_path: Path):
+    for entry in PriceBook.load().entries:
+        assert PriceEntry.from_document(entry.as_document()) == replace(entry, aws=None)
+    abroad = Foreign("EUR", Decimal("0.10"), Decimal("1.09"), date(2026, 11, 2))
+    entry = PriceEntry(
+        "x:image", "image", Decimal("0.109"), NOW, NOW + timedelta(days=9), "s", tier="pro", foreign=abroad
+    )
+    assert PriceEntry.from_document(entry.as_document()) == entry
 
 
 def test_registering_writes_every_entry_once(world: World, book: PriceBook):
