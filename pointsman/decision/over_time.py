@@ -66,11 +66,12 @@ def share_risk(ws: Workspace, benchmark_id: str, plans: Sequence[VerdictPlan]) -
         ).all()
         known = next((row.alpha for row in rows if row.benchmark_id == benchmark_id), None)
         if known is None:
-            _ensure_rested(connection, route, plan.cooldown_days, now)
+            drawn = [Draw(row.at, row.alpha) for row in rows]
+            alpha = allowance(plan, drawn, _switched(connection, route), now)
         if plan.alpha_per_year is None:
             return list(plans)
         if known is None:
-            known = _drawn(plan, [Draw(row.at, row.alpha) for row in rows], now)
+            known = alpha
             taken = {"route_key": str(route), "number": len(rows) + 1, "benchmark_id": benchmark_id}
             try:
                 connection.execute(sa.insert(table).values(**taken, alpha=known, at=now))
@@ -83,8 +84,14 @@ def share_risk(ws: Workspace, benchmark_id: str, plans: Sequence[VerdictPlan]) -
     return [replace(one, alpha=known) for one in plans]
 
 
-def _drawn(plan: VerdictPlan, draws: Sequence[Draw], now: datetime) -> float:
-    assert plan.alpha_per_year is not None
+def allowance(plan: VerdictPlan, draws: Sequence[Draw], switched: datetime | None, now: datetime) -> float:
+    """The alpha of a decision that is declared now, after these draws of its route and its last switch.
+
+    Raises `GuardRefused` (`route_resting`, `alpha_spent`).
+    """
+    _ensure_rested(plan, switched, now)
+    if plan.alpha_per_year is None:
+        return plan.alpha
     found, least = held(plan.alpha, plan.alpha_per_year, draws, now), least_useful(plan)
     if found >= least:
         return found
@@ -103,16 +110,22 @@ def _drawn(plan: VerdictPlan, draws: Sequence[Draw], now: datetime) -> float:
     )
 
 
-def _ensure_rested(connection: sa.Connection, route: RouteKey, cooldown_days: float, now: datetime) -> None:
-    """The first generation of a route is no switch."""
+def _switched(connection: sa.Connection, route: RouteKey) -> datetime | None:
+    """When the route was switched last; its first generation is no switch."""
     table = tables.routing_bindings
     newest = sa.select(sa.func.max(table.c.created_at)).where(
         table.c.route_key == str(route), table.c.generation > 1, table.c.status.in_(_SWITCHED)
     )
-    switched = connection.execute(newest).scalar() if cooldown_days else None
-    if switched is not None and now < switched + timedelta(days=cooldown_days):
+    found: datetime | None = connection.execute(newest).scalar()
+    return found
+
+
+def _ensure_rested(plan: VerdictPlan, switched: datetime | None, now: datetime) -> None:
+    rest = timedelta(days=plan.cooldown_days)
+    if switched is not None and now < switched + rest:
         raise GuardRefused(
-            f"{route} was switched on {switched:%Y-%m-%d %H:%M} UTC and rests for {cooldown_days:g} days.",
-            instruction=f"Decide again from {switched + timedelta(days=cooldown_days):%Y-%m-%d %H:%M} UTC.",
+            f"{plan.incumbent.route_key} was switched on {switched:%Y-%m-%d %H:%M} UTC and rests for "
+            f"{plan.cooldown_days:g} days.",
+            instruction=f"Decide again from {switched + rest:%Y-%m-%d %H:%M} UTC.",
             code="route_resting",
         )

@@ -131,7 +131,7 @@ def test_two_that_are_declared_in_one_moment_do_not_both_take_it(ws: Workspace, 
     with ws.database.begin() as connection:
         row = {"route_key": ROUTE, "number": 3, "benchmark_id": "bm_other", "alpha": 0.001, "at": ws.clock.now()}
         connection.execute(sa.insert(tables.alpha_draws), [row])
-    monkeypatch.setattr("pointsman.decision.over_time._drawn", other_first)
+    monkeypatch.setattr("pointsman.decision.over_time.allowance", other_first)
     with pytest.raises(Conflict, match="in this moment"):
         share_risk(ws, "bm_2", [repeated()])
 

@@ -5,14 +5,17 @@ Rates are held against the 99 % binomial bound of the stated rate for the number
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pointsman.decision import Assumptions, decide, inputs_needed
-from pointsman.decision.over_time import Draw, held
+from pointsman.clock import ManualClock
+from pointsman.decision import Assumptions, decide, inputs_needed, share_risk
+from pointsman.decision.over_time import Draw, allowance
 from pointsman.decision.planner import simulated_totals
 from pointsman.decision.procedure import (
     COST,
@@ -26,8 +29,12 @@ from pointsman.decision.procedure import (
     sequentially_equivalent,
     winners,
 )
+from pointsman.errors import GuardRefused
 from pointsman.statistics import Floats, LabelSwaps, fewest_by_chance, most_by_chance
+from pointsman.storage import LocalResults, open_database
+from pointsman.workspace import Workspace
 from tests.decision.comparisons import measured, plan
+from tests.decision.test_over_time import bind
 from tests.decision.test_prove_verdict import equal_variants
 
 pytestmark = pytest.mark.prove
@@ -208,34 +215,41 @@ def smallest_alphas(draw: np.random.Generator, comparisons: int, margins: Margin
     return found
 
 
-def false_switches(alphas: Floats, cooldown_days: int, undisturbed: Floats) -> int:
-    """A year of daily decisions of one route that share the budget.
+DAILY = plan(
+    challengers=3,
+    clusters=DAILY_CLUSTERS,
+    alpha=ALPHA,
+    alpha_per_year=PER_YEAR,
+    cooldown_days=14.0,
+    swaps=2**DAILY_CLUSTERS,
+)
 
-    `undisturbed` is what each day has as long as nothing was switched, which is the same for every route.
-    """
-    if not (alphas <= undisturbed).any():
-        return 0
+
+def switches_of(alphas: Floats) -> tuple[list[int], list[Draw]]:
+    """The days on which a route is switched in a year of daily decisions that share its budget, and what these took."""
     draws: list[Draw] = []
-    switches, rests_until = 0, START
+    switches: list[int] = []
     for day, needed in enumerate(alphas):
         now = START + timedelta(days=day)
-        if now < rests_until:
-            continue
-        alpha = undisturbed[day] if not switches else held(ALPHA, PER_YEAR, draws, now)
-        if alpha < 2.0**-DAILY_CLUSTERS:
+        switched = START + timedelta(days=switches[-1]) if switches else None
+        try:
+            alpha = allowance(DAILY, draws, switched, now)
+        except GuardRefused:
             continue
         draws.append(Draw(now, alpha))
         if needed <= alpha:
-            switches += 1
-            rests_until = now + timedelta(days=cooldown_days)
-    return switches
+            switches.append(day)
+    return switches, draws
+
+
+def false_switches(alphas: Floats, undisturbed: Floats) -> int:
+    """`undisturbed` is what each day has as long as nothing was switched, which is the same for every route."""
+    return len(switches_of(alphas)[0]) if (alphas <= undisturbed).any() else 0
 
 
 def undisturbed_alphas() -> Floats:
-    draws: list[Draw] = []
-    for day in range(DAYS):
-        now = START + timedelta(days=day)
-        draws.append(Draw(now, held(ALPHA, PER_YEAR, draws, now)))
+    _, draws = switches_of(np.ones(DAYS))
+    assert len(draws) == DAYS
     return np.array([draw.alpha for draw in draws])
 
 
@@ -250,7 +264,7 @@ def test_a_year_of_daily_decisions_between_equals_makes_at_most_one_false_switch
     counts, unshared = [], []
     for year in range(YEARS):
         alphas = smallest_alphas(generator(365, year), DAYS, margins, swaps)
-        counts.append(false_switches(alphas, 14, undisturbed))
+        counts.append(false_switches(alphas, undisturbed))
         unshared.append(int((alphas <= ALPHA).sum()))
     more_than_one = sum(count > 1 for count in counts)
     assert more_than_one <= most_by_chance(YEARS, PER_YEAR**2 / 2)
@@ -258,6 +272,39 @@ def test_a_year_of_daily_decisions_between_equals_makes_at_most_one_false_switch
     if not min_saving:
         assert np.mean(unshared) > 10, "each by itself, the same decisions would have switched again and again"
         assert sum(counts) > 0.1 * YEARS * PER_YEAR, "the budget is used"
+
+
+def test_the_simulated_year_is_the_one_that_the_database_and_decide_make(migrated: Path, tmp_path: Path) -> None:
+    """Day by day through `share_risk`, `decide` and the bindings of the route; challengers that save a little, so that
+    something is switched.
+    """
+    (tmp_path / "state.db").write_bytes(migrated.read_bytes())
+    database = open_database(f"sqlite:///{tmp_path}/state.db", migrate=False)
+    clock = ManualClock(START)
+    ws = Workspace(database, LocalResults(tmp_path / "results"), clock, "somebody")
+    swaps = LabelSwaps.draw(DAILY_CLUSTERS, swaps=2**DAILY_CLUSTERS, seed=1)
+    needed, cost = [], []
+    for day in range(DAYS):
+        drawn = generator(12, day).lognormal(-4.6, 0.2, (4, DAILY_CLUSTERS)).round(9)
+        drawn[1:] = (0.85 * drawn[1:]).round(9)
+        ones = np.ones_like(drawn)
+        totals = ClusterTotals(ones, 90 * ones, drawn, np.ones(DAILY_CLUSTERS))
+        needed.append(float(gate_p_values(totals, DAILY.margins, swaps).max(axis=-2).min()))
+        cost.append(drawn)
+    expected, draws = switches_of(np.array(needed))
+    switches, taken = [], []
+    for day in range(DAYS):
+        with suppress(GuardRefused):
+            (declared,) = share_risk(ws, f"bm_{day}", [DAILY])
+            taken.append(declared.alpha)
+            data = measured(declared, cost=lambda cell, day=day: f"{cost[day][cell[0], cell[1]]:.9f}")
+            if decide(declared, data).outcome == "WINNER":
+                switches.append(day)
+                bind(ws, 1 + len(switches), "superseded")
+        clock.sleep(86_400)
+    assert switches == expected
+    assert 2 <= len(switches) < 30
+    assert taken == pytest.approx([draw.alpha for draw in draws])
 
 
 def test_a_better_challenger_that_appears_is_still_found_by_daily_decisions_within_weeks() -> None:
