@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from tests.quality.worlds import LEVELS, VARIANT, Clips, Matrix, gemini_judge
 SLOW = VARIANT.format("slow-lane")
 
 
-def seeing(clips: Clips, *, always: str | None = None) -> object:
+def seeing(clips: Clips, *, always: str | None = None) -> Callable[[Asked], Reply]:
     """Answers that find the good clip better wherever it stands, or always the one in this place."""
     good = clips.good.read_bytes()
 
@@ -43,7 +44,7 @@ def seeing(clips: Clips, *, always: str | None = None) -> object:
 def test_outputs_are_held_against_the_incumbents_of_the_same_input(
     ws: Workspace, matrix: Matrix, gemini: StandIn, clips: Clips
 ) -> None:
-    gemini.choose = seeing(clips)  # type: ignore[assignment]
+    gemini.choose = seeing(clips)
     judge = gemini_judge(gemini.url, pairwise=True)
     set_id = open_evaluation_set(ws, matrix.id, judge.identity, reference=SLOW)
     assert judge_chunk(ws, set_id, judge, matrix.cells) == 4
@@ -62,7 +63,7 @@ def test_outputs_are_held_against_the_incumbents_of_the_same_input(
 def test_an_answer_that_follows_the_order_is_a_tie(
     ws: Workspace, matrix: Matrix, gemini: StandIn, clips: Clips
 ) -> None:
-    gemini.choose = seeing(clips, always="first")  # type: ignore[assignment]
+    gemini.choose = seeing(clips, always="first")
     judge = gemini_judge(gemini.url, pairwise=True)
     set_id = open_evaluation_set(ws, matrix.id, judge.identity, reference=SLOW)
     judge_chunk(ws, set_id, judge, matrix.cells)
@@ -74,7 +75,7 @@ def test_an_answer_that_follows_the_order_is_a_tie(
 def test_where_the_incumbent_made_nothing_whatever_plays_is_better_and_what_does_not_play_is_worst(
     ws: Workspace, matrix: Matrix, gemini: StandIn, clips: Clips
 ) -> None:
-    gemini.choose = seeing(clips)  # type: ignore[assignment]
+    gemini.choose = seeing(clips)
     alone = matrix.add_cell("fast-lane", "another-input", clips.good)
     broken = matrix.add_cell("third-lane", "input-0", clips.garbage)
     judge = gemini_judge(gemini.url, pairwise=True)
@@ -97,7 +98,7 @@ def test_a_set_keeps_the_variant_that_it_compares_with(ws: Workspace, matrix: Ma
 
 
 def test_second_looks_compare_again(ws: Workspace, matrix: Matrix, gemini: StandIn, clips: Clips) -> None:
-    gemini.choose = seeing(clips)  # type: ignore[assignment]
+    gemini.choose = seeing(clips)
     judge = gemini_judge(gemini.url, pairwise=True)
     set_id = open_evaluation_set(ws, matrix.id, judge.identity, reference=SLOW)
     judge_chunk(ws, set_id, judge, matrix.cells)
@@ -111,7 +112,7 @@ def test_agreement_with_people_is_about_which_is_better(
     ws: Workspace, gemini: StandIn, clips: Clips, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     matrix = Matrix(ws, clips, inputs=10)
-    gemini.choose = seeing(clips)  # type: ignore[assignment]
+    gemini.choose = seeing(clips)
     judge = gemini_judge(gemini.url, pairwise=True)
     set_id = open_evaluation_set(ws, matrix.id, judge.identity, reference=SLOW)
     judge_chunk(ws, set_id, judge, matrix.cells)
