@@ -61,7 +61,7 @@ def read_comparison(seen: Finished) -> Comparison:
     """What a pass of `graphs.beside` or `graphs.beside_by_time` measured; None for what it did not."""
     ssim, psnr = _SSIM.search(seen.log), _PSNR.search(seen.log)
     return Comparison(
-        next((_vmaf(found) for found in vmaf_logs(seen) if "cambi" not in found["pooled_metrics"]), None),
+        next((_vmaf(found) for found in vmaf_logs(seen) if "vmaf" in found["pooled_metrics"]), None),
         None if ssim is None else Decimal(ssim[1]),
         None if psnr is None else float(psnr[1]),
     )

@@ -1,15 +1,18 @@
 """The filter graphs of the local evaluator: one pass of ffmpeg over a clip, alone or beside its source.
 
+Filters that write what they see into the log carry the name of the clip that they look at: `freezedetect@output`.
 An ffmpeg may have been built without a filter that measures something; what it then cannot measure is named.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from pointsman.model import Json
 from pointsman.quality.ffmpeg import ffmpeg_filters
 
+Seen = Literal["output", "source"]
 VMAF_MODEL = "vmaf_v0.6.1"
 VMAF_EVERY = 5
 """Of clips with `LONG` frames or more VMAF looks at every fifth frame; SSIM and PSNR always look at all. A third of the
@@ -37,22 +40,27 @@ MEASURES: Mapping[str, str] = {
 }
 """What is measured, and the filter of ffmpeg that it needs."""
 
-_SIZE = "scale={width}:{height}:flags=bicubic:out_range=tv,"
+INPUTS: Mapping[Seen, int] = {"output": 0, "source": 1}
+_SIZE = "scale@{of}={width}:{height}:flags=bicubic:out_range=tv,"
+# Pictures alone are often cut out: laid on black, what is transparent only in one of the two makes a difference.
+_ON_BLACK = "format=gbrap,premultiply=inplace=1,"
 _PAIRED = "format=yuv420p,settb=1/1000,setpts=N"
 # From here on frame n is at n milliseconds, so what the next two say in seconds are thousands of frames.
-_REPEATS = ",freezedetect=n=0.001:d=0.002"
-_BLACK = ",blackdetect=d=0.001:picture_black_ratio_th=0.98:pixel_black_th=0.10"
-_RHYTHM = "settb=1/1000,vfrdet,"
+_REPEATS = ",freezedetect@{of}=n=0.001:d=0.002"
+_BLACK = ",blackdetect@{of}=d=0.001:picture_black_ratio_th=0.98:pixel_black_th=0.10"
+_RHYTHM = "settb=1/1000,vfrdet@{of},"
 _LOOK = f"select='not(mod(n,{LOOK_EVERY}))'"
-_SHARPNESS = ",blurdetect"
-_VMAF = f"libvmaf=model=version={VMAF_MODEL}:n_threads=1:log_fmt=json:log_path=/dev/stdout"
-_BANDING = f"{_VMAF}:feature=name=cambi\\\\:full_ref=true"
+_SHARPNESS = ",blurdetect@{of}"
+_TOLD = "n_threads=1:log_fmt=json:log_path=/dev/stdout"
+_VMAF = f"libvmaf=model=version={VMAF_MODEL}:{_TOLD}"
+# Without a model it is CAMBI alone that is computed.
+_BANDING = f"libvmaf=model=:{_TOLD}:feature=name=cambi\\\\:full_ref=true"
 
 
 def rules() -> dict[str, Json]:
     """Everything here that decides how a number comes about."""
     return {
-        "filters": [_SIZE, _PAIRED, _REPEATS, _BLACK, _RHYTHM, _LOOK, _SHARPNESS, _VMAF, _BANDING],
+        "filters": [_SIZE, _ON_BLACK, _PAIRED, _REPEATS, _BLACK, _RHYTHM, _LOOK, _SHARPNESS, _VMAF, _BANDING],
         "alignment": "by frame number when both have as many and an even rhythm, else by time at the source's rate",
         "every": VMAF_EVERY,
         "long": LONG,
@@ -81,32 +89,32 @@ def not_measured(width: int, height: int) -> dict[str, str]:
     return lacking | absent()
 
 
-def alone(lacking: Mapping[str, str], *, banding: bool) -> str:
-    """Look at input 0 as it is; for `banding` beside itself, as the filter takes two."""
-    graph = f"[0:v:0]{_rhythm(lacking)}{_PAIRED}{_watched(lacking)},{_LOOK}{_sharpness(lacking)}"
-    if banding and "banding" not in lacking:
-        graph += f",split[look][same];[look][same]{_BANDING}"
-    return graph
+def alone(lacking: Mapping[str, str]) -> str:
+    """Look at input 0 as it is; for its banding beside itself, as the filter takes two."""
+    graph = _watched("output", lacking, _PAIRED) + f",{_LOOK}{_sharpness('output', lacking)}"
+    return graph if "banding" in lacking else f"{graph},split[look][same];[look][same]{_BANDING}"
 
 
-def beside(width: int, height: int, lacking: Mapping[str, str], *, source_frames: int) -> str:
-    """Compare input 0 with its source, input 1, frame by frame at the source's size, and look at input 0.
+def beside(width: int, height: int, lacking: Mapping[str, str], *, source_frames: int, pictures: bool) -> str:
+    """Compare input 0 with its source, input 1, frame by frame at the source's size, and look at both.
 
-    Nothing is cut off, so that all frames of a longer output get counted.
+    Nothing is cut off, so that all frames of a longer output get counted. `source_frames` is how many the source has as
+    far as its header tells, and decides only how many of them VMAF looks at. `pictures` tells that they are no clips.
     """
-    picture = _SIZE.format(width=width, height=height) + _PAIRED
+    picture = _SIZE.format(of="{of}", width=width, height=height) + (_ON_BLACK if pictures else "") + _PAIRED
     comparers = _comparers(lacking, every=_every(source_frames), cut=0)
-    sources = [f"[source{at}]" for at in range(len(comparers))]
-    looking = f"[look]{_LOOK}{_sharpness(lacking)}"
+    sources = "".join(f"[source{at}]" for at in range(len(comparers)))
+    looks = {of: f"[look_{of}]{_LOOK}{_sharpness(of, lacking)}" for of in INPUTS}
     if "banding" in lacking:
-        looking += ",nullsink"
+        # What nothing is compared with has to be asked for itself: ffmpeg ends when all that is asked for is there.
+        looking = f"{looks['output']},nullsink;{looks['source']},{'nullsink' if comparers else 'null'}"
     else:
-        looking += f"[seen];[beside]{_LOOK}[same];[seen][same]{_BANDING},nullsink"
-        sources.append("[beside]")
+        looking = ";".join(f"{look}[seen_{of}]" for of, look in looks.items())
+        looking += f";[seen_output][seen_source]{_BANDING},nullsink"
     return ";".join(
         [
-            f"[0:v:0]{_rhythm(lacking)}{picture}{_watched(lacking)},split[output][look]",
-            f"[1:v:0]{picture}" + (f",split={len(sources)}{''.join(sources)}" if sources else ",nullsink"),
+            _watched("output", lacking, picture) + ",split[output][look_output]",
+            _watched("source", lacking, picture) + f",split={len(comparers) + 1}{sources}[look_source]",
             looking,
             _chained(comparers),
         ]
@@ -115,11 +123,11 @@ def beside(width: int, height: int, lacking: Mapping[str, str], *, source_frames
 
 def beside_by_time(width: int, height: int, lacking: Mapping[str, str], *, source_frames: int, rate: float) -> str:
     """Compare input 0 with its source, input 1, by time at `rate` frames per second, as far as both last."""
-    picture = f"fps={rate}," + _SIZE.format(width=width, height=height) + _PAIRED
+    output, source = (f"fps={rate}," + _SIZE.format(of=of, width=width, height=height) + _PAIRED for of in INPUTS)
     comparers = _comparers(lacking, every=_every(source_frames), cut=1)
     sources = "".join(f"[source{at}]" for at in range(len(comparers)))
     split = f",split={len(comparers)}{sources}" if comparers else ",nullsink"
-    return f"[0:v:0]{picture}[output];[1:v:0]{picture}{split};{_chained(comparers)}"
+    return f"[0:v:0]{output}[output];[1:v:0]{source}{split};{_chained(comparers)}"
 
 
 def _every(source_frames: int) -> int:
@@ -146,13 +154,11 @@ def _chained(comparers: list[str]) -> str:
     return ";".join(parts) or "[output]null"
 
 
-def _rhythm(lacking: Mapping[str, str]) -> str:
-    return "" if "frame_rate" in lacking else _RHYTHM
+def _watched(of: Seen, lacking: Mapping[str, str], picture: str) -> str:
+    rhythm = "" if "frame_rate" in lacking else _RHYTHM
+    watch = ("" if "repeats" in lacking else _REPEATS) + ("" if "black" in lacking else _BLACK)
+    return f"[{INPUTS[of]}:v:0]" + (rhythm + picture + watch).format(of=of)
 
 
-def _watched(lacking: Mapping[str, str]) -> str:
-    return ("" if "repeats" in lacking else _REPEATS) + ("" if "black" in lacking else _BLACK)
-
-
-def _sharpness(lacking: Mapping[str, str]) -> str:
-    return "" if "sharpness" in lacking else _SHARPNESS
+def _sharpness(of: Seen, lacking: Mapping[str, str]) -> str:
+    return "" if "sharpness" in lacking else _SHARPNESS.format(of=of)

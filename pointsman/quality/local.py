@@ -20,8 +20,8 @@ from pointsman.model import Json, Missing, Number
 from pointsman.quality import graphs, looking
 from pointsman.quality.comparison import Comparison, read_comparison
 from pointsman.quality.ffmpeg import Finished, ffmpeg_version, media_input, run_ffmpeg
-from pointsman.quality.looking import Looked, Sound, Source
-from pointsman.quality.media import Clip, Fault, clip_of, fault_of, hdr_transfer, is_picture, look_at
+from pointsman.quality.looking import Looked, Sound, Source, read_source
+from pointsman.quality.media import Clip, Fault, clip_of, is_animated_webp, is_picture, look_at
 from pointsman.quality.protocol import NO_REFERENCE, Calls, Evaluation, JudgeAttempt, JudgeIdentity, Sample
 from pointsman.quality.signals import findings, read_signals
 from pointsman.quality.workers import judge_concurrently
@@ -46,7 +46,7 @@ class LocalJudge:
         self._workers = workers
         self._deadline_s = deadline_s
         self._sound = sound
-        self._sources: dict[Path, Source | Fault | None] = {}
+        self._sources: dict[Path, Source | None] = {}
         absent: list[Json] = [*sorted(set(graphs.absent()))]
         rules: dict[str, Json] = {"graphs": graphs.rules(), "broken": looking.RULES, "quality": _QUALITY}
         rules |= {"sound": sound, "absent": absent}
@@ -72,13 +72,16 @@ class LocalJudge:
 
     def _evaluate(self, sample: Sample, stop: threading.Event) -> _Judged:
         output = sample.output
+        for name, path in (("output", output), ("source", sample.source)):
+            if path is not None and is_animated_webp(path):
+                return Missing(f"the {name} is an animated WebP, which ffmpeg cannot decode"), {}
         if sample.source is None:
             return self._alone(output, "the output has no source to compare it with", stop, has_source=False)
         source = self._source(sample.source, stop)
-        if not isinstance(source, Source):
+        if source is None:
             return Missing("the source of the output cannot be decoded"), {}
-        if source.clip.transfer is not None:
-            return self._alone(output, f"the source is HDR ({source.clip.transfer}), which is not compared", stop)
+        if source.transfer is not None:
+            return self._alone(output, f"the source is HDR ({source.transfer}), which is not compared", stop)
         if source.picture is not is_picture(output):
             kinds = ("picture", "clip") if source.picture else ("clip", "picture")
             return self._alone(output, "the source is a {} and the output a {}".format(*kinds), stop)
@@ -87,62 +90,69 @@ class LocalJudge:
     def _alone(self, output: Path, why: str, stop: threading.Event, *, has_source: bool = True) -> _Judged:
         """What can be said of an output that is not compared. Beside a source it has to play at least."""
         clip = look_at(output, deadline_s=self._deadline_s, stop=stop)
-        if isinstance(clip, Clip):
-            lacking = graphs.not_measured(clip.width, clip.height)
-            seen = self._run([output], graphs.alone(lacking, banding=True), stop)
-            clip = clip_of(seen)
         if clip is None:
             return Missing(f"{why}; {self._stopped}"), {}
         if isinstance(clip, Fault):
             scores: dict[str, Json] = {"decodable": False, "reason": clip.reason}
             return (Decimal(0), scores) if has_source else (Missing(f"{why}; {clip.reason}"), _ALONE | scores)
-        signals = read_signals(seen, rate=clip.rate or 1.0, lacking=lacking)
+        lacking = graphs.not_measured(clip.width, clip.height)
+        seen = self._run([output], graphs.alone(lacking), stop)
+        if seen.exit_code is None:
+            return Missing(f"{why}; {self._stopped}"), {}
+        signals = read_signals(seen, "output", clip, lacking)
         found = findings(signals, None, frames=clip.frames, rate=clip.rate or 1.0)
         scores = {**_ALONE, "decodable": True, "frames": clip.frames, "size": f"{clip.width}x{clip.height}"}
         scores |= {"sound_s": clip.sound_s, "signals": signals.as_scores(), "findings": dict(found)}
         return Missing(f"{why}; checks without a source make no quality"), scores | {"not_measured": dict(lacking)}
 
     def _beside(self, output: Path, source: Source, stop: threading.Event) -> _Judged:
-        clip = source.clip
-        lacking = graphs.not_measured(clip.width, clip.height)
-        size = {"width": clip.width, "height": clip.height, "source_frames": clip.frames}
-        seen = self._run([output, source.path], graphs.beside(lacking=lacking, **size), stop)
+        width, height = source.size
+        lacking = graphs.not_measured(width, height)
+        graph = graphs.beside(width, height, lacking, source_frames=source.frames, pictures=source.picture)
+        seen = self._run([output, source.path], graph, stop)
         if seen.exit_code is None:
             return Missing(self._stopped), {}
-        if (fault := fault_of(seen, 0)) is not None:
-            return Decimal(0), {"decodable": False, "reason": fault.reason}
-        if (transfer := hdr_transfer(seen.log, 0)) is not None:
+        clip, original = clip_of(seen, "output"), clip_of(seen, "source")
+        if not isinstance(clip, Clip) or not isinstance(original, Clip):
+            return self._not_beside(output, source, stop)
+        if (transfer := clip.transfer) is not None:
             return self._alone(output, f"the output is HDR ({transfer}), which is not compared", stop)
-        looked = Looked.read(seen, source, lacking)
+        looked = Looked.read(seen, clip, original, lacking)
         scores = looked.as_scores()
         if (broken := looked.broken(self._sound)) is not None:
             return Decimal(0), {**scores, "reason": broken}
         if not looked.in_step:
-            by_time = graphs.beside_by_time(lacking=lacking, rate=source.rate, **size)
+            rate = original.rate or 1.0
+            by_time = graphs.beside_by_time(width, height, lacking, source_frames=source.frames, rate=rate)
             seen = self._run([output, source.path], by_time, stop)
             if seen.exit_code is None:
                 return Missing(self._stopped), scores
         compared = read_comparison(seen)
         scores |= compared.as_scores()
-        return _quality(compared, lacking, single=clip.frames == 1), scores
+        return _quality(compared, lacking, single=original.frames == 1), scores
 
-    def _source(self, path: Path, stop: threading.Event) -> Source | Fault | None:
+    def _not_beside(self, output: Path, source: Source, stop: threading.Event) -> _Judged:
+        """Whose fault it is that the two could not be decoded side by side: each is looked at by itself."""
+        of_source = look_at(source.path, deadline_s=self._deadline_s, stop=stop)
+        clip = look_at(output, deadline_s=self._deadline_s, stop=stop)
+        if of_source is None or clip is None:
+            return Missing(self._stopped), {}
+        if isinstance(of_source, Fault):
+            return Missing("the source of the output cannot be decoded"), {"source": of_source.reason}
+        if isinstance(clip, Fault):
+            return Decimal(0), {"decodable": False, "reason": clip.reason}
+        return Missing("ffmpeg could not compare the output with its source"), {}
+
+    def _source(self, path: Path, stop: threading.Event) -> Source | None:
         # Two threads may look at one source at the same time; both find the same.
         if path not in self._sources:
-            # Of its size nothing is known yet, so its banding is looked at beside its outputs.
-            lacking = graphs.absent()
-            seen = self._run([path], graphs.alone(lacking, banding=False), stop)
-            clip = clip_of(seen)
-            if isinstance(clip, Clip):
-                alone = read_signals(seen, rate=clip.rate or 1.0, lacking=lacking)
-                self._sources[path] = Source(path, clip, alone, is_picture(path))
-            else:
-                self._sources[path] = clip
+            self._sources[path] = read_source(path, deadline_s=self._deadline_s, stop=stop)
         return self._sources[path]
 
     def _run(self, inputs: Sequence[Path], graph: str, stop: threading.Event) -> Finished:
         opened = [argument for path in inputs for argument in media_input(path)]
-        shown = ("-map", "0:a:0?", "-fps_mode", "passthrough", "-f", "null", "-")
+        sounds = [argument for at in range(len(inputs)) for argument in ("-map", f"{at}:a:0?")]
+        shown = (*sounds, "-fps_mode", "passthrough", "-f", "null", "-")
         return run_ffmpeg(
             ["-filter_complex_threads", "1", *opened, "-filter_complex", graph, *shown],
             deadline_s=self._deadline_s,

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from pointsman.model import Json
-from pointsman.quality.ffmpeg import Finished
-from pointsman.quality.media import Clip, declared_length, declared_rate, decoded, shown_size, sound_seconds
+from pointsman.quality.ffmpeg import Finished, media_input, run_ffmpeg
+from pointsman.quality.media import (
+    Clip,
+    declared_length,
+    declared_rate,
+    hdr_transfer,
+    is_picture,
+    look_at,
+    shown_size,
+)
 from pointsman.quality.signals import Signals, findings, read_signals
 
 Sound = Literal["as_source", "free"]
@@ -26,50 +35,50 @@ RULES: dict[str, Json] = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A source that decodes, with what is seen of it alone; a `picture` is a file of a picture format."""
+    """What has to be known of a source before an output is held beside it; a `picture` is a file of a picture format.
+
+    `frames` is how many it should have, 0 where its header does not tell.
+    """
 
     path: Path
-    clip: Clip
-    signals: Signals
+    size: tuple[int, int]
+    frames: int
+    transfer: str | None
     picture: bool
 
-    @property
-    def rate(self) -> float:
-        """Frames per second."""
-        return self.clip.rate or 1.0
 
-    @property
-    def seconds(self) -> float:
-        return _seconds(self.clip.frames, self.rate, self.signals, self.clip.length_s)
+def read_source(path: Path, *, deadline_s: float, stop: threading.Event) -> Source | None:
+    """Of a clip only the header is read, as each comparison decodes it anyway. None for what holds no picture."""
+    if is_picture(path):
+        clip = look_at(path, deadline_s=deadline_s, stop=stop)
+        if not isinstance(clip, Clip):
+            return None
+        return Source(path, (clip.width, clip.height), clip.frames, clip.transfer, True)
+    # There is nothing to write, so ffmpeg ends when it has read the header.
+    log = run_ffmpeg(media_input(path), deadline_s=deadline_s, stop=stop).log
+    size = shown_size(log, 0)
+    frames = round((declared_length(log, 0) or 0) * (declared_rate(log, 0) or 0))
+    return None if size is None else Source(path, size, frames, hdr_transfer(log, 0), False)
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What a pass of `graphs.beside` saw of an output beside what is known of its source."""
+    """What a pass of `graphs.beside` saw of an output and of its source."""
 
-    source: Source
-    frames: int
-    rate: float
-    length_s: float | None
-    sound_s: float | None
-    size: tuple[int, int]
+    output: Clip
+    source: Clip
     signals: Signals
     source_signals: Signals
     lacking: Mapping[str, str]
 
     @classmethod
-    def read(cls, seen: Finished, source: Source, lacking: Mapping[str, str]) -> Looked:
-        rate = declared_rate(seen.log, 0) or source.rate
-        banding = read_signals(seen, rate=rate, lacking=lacking, banding="cambi_source").banding
+    def read(cls, seen: Finished, output: Clip, source: Clip, lacking: Mapping[str, str]) -> Looked:
+        output = replace(output, rate=output.rate or source.rate)
         return cls(
+            output=output,
             source=source,
-            frames=decoded(seen.log, 0).frames,
-            rate=rate,
-            length_s=declared_length(seen.log, 0),
-            sound_s=sound_seconds(seen.log, 0),
-            size=shown_size(seen.log, 0) or (source.clip.width, source.clip.height),
-            signals=read_signals(seen, rate=rate, lacking=lacking),
-            source_signals=replace(source.signals, banding=banding),
+            signals=read_signals(seen, "output", output, lacking),
+            source_signals=read_signals(seen, "source", source, lacking),
             lacking=lacking,
         )
 
@@ -77,47 +86,48 @@ class Looked:
     def in_step(self) -> bool:
         """Whether frame n of the output is frame n of its source; else only time can tell which belong together."""
         uneven = self.signals.uneven or self.source_signals.uneven
-        return self.frames == self.source.clip.frames and not uneven
+        return self.output.frames == self.source.frames and not uneven
+
+    @property
+    def _source_s(self) -> float:
+        return _seconds(self.source, self.source_signals)
 
     @property
     def _longer_s(self) -> float:
-        return _seconds(self.frames, self.rate, self.signals, self.length_s) - self.source.seconds
+        return _seconds(self.output, self.signals) - self._source_s
 
     def broken(self, sound: Sound) -> str | None:
         """Why this is no output at all, or None. Of a single picture beside another there is no duration."""
-        if (self.frames, self.source.clip.frames) != (1, 1) and _differs(
-            self._longer_s, self.source.seconds, PICTURE_S
-        ):
+        if (self.output.frames, self.source.frames) != (1, 1) and _differs(self._longer_s, self._source_s, PICTURE_S):
             return f"wrong duration: {_signed(self._longer_s)} than its source"
-        heard = self.source.clip.sound_s
+        heard, hears = self.source.sound_s, self.output.sound_s
         if sound == "free" or heard is None:
             return None
-        if self.sound_s is None:
+        if hears is None:
             return f"no sound, and its source has {heard:.3f} s of it"
-        longer = self.sound_s - heard
-        if _differs(longer, heard, SOUND_S):
-            return f"wrong duration of its sound: {_signed(longer)} than that of its source"
+        if _differs(hears - heard, heard, SOUND_S):
+            return f"wrong duration of its sound: {_signed(hears - heard)} than that of its source"
         return None
 
     def as_scores(self) -> dict[str, Json]:
-        clip = self.source.clip
-        found = findings(self.signals, self.source_signals, frames=self.frames, rate=self.rate)
-        if abs(self.size[0] * clip.height - self.size[1] * clip.width) > SHARE * self.size[1] * clip.width:
-            found["stretched"] = f"{_by(self.size)} is another shape than {_by((clip.width, clip.height))}"
-        if self.sound_s is not None and clip.sound_s is None:
-            found["sound_added"] = f"has {self.sound_s:.3f} s of sound; its source has none"
-        if self.sound_s is None and clip.sound_s is not None:
-            found["sound_lost"] = f"has no sound; its source has {clip.sound_s:.3f} s"
+        output, source = self.output, self.source
+        found = findings(self.signals, self.source_signals, frames=output.frames, rate=output.rate or 1.0)
+        if abs(output.width * source.height - output.height * source.width) > SHARE * output.height * source.width:
+            found["stretched"] = f"{_size(output)} is another shape than {_size(source)}"
+        if output.sound_s is not None and source.sound_s is None:
+            found["sound_added"] = f"has {output.sound_s:.3f} s of sound; its source has none"
+        if output.sound_s is None and source.sound_s is not None:
+            found["sound_lost"] = f"has no sound; its source has {source.sound_s:.3f} s"
         return {
             "basis": "source",
             "decodable": True,
-            "frames": self.frames,
-            "source_frames": clip.frames,
+            "frames": output.frames,
+            "source_frames": source.frames,
             "duration_difference_s": round(self._longer_s, 4),
-            "size": _by(self.size),
-            "source_size": _by((clip.width, clip.height)),
-            "sound_s": self.sound_s,
-            "source_sound_s": clip.sound_s,
+            "size": _size(output),
+            "source_size": _size(source),
+            "sound_s": output.sound_s,
+            "source_sound_s": source.sound_s,
             "signals": self.signals.as_scores(),
             "source_signals": self.source_signals.as_scores(),
             "findings": dict(found),
@@ -125,8 +135,8 @@ class Looked:
         }
 
 
-def _seconds(frames: int, rate: float, signals: Signals, length_s: float | None) -> float:
-    return length_s if signals.uneven and length_s is not None else frames / rate
+def _seconds(clip: Clip, signals: Signals) -> float:
+    return clip.length_s if signals.uneven and clip.length_s is not None else clip.frames / (clip.rate or 1.0)
 
 
 def _differs(by_s: float, of_s: float, allowed_s: float) -> bool:
@@ -137,5 +147,5 @@ def _signed(seconds: float) -> str:
     return f"{abs(seconds):.3f} s {'longer' if seconds > 0 else 'shorter'}"
 
 
-def _by(size: tuple[int, int]) -> str:
-    return "{}x{}".format(*size)
+def _size(clip: Clip) -> str:
+    return f"{clip.width}x{clip.height}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pointsman.quality.ffmpeg import Finished, media_input, run_ffmpeg
+from pointsman.quality.graphs import INPUTS, Seen
 
 HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 """PQ and HLG, by the names that ffmpeg gives them (ITU-R BT.2100)."""
@@ -15,6 +16,7 @@ _STREAM = re.compile(r"Video: .*?, (\d+)x(\d+)\b(.*)")
 _RATE = re.compile(r"([\d.]+)(k?) fps")
 _SOUND_RATE = re.compile(r"Stream #\d+:\d+.*: Audio: .*?(\d+) Hz")
 _LENGTH = re.compile(r"^  Duration: (\d+):(\d+):([\d.]+)", re.M)
+_REACHED = r"^\[scale@{of} .*\] w:(\d+) h:(\d+) fmt:"
 _TURNED = re.compile(r"display ?matrix: rotation of (-?[\d.]+) degrees", re.I)
 _DECODED = re.compile(
     r"^\[in#(\d+)[^\]]*\]\s+Input stream #\d+:\d+ \((video|audio)\):.*?(\d+) frames decoded; (\d+) decode errors"
@@ -22,6 +24,10 @@ _DECODED = re.compile(
     re.M,
 )
 _PICTURES = ("image/png", "image/jpeg", "image/webp")
+_STILL_BRANDS = (b"avif", b"heic", b"heix", b"mif1")
+"""What a file of the ISO base format begins with that holds one picture: AVIF and HEIC."""
+_OTHER_PICTURES = (b"BM", b"II*\0", b"MM\0*")
+"""BMP and TIFF."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
+class _Decoded:
     """What ffmpeg decoded of one stream; `samples` per channel, of sound."""
 
     frames: int
@@ -58,56 +64,54 @@ class Decoded:
 
 
 def look_at(path: Path, *, deadline_s: float, stop: threading.Event) -> Clip | Fault | None:
-    """Decode all of `path`; None when ffmpeg was stopped before it was through."""
-    seen = run_ffmpeg(
-        [*media_input(path), "-an", "-fps_mode", "passthrough", "-f", "null", "-"], deadline_s=deadline_s, stop=stop
-    )
-    return clip_of(seen)
+    """Decode all of `path`, its sound too; None when ffmpeg was stopped before it was through."""
+    shown = ("-map", "0:v:0?", "-vf", "scale@output=iw:ih", "-map", "0:a:0?", "-fps_mode", "passthrough")
+    seen = run_ffmpeg([*media_input(path), *shown, "-f", "null", "-"], deadline_s=deadline_s, stop=stop)
+    return clip_of(seen, "output")
 
 
-def clip_of(seen: Finished) -> Clip | Fault | None:
-    """What an ffmpeg that decoded its first input, and showed its picture as it is, found there; None when stopped."""
+def clip_of(seen: Finished, of: Seen) -> Clip | Fault | None:
+    """What an ffmpeg that decoded the output or its source found there; None when it was stopped.
+
+    A single frame that cannot be decoded is enough for a fault. Its filters tell the size, by `scale@output`: some
+    formats say only with the picture which way up it is.
+    """
+    index = INPUTS[of]
     if seen.exit_code is None:
         return None
-    if (fault := fault_of(seen, 0)) is not None:
-        return fault
-    _, _, shown = seen.log.partition("Output #0")
-    found = _STREAM.search(shown)
-    if seen.exit_code != 0 or found is None:
+    if f"Input #{index}," not in seen.log:
+        return Fault("undecodable: ffmpeg cannot open it")
+    got = _decoded(seen.log, index, "video")
+    if "Video: " not in _header(seen.log, index) or (got is not None and not got.frames and not got.errors):
+        return Fault("undecodable: it holds no picture")
+    if got is None:
+        return Fault("undecodable: ffmpeg ends abruptly on it")
+    if got.errors:
+        return Fault(f"undecodable: {got.errors} decode errors after {got.frames} frames")
+    sound = _decoded(seen.log, index, "audio")
+    if sound is not None and sound.errors:
+        return Fault(f"undecodable: {sound.errors} decode errors in its sound")
+    heard = _SOUND_RATE.search(_header(seen.log, index))
+    reached = re.search(_REACHED.format(of=of), seen.log, re.M)
+    if reached is None:
         return Fault("undecodable: ffmpeg cannot show its picture")
     return Clip(
-        width=int(found[1]),
-        height=int(found[2]),
-        frames=decoded(seen.log, 0).frames,
-        rate=declared_rate(seen.log, 0),
-        length_s=declared_length(seen.log, 0),
-        transfer=hdr_transfer(seen.log, 0),
-        sound_s=sound_seconds(seen.log, 0),
+        width=int(reached[1]),
+        height=int(reached[2]),
+        frames=got.frames,
+        rate=declared_rate(seen.log, index),
+        length_s=declared_length(seen.log, index),
+        transfer=hdr_transfer(seen.log, index),
+        sound_s=sound.samples / int(heard[1]) if sound is not None and sound.samples and heard is not None else None,
     )
 
 
-def fault_of(seen: Finished, index: int) -> Fault | None:
-    """Why input `index` counts as undecodable, or None: a single frame that cannot be decoded is enough."""
-    if f"Input #{index}," not in seen.log:
-        return Fault("undecodable: ffmpeg cannot open it")
-    got = decoded(seen.log, index)
-    if got.errors:
-        return Fault(f"undecodable: {got.errors} decode errors after {got.frames} frames")
-    if not got.frames:
-        return Fault("undecodable: it holds no picture")
-    sound = decoded(seen.log, index, "audio")
-    return Fault(f"undecodable: {sound.errors} decode errors in its sound") if sound.errors else None
-
-
-def decoded(log: str, index: int, kind: str = "video") -> Decoded:
-    """Frames and decode errors of input `index`, from the statistics at the end of a verbose log.
-
-    `kind` is `video` or `audio`; a stream that was not asked for counts as having nothing.
-    """
+def _decoded(log: str, index: int, kind: str) -> _Decoded | None:
+    # From the statistics at the end of a verbose log, which are missing when ffmpeg did not come to its end.
     for number, of, frames, errors, samples in _DECODED.findall(log):
         if int(number) == index and of == kind:
-            return Decoded(int(frames), int(errors), int(samples or 0))
-    return Decoded(0, 0)
+            return _Decoded(int(frames), int(errors), int(samples or 0))
+    return None
 
 
 def declared_rate(log: str, index: int) -> float | None:
@@ -140,12 +144,6 @@ def shown_size(log: str, index: int) -> tuple[int, int] | None:
     return size[::-1] if turned and round(float(turned[1]) / 90) % 2 else size
 
 
-def sound_seconds(log: str, index: int) -> float | None:
-    """Seconds of sound that were decoded of input `index`; None when it has none."""
-    rate = _SOUND_RATE.search(_header(log, index))
-    return decoded(log, index, "audio").samples / int(rate[1]) if rate else None
-
-
 def _header(log: str, index: int) -> str:
     _, _, rest = log.partition(f"Input #{index},")
     return re.split(r"^(?:Input #|Output #|Stream mapping:)", rest, maxsplit=1, flags=re.M)[0]
@@ -154,11 +152,29 @@ def _header(log: str, index: int) -> str:
 def is_picture(path: Path) -> bool:
     """Whether a file is by its content a picture format; one of several frames may still be a moving picture."""
     with path.open("rb") as file:
-        return mime_type(file.read(16)) in _PICTURES
+        start = file.read(16)
+    return mime_type(start) in _PICTURES or _is_still(start) or start.startswith(_OTHER_PICTURES)
+
+
+def is_animated_webp(path: Path) -> bool:
+    """Whether a file is a WebP that moves: ffmpeg cannot decode it, and it plays all the same."""
+    with path.open("rb") as file:
+        start = file.read(21)
+    # A flag of the extended format (WebP container specification).
+    return mime_type(start) == "image/webp" and start[12:16] == b"VP8X" and len(start) == 21 and bool(start[20] & 2)
+
+
+def _is_still(start: bytes) -> bool:
+    return start[4:8] == b"ftyp" and start[8:12] in _STILL_BRANDS
 
 
 def mime_type(content: bytes) -> str | None:
-    """The MIME type of a picture or video from its first bytes; names are not trusted. None when not recognised."""
+    """The MIME type of a picture or video from its first bytes; names are not trusted. None when not recognised.
+
+    Of pictures those alone are, that browsers and judges outside take as well: PNG, JPEG and WebP.
+    """
+    if _is_still(content):
+        return None
     if content[4:8] == b"ftyp":
         return "video/quicktime" if content[8:12] == b"qt  " else "video/mp4"
     if content[:4] == b"RIFF":

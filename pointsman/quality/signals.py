@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from pointsman.model import Json
 from pointsman.quality.comparison import vmaf_logs
 from pointsman.quality.ffmpeg import Finished
-from pointsman.quality.media import decoded
+from pointsman.quality.graphs import Seen
+from pointsman.quality.media import Clip
 
 FREEZE_S = 0.5
 """A picture that stands still for so long is frozen; for less its frames are repeated."""
@@ -26,10 +28,11 @@ BANDING = 5.0
 UNEVEN = 0.2
 """Share of the mean by which times between frames may differ before their rhythm is uneven; and 2 ms always, because
 containers round times to milliseconds."""
-_REPEAT = re.compile(r"freezedetect\.freeze_(start|duration): ([\d.]+)")
-_BLACK = re.compile(r"black_duration:([\d.]+)")
-_BLUR = re.compile(r"blur mean: ([\d.]+)")
-_RHYTHM = re.compile(r"VFR:[\d.]+ \(\d+/\d+\) min: (\d+) max: (\d+) avg: (\d+)")
+_REPEAT = r"^\[freezedetect@{of} .*freeze_(start|duration): ([\d.]+)"
+_BLACK = r"^\[blackdetect@{of} .*black_duration:([\d.]+)"
+_BLUR = r"^\[blurdetect@{of} .*blur mean: ([\d.]+)"
+_RHYTHM = r"^\[vfrdet@{of} .*VFR:[\d.]+ \(\d+/\d+\) min: (\d+) max: (\d+) avg: (\d+)"
+_BANDS = {"output": "cambi", "source": "cambi_source"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +55,21 @@ class Signals:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-def read_signals(seen: Finished, *, rate: float, lacking: Mapping[str, str], banding: str = "cambi") -> Signals:
-    """What a pass over input 0 saw; `banding` names the metric of libvmaf that tells its banding."""
-    log = seen.log
-    stretches = _stretches(log, decoded(log, 0).frames)
-    black = sum(1000 * float(found) for found in _BLACK.findall(log))
-    blur, rhythm = _BLUR.search(log), _RHYTHM.search(log)
-    bands = [
-        found["pooled_metrics"][banding]["mean"] for found in vmaf_logs(seen) if banding in found["pooled_metrics"]
-    ]
+def read_signals(seen: Finished, of: Seen, clip: Clip, lacking: Mapping[str, str]) -> Signals:
+    """What a pass saw of the `output` or of the `source`, which is the given clip."""
+    rate = clip.rate or 1.0
+    stretches = _stretches(_all(_REPEAT, of, seen), clip.frames)
+    black = sum(1000 * float(found) for found in _all(_BLACK, of, seen))
+    blur, rhythm = _all(_BLUR, of, seen), _all(_RHYTHM, of, seen)
+    pooled = [found["pooled_metrics"] for found in vmaf_logs(seen)]
+    bands = [found[_BANDS[of]]["mean"] for found in pooled if _BANDS[of] in found]
     return Signals(
         repeated=None if "repeats" in lacking else sum(stretch - 1 for stretch in stretches),
         frozen_s=None if "repeats" in lacking else _seconds(sum(s for s in stretches if s >= FREEZE_S * rate), rate),
         black_s=None if "black" in lacking else _seconds(round(black), rate),
-        edge_width_px=None if blur is None else round(float(blur[1]), 3),
+        edge_width_px=round(float(blur[0]), 3) if blur else None,
         banding=round(float(bands[0]), 3) if bands else None,
-        uneven=None if "frame_rate" in lacking else rhythm is not None and _uneven(*map(int, rhythm.groups())),
+        uneven=None if "frame_rate" in lacking else any(_uneven(*map(int, found)) for found in rhythm),
     )
 
 
@@ -94,11 +96,15 @@ def findings(output: Signals, source: Signals | None, *, frames: int, rate: floa
     return found
 
 
-def _stretches(log: str, frames: int) -> list[int]:
+def _all(pattern: str, of: Seen, seen: Finished) -> list[Any]:
+    return re.findall(pattern.format(of=of), seen.log, re.M)
+
+
+def _stretches(repeats: list[tuple[str, str]], frames: int) -> list[int]:
     """Lengths, in frames, of the stretches that show one picture; the last may last to the end of the clip."""
     stretches: list[int] = []
     start: int | None = None
-    for what, seconds in _REPEAT.findall(log):
+    for what, seconds in repeats:
         if what == "start":
             start = round(1000 * float(seconds))
         else:

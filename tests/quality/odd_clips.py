@@ -9,6 +9,8 @@ from pointsman.quality.ffmpeg import ffmpeg_path
 from tests.quality.worlds import Clips
 
 _X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-threads", "1", "-pix_fmt", "yuv420p")
+_ON_ITS_SIDE = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+"""Metadata of a photograph that has to be turned to the right (Exif, orientation 6)."""
 _HDR = "log-level=error:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"
 
 
@@ -39,6 +41,7 @@ def make_odd_clips(folder: Path) -> Clips:
     heard = make("heard.mp4", "-i", plain, *tone, "-c:v", "copy", "-c:a", "aac")
     make("heard_again.mp4", "-i", heard, *_X264, "-c:a", "aac", "-b:a", "32k")
     make("heard_half.mp4", "-i", plain, "-f", "lavfi", "-i", "sine=d=0.5", "-c:v", "copy", "-c:a", "aac")
+    make("soundless.mkv", "-i", plain, *tone, "-af", "atrim=end=0", "-c:v", "copy", "-c:a", "pcm_s16le")
     make("stands.mp4", "-i", plain, "-vf", "loop=loop=14:size=1:start=5,trim=end_frame=20,setpts=N/20/TB", *_X264)
     make("stutters.mp4", "-i", plain, "-vf", "fps=10,fps=20", *_X264, "-crf", "10")
     make("dark.mp4", "-i", plain, "-vf", "drawbox=t=fill:color=black:enable='between(n,5,9)'", *_X264)
@@ -49,4 +52,15 @@ def make_odd_clips(folder: Path) -> Clips:
     make("smooth.mkv", "-f", "lavfi", "-i", f"{slope},noise=alls=6", "-c:v", "ffv1", "-pix_fmt", "yuv420p")
     make("picture.png", "-i", plain, "-frames:v", "1")
     make("picture.jpg", "-i", plain, "-frames:v", "1", "-q:v", "20", "-update", "1")
+    picture = str(folder / "picture.png")
+    make("still.avif", "-i", picture, "-c:v", "libaom-av1", "-still-picture", "1", "-cpu-used", "8")
+    make("still.bmp", "-i", picture)
+    make("still.tiff", "-i", picture)
+    make("clear.png", "-i", picture, "-vf", "format=rgba,colorchannelmixer=aa=0.5")
+    make("standing.png", "-i", picture, "-vf", "transpose=1")
+    make("moving.webp", "-i", plain, "-c:v", "libwebp_anim")
+    photograph = Path(make("photograph.jpg", "-i", picture, "-q:v", "2", "-update", "1"))
+    begin, rest = photograph.read_bytes()[:2], photograph.read_bytes()[2:]
+    length = (len(_ON_ITS_SIDE) + 2).to_bytes(2, "big")
+    photograph.write_bytes(begin + b"\xff\xe1" + length + _ON_ITS_SIDE + rest)
     return Clips(folder)

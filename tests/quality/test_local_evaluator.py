@@ -6,6 +6,7 @@ import threading
 import time
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,9 @@ from pointsman.model import Missing
 from pointsman.quality import Evaluation, LocalJudge, Sample
 from pointsman.quality import graphs as graphs_module
 from pointsman.quality import local as local_module
-from pointsman.quality.ffmpeg import media_input, run_ffmpeg
+from pointsman.quality import looking as looking_module
+from pointsman.quality import media as media_module
+from pointsman.quality.ffmpeg import Finished, media_input, run_ffmpeg
 from tests.quality.worlds import Clips, never
 
 
@@ -114,7 +117,36 @@ def test_without_a_source_quality_is_missing_and_says_why(judge: LocalJudge, cli
 
 
 def test_a_broken_source_is_not_the_fault_of_the_output(judge: LocalJudge, clips: Clips) -> None:
-    assert evaluate(judge, clips.good, clips.garbage).quality == Missing("the source of the output cannot be decoded")
+    for source in (clips.garbage, clips.cut, clips.sound):
+        evaluation = evaluate(judge, clips.good, source)
+        assert evaluation.quality == Missing("the source of the output cannot be decoded")
+    # Nor is it known then whether a broken output was ever meant to be anything.
+    assert isinstance(evaluate(judge, clips.garbage, clips.cut).quality, Missing)
+
+
+def test_an_ffmpeg_that_ends_abruptly_says_nothing_about_the_output(
+    judge: LocalJudge, clips: Clips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graphs_module, "beside", lambda *_, **__: "no such filter")
+    unknown = Missing("ffmpeg could not compare the output with its source")
+    assert evaluate(judge, clips.good, clips.source).quality == unknown
+    assert evaluate(judge, clips.cut, clips.source).quality == 0
+
+
+def test_a_source_is_decoded_no_more_often_than_its_outputs(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[list[str]] = []
+
+    def counted(arguments: list[str], **rest: Any) -> Finished:
+        runs.append(arguments)
+        return run_ffmpeg(arguments, **rest)
+
+    for module in (local_module, looking_module, media_module):
+        monkeypatch.setattr(module, "run_ffmpeg", counted)
+    samples = [Sample(str(n), clips.good, clips.source, "label") for n in range(3)]
+    assert len({str(one.scores) for one in LocalJudge(workers=1).judge(samples)}) == 1
+    header, *compared = runs
+    assert "-f" not in header
+    assert [one.count("-i") for one in compared] == [2, 2, 2]
 
 
 def test_an_encode_that_is_compared_for_too_long_is_missing_not_a_hang(

@@ -120,6 +120,45 @@ def test_a_turned_clip_is_compared_as_it_is_shown(judge: LocalJudge, odd: Clips)
     assert findings(evaluate(judge, odd.turned, odd.upright)) == {}
 
 
+def test_pictures_of_every_format_are_compared_as_pictures(judge: LocalJudge, odd: Clips) -> None:
+    picture = odd.folder / "picture.png"
+    for name in ("still.avif", "still.bmp", "still.tiff"):
+        for output, source in ((odd.folder / name, picture), (picture, odd.folder / name)):
+            assert isinstance(found := evaluate(judge, output, source).quality, Decimal), name
+            assert found > 95
+
+
+def test_a_photograph_that_says_which_way_up_it_is_is_compared_as_it_is_shown(judge: LocalJudge, odd: Clips) -> None:
+    for output, source in ((odd.standing, odd.photograph), (odd.photograph, odd.standing)):
+        evaluation = evaluate(judge, output, source)
+        assert isinstance(evaluation.quality, Decimal)
+        assert evaluation.quality > 95
+        assert evaluation.scores["size"] == evaluation.scores["source_size"] == "64x96"
+        assert findings(evaluation) == {}
+
+
+def test_a_picture_that_became_transparent_is_not_its_source(judge: LocalJudge, odd: Clips) -> None:
+    became = evaluate(judge, odd.clear, odd.folder / "picture.png").quality
+    assert isinstance(became, Decimal)
+    assert became < 90
+    assert evaluate(judge, odd.clear, odd.clear).quality == 100
+
+
+def test_an_animated_webp_is_refused_by_name_on_either_side(judge: LocalJudge, odd: Clips) -> None:
+    sentence = "the {} is an animated WebP, which ffmpeg cannot decode"
+    assert evaluate(judge, odd.moving, odd.plain).quality == Missing(sentence.format("output"))
+    assert evaluate(judge, odd.plain, odd.moving).quality == Missing(sentence.format("source"))
+    assert evaluate(judge, odd.moving, None).quality == Missing(sentence.format("output"))
+
+
+def test_a_track_without_any_sound_in_it_is_no_sound(judge: LocalJudge, odd: Clips) -> None:
+    for output, source in ((odd.plain, odd.soundless), (odd.soundless, odd.plain)):
+        evaluation = evaluate(judge, output, source)
+        assert isinstance(evaluation.quality, Decimal)
+        assert evaluation.quality > 90
+        assert (evaluation.scores["sound_s"], evaluation.scores["source_sound_s"]) == (None, None)
+
+
 def test_hdr_is_refused_by_name_on_either_side(judge: LocalJudge, odd: Clips) -> None:
     rest = "HDR (smpte2084), which is not compared; checks without a source make no quality"
     assert evaluate(judge, odd.plain, odd.hdr).quality == Missing(f"the source is {rest}")
