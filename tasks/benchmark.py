@@ -13,6 +13,7 @@ from pointsman.economics import hold_spending
 from pointsman.matrix_preview import preview_matrix, preview_report
 from pointsman.safety import Consent
 from tasks.bridging import cancelled, ignore
+from tasks.checks import read_own_rules
 from tasks.chunks import chunk_runs
 from tasks.looks import look
 from tasks.opening import executor_secret, open_price_book, open_target, open_workspace
@@ -46,6 +47,7 @@ def plan_matrix(
 
     Returns whether a variant has a limit of its own to what it may spend.
     """
+    read_own_rules()
     ws = open_workspace()
     variants = [benchmark.variant(ws, variant_id) for variant_id in variant_ids]
     created = benchmark.create_matrix(

@@ -15,9 +15,14 @@ from tasks.policies import ONCE
 from tasks.recording import record_report
 
 
+def read_own_rules() -> None:
+    """Refuse rules of one's own that are none before anything is sent, not when the data is there to be checked."""
+    checks.own_rules(checks.own_folder(load_settings()))
+
+
 def _guard(suite: str, frame: pl.DataFrame, run_id: str) -> None:
     try:
-        checks.ensure(suite, frame, ActionLog(open_workspace()), run_id, load_settings().home)
+        checks.ensure(suite, frame, ActionLog(open_workspace()), run_id, checks.own_folder(load_settings()))
     except DataCheckFailed as failed:
         found = failed.data["report"]
         assert isinstance(found, checks.CheckReport)
@@ -28,7 +33,8 @@ def _guard(suite: str, frame: pl.DataFrame, run_id: str) -> None:
 @task(name="check-ledger", **ONCE)
 def check_ledger(run_id: str) -> None:
     ws = open_workspace()
-    _guard("ledger", checks.ledger_frame(scan_ledger(ws, read_run(ws, run_id)), load_settings().home), run_id)
+    rows = scan_ledger(ws, read_run(ws, run_id))
+    _guard("ledger", checks.ledger_frame(rows, checks.own_folder(load_settings())), run_id)
 
 
 @task(name="check-run-items", **ONCE)

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from pointsman import preparation
 from pointsman.preparation import Preparation
+from tasks.checks import read_own_rules
 from tasks.opening import open_gateway, open_price_book, open_target, open_workspace
 from tasks.policies import RECORD
 from tasks.quality import judge_identities
@@ -16,6 +17,7 @@ from tasks.quality import judge_identities
 def prepare(run_id: str, request: BaseModel) -> Preparation:
     """Check everything the request names before anything is sent, and fix the plan of the run."""
     asked = request.model_dump(mode="json", exclude={"run_id"})
+    read_own_rules()
     open_target(asked["target"])
     open_gateway(asked["route_key"], asked["gateway"])
     return preparation.prepare(

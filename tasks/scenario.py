@@ -26,6 +26,7 @@ from pointsman.scenario import (
 )
 from pointsman.settings import load_settings
 from tasks.bridging import cancelled
+from tasks.checks import read_own_rules
 from tasks.opening import executor_secret, open_target, open_workspace
 from tasks.policies import DRIVE, RECORD
 from tasks.progress import progress_shown
@@ -45,6 +46,7 @@ def plan_scenario(
     input_set_id: str,
 ) -> None:
     """Write the run's row and its drive, so that driving needs only the id."""
+    read_own_rules()
     ws = open_workspace()
     chosen = variant(ws, variant_id)
     plan_run(

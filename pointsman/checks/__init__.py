@@ -1,9 +1,9 @@
 """Checks of whole sets of data at the hand-overs between steps, by Great Expectations."""
 
-from pointsman.checks.engine import check, ensure
+from pointsman.checks.engine import check, ensure, probe_rules
 from pointsman.checks.frames import evaluations_frame, ledger_frame, price_book_frame, run_items_frame
 from pointsman.checks.report import CheckFailure, CheckReport, check_report
-from pointsman.checks.suites import SUITES, Rule, Suite, own_rules, suite
+from pointsman.checks.suites import SUITES, Rule, Suite, own_folder, own_rules, suite
 
 __all__ = [
     "SUITES",
@@ -16,8 +16,10 @@ __all__ = [
     "ensure",
     "evaluations_frame",
     "ledger_frame",
+    "own_folder",
     "own_rules",
     "price_book_frame",
+    "probe_rules",
     "run_items_frame",
     "suite",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ _ITEMS_SCHEMA: Mapping[str, Any] = {
     "status": pl.String,
     "reason": pl.String,
     "job_id": pl.String,
+    "queue_ms": pl.Float64,
+    "run_ms": pl.Float64,
     "total_ms": pl.Float64,
     "output_sha256": pl.String,
     "output_bytes": pl.Int64,
@@ -32,7 +35,13 @@ _ITEMS_SCHEMA: Mapping[str, Any] = {
 _EVALUATIONS_SCHEMA: Mapping[str, Any] = {
     "dispatch_id": pl.String,
     "evaluation_id": pl.String,
+    "judge": pl.String,
+    "variant_id": pl.String,
+    "input_id": pl.String,
+    "cluster": pl.String,
+    "repeat": pl.Int64,
     "quality": pl.Float64,
+    "missing_reason": pl.String,
     "known": pl.String,
     "of_benchmark": pl.String,
     "by_the_sets_judge": pl.String,
@@ -44,15 +53,24 @@ _PRICES_SCHEMA: Mapping[str, Any] = {
     "source": pl.String,
     "usd": pl.Float64,
     "valid_from": pl.String,
+    "valid_to": pl.String,
+    "modality": pl.String,
+    "resolution": pl.String,
+    "tier": pl.String,
+    "currency": pl.String,
+    "amount": pl.Float64,
+    "fx_rate": pl.Float64,
+    "fx_date": pl.String,
     "validity": pl.String,
     "follows": pl.String,
 }
 
 
-def ledger_frame(dispatches: pl.LazyFrame, home: Path | None = None) -> pl.DataFrame:
+def ledger_frame(dispatches: pl.LazyFrame, folder: Path | None = None) -> pl.DataFrame:
     """The columns of a closed ledger (`scan_dispatches`) that the suite `ledger` looks at; nothing else is read."""
     held = dispatches.collect_schema()
-    return dispatches.select(name for name in suite("ledger", home).columns if name in held).collect(engine="streaming")
+    read = [name for name in suite("ledger", folder).reads if name in held]
+    return dispatches.select(read).collect(engine="streaming")
 
 
 def run_items_frame(ws: Workspace, benchmark_id: str) -> pl.DataFrame:
@@ -87,7 +105,8 @@ def run_items_frame(ws: Workspace, benchmark_id: str) -> pl.DataFrame:
 def evaluations_frame(ws: Workspace, set_id: str) -> pl.DataFrame:
     """The evaluations of a set, and a row without one for every completed cell of its benchmark that has none.
 
-    Raises `NotFound` when there is no such set.
+    Each score of the judge is a column by its path: a number or text as it is, a list as JSON, nothing where an
+    evaluation has no such score. Raises `NotFound` when there is no such set.
     """
     sets, evaluations, items = tables.evaluation_sets, tables.quality_evaluations, tables.benchmark_matrix_run_items
     tries = tables.attempts
@@ -102,15 +121,18 @@ def evaluations_frame(ws: Workspace, set_id: str) -> pl.DataFrame:
         judged = connection.execute(of_set.order_by(evaluations.c.dispatch_id)).mappings().all()
         providers = {(row.subject_id, row.provider) for row in connection.execute(asked)}
         of_benchmark = items.c.benchmark_id == opened["benchmark_id"]
-        completed = connection.execute(
-            sa.select(items.c.dispatch_id).where(of_benchmark, items.c.status == "completed").order_by(items.c.seq)
-        ).scalars()
-        cells = dict.fromkeys(completed)
+        named = (items.c[name] for name in ("dispatch_id", "variant_id", "input_id", "cluster", "repeat"))
+        completed = sa.select(*named).where(of_benchmark, items.c.status == "completed").order_by(items.c.seq)
+        cells = {row["dispatch_id"]: dict(row) for row in connection.execute(completed).mappings()}
     strangers = {subject for subject, provider in providers if provider != opened["judge"]}
     rows = [
         {
+            **dict(_scores(row["scores"])),
+            **cells.get(row["dispatch_id"], {}),
             "dispatch_id": row["dispatch_id"],
             "evaluation_id": row["id"],
+            "judge": opened["judge"],
+            "missing_reason": row["missing_reason"],
             "quality": None if row["quality"] is None else float(row["quality"]),
             "known": _known(row["quality"], row["missing_reason"]),
             "of_benchmark": "yes" if row["dispatch_id"] in cells else "no",
@@ -119,7 +141,10 @@ def evaluations_frame(ws: Workspace, set_id: str) -> pl.DataFrame:
         for row in judged
     ]
     judged_ids = {row["dispatch_id"] for row in judged}
-    return _frame([*rows, *({"dispatch_id": cell} for cell in cells if cell not in judged_ids)], _EVALUATIONS_SCHEMA)
+    rows += [{**cell, "judge": opened["judge"]} for name, cell in cells.items() if name not in judged_ids]
+    sparse = dict.fromkeys(suite("evaluations").holds, pl.String)
+    scores = {name: _kind(rows, name) for name in sorted({name for row in rows for name in row})}
+    return _frame(rows, {**_EVALUATIONS_SCHEMA, **sparse, **scores, **_EVALUATIONS_SCHEMA})
 
 
 def price_book_frame(ws: Workspace, book_sha256: str) -> pl.DataFrame:
@@ -140,14 +165,33 @@ def price_book_frame(ws: Workspace, book_sha256: str) -> pl.DataFrame:
         rows.append(
             {
                 "entry": f"{entry['sku']} from {start.isoformat()}",
-                **{name: entry[name] for name in ("sku", "unit", "source")},
-                "usd": float(entry["usd"]),
+                **{name: entry[name] for name in _PRICES_SCHEMA if name in entry},
+                **{name: _number(entry[name]) for name in ("usd", "amount", "fx_rate")},
                 "valid_from": start.isoformat(),
+                "valid_to": None if end is None else end.isoformat(),
                 "validity": "open" if end is None else "a period" if end > start else "ends before it starts",
                 "follows": follows,
             }
         )
     return _frame(rows, _PRICES_SCHEMA)
+
+
+def _scores(answered: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """What a judge answered, part by part; a path is what a verdict's plan calls the same score."""
+    if isinstance(answered, Mapping):
+        for name, part in answered.items():
+            yield from _scores(part, f"{path}.{name}" if path else str(name))
+    else:
+        yield path, json.dumps(answered) if isinstance(answered, list) else answered
+
+
+def _kind(rows: Iterable[Mapping[str, Any]], name: str) -> Any:
+    kinds = {type(row[name]) for row in rows if row.get(name) is not None}
+    return pl.Boolean if kinds == {bool} else pl.Float64 if kinds and kinds <= {int, float} else pl.String
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _known(quality: object, reason: str | None) -> str:
@@ -157,4 +201,8 @@ def _known(quality: object, reason: str | None) -> str:
 
 
 def _frame(rows: Iterable[Mapping[str, Any] | sa.RowMapping], schema: Mapping[str, Any]) -> pl.DataFrame:
-    return pl.DataFrame([[row.get(name) for name in schema] for row in rows], schema=dict(schema), orient="row")
+    def cell(row: Mapping[str, Any] | sa.RowMapping, name: str) -> Any:
+        value = row.get(name)
+        return str(value) if schema[name] is pl.String and value is not None else value
+
+    return pl.DataFrame([[cell(row, name) for name in schema] for row in rows], schema=dict(schema), orient="row")

@@ -26,6 +26,8 @@ class Settings:
     database_url: str = field(repr=False)
     """It may hold a password."""
     results_uri: str
+    checks: str
+    """The folder with one's own rules for data checks."""
     environment: str | None
     """Whose secrets, `load-test/<environment>/...`, this process looks for in Secrets Manager; None = nobody's."""
     executor_secret: Secret | None
@@ -75,6 +77,7 @@ ENVIRONMENT_NAMES: Mapping[str, str] = {
     "home": "POINTSMAN_HOME",
     "database_url": "POINTSMAN_DATABASE_URL",
     "results_uri": "POINTSMAN_RESULTS_URI",
+    "checks": "POINTSMAN_CHECKS",
     "environment": "POINTSMAN_ENVIRONMENT",
     "executor_secret": "STUDIO_EXECUTOR_SECRET",
     "gemini_api_key": "GEMINI_API_KEY",
@@ -177,6 +180,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **explicit: Any) -> 
         home=home,
         database_url=resolve("database_url", f"sqlite:///{home / 'pointsman.db'}"),
         results_uri=resolve("results_uri", str(home / "results")),
+        checks=resolve("checks", str(home / "checks")),
         environment=environment,
         executor_secret=resolve(
             "executor_secret", executor_file.read_text().strip() if executor_file.is_file() else None

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from pointsman.checks import own_rules
+from pointsman.checks import own_folder, own_rules, probe_rules
 from pointsman.clock import SystemClock
 from pointsman.errors import DependencyDown, PointsmanError
 from pointsman.settings import Settings, load_settings
@@ -102,7 +102,10 @@ def _home(settings: Settings) -> str:
 
 
 def _data_checks(settings: Settings) -> str:
-    own = own_rules(settings.home)
+    folder = own_folder(settings)
+    own = own_rules(folder)
+    if folder is not None and own:
+        probe_rules(folder)  # takes seconds, which only those wait for who have rules of their own
     return ", ".join(f"{name}: {count} rules of your own" for name, count in own.items()) or "the rules built in"
 
 

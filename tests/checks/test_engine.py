@@ -58,6 +58,7 @@ def test_a_failure_says_what_should_hold_and_in_how_many_rows_it_does_not_and_na
     (failure,) = check("ledger", ledger(*(row(100 + n, done_ns=None) for n in range(30)))).failures
     assert failure.why == "a completed dispatch has the time of its end; not so in 30 of 35 rows"
     assert failure.rows == tuple(f"d{100 + n}" for n in range(20))
+    assert failure.values == ("done_ns nothing",) * 20
     assert failure.exception is None
 
 
@@ -109,7 +110,7 @@ def test_a_check_writes_no_file_prints_nothing_and_opens_no_connection(tmp_path,
 
 def test_a_ledger_frame_takes_the_columns_that_the_rules_name():
     frame = ledger_frame(ledger().with_columns(output_uri=pl.lit("file:///x")).lazy())
-    assert set(frame.columns) == set(suite("ledger").columns)
+    assert set(frame.columns) == set(suite("ledger").reads)
 
 
 def test_a_failing_check_stops_the_chain_and_is_logged_with_rows_and_reasons(ws):
@@ -146,6 +147,14 @@ def test_the_report_names_the_rows_and_why():
         assert "could not be evaluated" in shown
     assert "2 of 16 rules" in report.summary
     assert failing.as_document()["failures"][0]["rows"] == ["d77"]
+
+
+def test_the_report_shows_what_a_row_has_beside_what_it_should_and_what_to_do_next():
+    report = check_report(check("ledger", ledger(row(31, run_ms=-1.5), row(32, "queued", done_ns=None))))
+    shown = to_markdown(report)
+    assert "| d31 | run_ms -1.5 | times are 0 or more" in shown
+    assert "| d32 | state queued | every dispatch of a closed ledger has ended" in shown
+    assert "the same request with the same run id goes on from here" in shown
 
 
 def test_the_report_of_a_passing_check_says_how_much_was_checked():

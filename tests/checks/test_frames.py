@@ -6,12 +6,20 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
-from pointsman.checks import check, evaluations_frame, price_book_frame, run_items_frame
-from pointsman.errors import NotFound
+from pointsman.checks import check, evaluations_frame, price_book_frame, run_items_frame, suite
+from pointsman.dispatch import closing
+from pointsman.errors import InputRefused, NotFound
 from pointsman.storage import tables
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BENCHMARK = "bm_1"
+
+
+@pytest.fixture
+def own_folder(tmp_path):
+    folder = tmp_path / "checks"
+    folder.mkdir()
+    return folder
 
 
 def insert(ws, table, *rows):
@@ -160,6 +168,78 @@ def test_an_evaluation_without_quality_and_reason_or_with_both_is_found():
         }
     )
     assert failures("evaluations", frame) == {("known", ("d0", "d1"))}
+
+
+def test_rules_of_ones_own_may_look_at_each_score_of_a_judge_by_its_path(ws, own_folder):
+    told = [
+        {"vmaf": 95.5, "decodable": True, "findings": {}, "criteria": {"fidelity": 4}},
+        {"vmaf": 60, "decodable": True, "findings": {"frozen": "stands still"}, "repeats": [1.0, 2.0]},
+        {"decodable": False},
+    ]
+    evaluation_set(ws, *({**evaluation(n, "90"), "scores": scores} for n, scores in enumerate(told)))
+    frame = evaluations_frame(ws, "set")
+    assert frame["vmaf"].to_list() == [95.5, 60.0, None]
+    assert frame["criteria.fidelity"].to_list() == [4.0, None, None]
+    assert frame["decodable"].to_list() == [True, True, False]
+    assert frame["repeats"].to_list() == [None, "[1.0, 2.0]", None]
+    assert frame["variant_id"].to_list() == ["v", "v", "v"]
+    assert set(suite("evaluations").holds) <= set(frame.columns)
+    own = """
+[[rules]]
+means = "no output is far from its source"
+expectation = "ExpectColumnValuesToBeBetween"
+arguments = { column = "vmaf", min_value = 80 }
+
+[[rules]]
+means = "no output stands still"
+expectation = "ExpectColumnValuesToBeNull"
+arguments = { column = "findings.frozen" }
+
+[[rules]]
+means = "nothing is black"
+expectation = "ExpectColumnValuesToBeNull"
+arguments = { column = "findings.black" }
+
+[[rules]]
+means = "every output decodes"
+expectation = "ExpectColumnValuesToBeInSet"
+arguments = { column = "decodable", value_set = [true] }
+"""
+    (own_folder / "evaluations.toml").write_text(own)
+    found = check("evaluations", frame, own_folder)
+    assert {(one.column, one.rows, one.values) for one in found.failures} == {
+        ("vmaf", ("d1",), ("vmaf 60",)),
+        ("findings.frozen", ("d1",), ("findings.frozen stands still",)),
+        ("decodable", ("d2",), ("decodable False",)),
+    }
+    (own_folder / "evaluations.toml").write_text(own.replace('"vmaf"', '"vmaff"'))
+    with pytest.raises(InputRefused, match="'vmaff'") as refused:
+        check("evaluations", frame, own_folder)
+    assert "no output is far from its source" in refused.value.message
+
+
+def test_a_rule_on_what_one_judge_scores_rests_when_the_other_judged(ws, own_folder):
+    evaluation_set(ws, *(evaluation(n) for n in range(3)))
+    rule = """
+[[rules]]
+means = "Gemini sees the prompt"
+expectation = "ExpectColumnValuesToBeBetween"
+arguments = { column = "criteria.adherence", min_value = 3 }
+where = { column = "judge", is_in = ["gemini"] }
+"""
+    (own_folder / "evaluations.toml").write_text(rule)
+    assert check("evaluations", evaluations_frame(ws, "set"), own_folder).passed
+    (own_folder / "evaluations.toml").write_text(rule.replace('"gemini"', '"local"'))
+    with pytest.raises(InputRefused, match=r"criteria\.adherence"):
+        check("evaluations", evaluations_frame(ws, "set"), own_folder)
+
+
+def test_every_frame_has_the_columns_that_its_suite_promises(ws):
+    evaluation_set(ws)
+    assert set(run_items_frame(ws, BENCHMARK).columns) == set(suite("run_items").holds)
+    assert set(evaluations_frame(ws, "set").columns) == set(suite("evaluations").holds)
+    assert set(price_book_frame(ws, "book").columns) == set(suite("price_book").holds)
+    assert set(suite("ledger").holds) == set(closing._DISPATCH_COLUMNS)
 
 
 def test_an_unknown_evaluation_set_is_not_found(ws):

@@ -14,7 +14,7 @@ from flows.evaluate_quality import EvaluateQualityRequest, evaluate_quality
 from flows.money_hud import MoneyHudRequest, money_hud
 from pointsman.actions import ActionLog
 from pointsman.benchmark import InputFile, input_set, matrix_run, register_input_set
-from pointsman.errors import DataCheckFailed, GuardRefused
+from pointsman.errors import DataCheckFailed, GuardRefused, InputRefused
 from pointsman.ids import benchmark_id
 from pointsman.quality import evaluation_set
 from pointsman.storage import local_path, tables
@@ -25,6 +25,12 @@ from tests.world import FEW_INPUTS, LabWorld
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("world")]
 
+BEYOND_REACH = """
+[[rules]]
+means = "every output is better than perfect"
+expectation = "ExpectColumnValuesToBeBetween"
+arguments = { column = "vmaf", min_value = 100.5 }
+"""
 LEVELS = {"fidelity": 4, "artefacts": 5, "temporal_consistency": 3}
 CANDIDATES = (variant("x264-medium-crf26"), variant("x264-veryfast-crf23"))
 
@@ -124,3 +130,24 @@ def test_a_false_hand_over_stops_the_chain_and_an_artifact_says_which_rows(golde
     (logged,) = [one for one in ActionLog(golden.ws).read() if one.event == "data_check_failed"]
     assert logged.severity == "critical"
     assert logged.instruction
+
+
+def test_a_rule_of_ones_own_on_a_score_of_the_judge_stops_the_chain(golden: Golden) -> None:
+    own = golden.world.home / "checks"
+    own.mkdir()
+    try:
+        (own / "evaluations.toml").write_text(BEYOND_REACH)
+        request = EvaluateQualityRequest(benchmark_id=golden.benchmark_id, judge=golden.request.judge)
+        state = evaluate_quality(request, return_state=True)
+        with pytest.raises(DataCheckFailed, match="every output is better than perfect"):
+            state.result()
+        (shown,) = artifacts(state.state_details.flow_run_id, "data-check")
+        assert golden.rows(tables.quality_evaluations, benchmark_id=golden.benchmark_id)[0].dispatch_id in shown
+        assert "| yours |" in shown
+        (own / "evaluations.toml").rename(own / "evaluation.toml")
+        before = golden.world.accepted()
+        with pytest.raises(InputRefused, match=r"evaluations\.toml"):
+            benchmark_matrix(small_matrix(golden.world, "misspelt"))
+        assert golden.world.accepted() == before, "it was refused before anything was sent"
+    finally:
+        shutil.rmtree(own)
