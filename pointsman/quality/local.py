@@ -9,6 +9,7 @@ not even 0, as such a number would let a verdict come about that nothing support
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from decimal import Decimal
@@ -32,18 +33,24 @@ _Judged = tuple[Number, dict[str, Json]]
 
 
 class LocalJudge:
-    """VMAF, SSIM and PSNR against the source, `workers` outputs at a time, each by one single-threaded ffmpeg.
+    """VMAF, SSIM and PSNR against the source, `workers` outputs at a time (None: as many as this machine has cores).
 
+    Each is looked at by one ffmpeg whose decoders and filters have one thread each.
     `sound="free"` lets outputs be silent, or last otherwise than their picture, without being broken.
     """
 
     billed_skus: tuple[str, ...] = ()
 
     def __init__(
-        self, *, clock: Clock | None = None, workers: int = 2, deadline_s: float = 600.0, sound: Sound = "as_source"
+        self,
+        *,
+        clock: Clock | None = None,
+        workers: int | None = None,
+        deadline_s: float = 600.0,
+        sound: Sound = "as_source",
     ) -> None:
         self._clock = clock or SystemClock()
-        self._workers = workers
+        self._workers = workers or os.cpu_count() or 1
         self._deadline_s = deadline_s
         self._sound = sound
         self._sources: dict[Path, Source | None] = {}

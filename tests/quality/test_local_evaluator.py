@@ -203,6 +203,15 @@ def test_an_interrupt_leaves_no_process_behind(clips: Clips, monkeypatch: pytest
     assert children[0].returncode is not None
 
 
+def test_every_core_of_the_machine_is_used_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(local_module, "judge_concurrently", lambda *_, workers: asked.append(workers))
+    monkeypatch.setattr("os.cpu_count", lambda: 5)
+    LocalJudge().judge([])
+    LocalJudge(workers=3).judge([])
+    assert asked == [5, 3]
+
+
 def test_the_identity_names_ffmpeg_and_the_model_and_changes_with_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     before = LocalJudge().identity
     assert before == LocalJudge().identity
