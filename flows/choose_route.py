@@ -15,6 +15,7 @@ from pointsman.economics import Production
 from pointsman.preparation import Preparation
 from pointsman.routing import CanaryRules
 from pointsman.scenario import Scenario
+from tasks.cancelling import cancel_judging
 from tasks.economics import Decided
 from tasks.prepare import prepare
 from tasks.routing import Moved
@@ -118,7 +119,7 @@ class RouteChoice(BaseModel):
     moved: Moved | None
 
 
-@flow(name="choose-route", flow_run_name="choose-{request.route_key}")
+@flow(name="choose-route", flow_run_name="choose-{request.route_key}", on_cancellation=[cancel_judging])
 def choose_route(request: ChooseRouteRequest) -> RouteChoice:
     """Steps are called as plain functions: their tasks belong to this run, and no subflow costs its second."""
     run = prepare(request.run_id or flow_run.id, request)

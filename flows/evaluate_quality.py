@@ -6,6 +6,7 @@ from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
 from pointsman.quality import JudgeUnavailable
+from tasks.cancelling import cancel_judging
 from tasks.checks import check_evaluations
 from tasks.chunks import runs_elsewhere
 from tasks.quality import (
@@ -19,6 +20,7 @@ from tasks.quality import (
     open_evaluation_set,
     pending_chunks,
     report_trust,
+    sends_batches,
 )
 
 
@@ -46,7 +48,7 @@ class EvaluateQualityRequest(BaseModel):
     )
 
 
-@flow(name="evaluate-quality", flow_run_name="judge-{request.benchmark_id}")
+@flow(name="evaluate-quality", flow_run_name="judge-{request.benchmark_id}", on_cancellation=[cancel_judging])
 def evaluate_quality(request: EvaluateQualityRequest) -> str:
     """Returns the evaluation set's id. An abandoned set means that no judge could see the whole comparison."""
     judge = request.judge
@@ -72,9 +74,10 @@ def evaluate_quality(request: EvaluateQualityRequest) -> str:
 
 
 def judge_all(set_id: str, judge: str, request: EvaluateQualityRequest) -> None:
-    if runs_elsewhere():
+    together = sends_batches(judge, request.price_book)
+    if runs_elsewhere() and not together:
         judge_elsewhere(
             set_id, judge, request.price_book, request.chunk_size, fall_back_inline=request.fall_back_inline
         )
-    for chunk in pending_chunks(set_id, request.chunk_size):
+    for chunk in pending_chunks(set_id, None if together else request.chunk_size):
         judge_chunk(set_id, judge, request.price_book, chunk)

@@ -12,6 +12,7 @@ from flows.apply_routing import ApplyRoutingRequest, apply_routing
 from flows.evaluate_quality import EvaluateQualityRequest, evaluate_quality
 from flows.money_hud import ComparisonRules, MoneyHudRequest, money_hud
 from pointsman.ids import benchmark_id
+from tasks.cancelling import cancel_judging
 from tasks.economics import Decided
 from tasks.routing import Moved, route_of_benchmark
 
@@ -36,7 +37,7 @@ class Proposal(BaseModel):
     change: Moved | None
 
 
-@flow(name="propose-routing", flow_run_name="propose-after-{request.of_run}")
+@flow(name="propose-routing", flow_run_name="propose-after-{request.of_run}", on_cancellation=[cancel_judging])
 def propose_routing(request: ProposeRoutingRequest) -> Proposal:
     """The incumbent is what serves the route of the matrix now."""
     bm_id = benchmark_id(request.of_run)

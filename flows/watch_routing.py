@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from flows.benchmark_matrix import BenchmarkMatrixRequest, benchmark_matrix
 from flows.evaluate_quality import EvaluateQualityRequest, evaluate_quality
 from pointsman.errors import RunFailed
+from tasks.cancelling import cancel_judging
 from tasks.production import enter_with_watch, once_agreed
 from tasks.routing import roll_back
 from tasks.watch import (
@@ -60,7 +61,7 @@ class WatchRoutingRequest(BaseModel):
     )
 
 
-@flow(name="watch-routing", flow_run_name="watch-{request.route_key}")
+@flow(name="watch-routing", flow_run_name="watch-{request.route_key}", on_cancellation=[cancel_judging])
 def watch_routing(request: WatchRoutingRequest) -> Watched:
     """Returns what was found. Raises `RunFailed` (`routing_drift`) when the gateway shows something else or a promise
     is broken, after going back where the rules of the route let it. In production its jobs pass the guard.

@@ -8,6 +8,8 @@ from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
 
 from pointsman.errors import NotFound
+from pointsman.ids import benchmark_id
+from pointsman.quality import cancel_batches
 from pointsman.scenario import cancel_run
 from pointsman.settings import load_settings
 from pointsman.workspace import Workspace
@@ -35,3 +37,12 @@ def cancel_load_test(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any])
         )
     except NotFound:
         return  # it was cancelled before it had planned anything
+
+
+def cancel_judging(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Have the judge's service end the batches that the flow run waited for."""
+    request = flow_run.parameters["request"]
+    run_id = request.get("of_run") or request.get("run_id") or str(flow_run.id)
+    settings = load_settings()
+    ws = Workspace.open(settings, actor=f"flow-run:{flow_run.id}")
+    cancel_batches(ws, request.get("benchmark_id") or benchmark_id(run_id), settings)

@@ -48,4 +48,4 @@ def look(bm_id: str, judge: str, price_book: str) -> bool:
 
 def _chosen(judge: str, price_book: str) -> ChosenJudge:
     book, now = open_price_book(price_book), open_workspace().clock.now()
-    return open_judge(judge).build(load_settings(), price=lambda sku: book.price(sku, now))
+    return open_judge(judge).at_once().build(load_settings(), price=lambda sku: book.price(sku, now))

@@ -16,16 +16,24 @@ from tasks.opening import open_judge, open_price_book, open_workspace
 from tasks.policies import JUDGE, ONCE, RECORD
 from tasks.recording import record_report
 
+_EVERYTHING = 10**9
 
-def _chosen(name: str, price_book: str) -> ChosenJudge:
+
+def _chosen(name: str, price_book: str, *, at_once: bool = False) -> ChosenJudge:
     book = open_price_book(price_book)
     now = open_workspace().clock.now()
-    return open_judge(name).build(load_settings(), price=lambda sku: book.price(sku, now))
+    spec = open_judge(name)
+    return (spec.at_once() if at_once else spec).build(load_settings(), price=lambda sku: book.price(sku, now))
 
 
 def judge_identities(name: str, price_book: str) -> list[JudgeIdentity]:
     """The judge that is asked, and the local one behind it if that is another: plans are declared for both."""
     return list(dict.fromkeys(_chosen(one, price_book).judge.identity for one in (name, "local")))
+
+
+def sends_batches(name: str, price_book: str) -> bool:
+    """Whether the judge sends everything as batches: splitting that up, or paying machines to wait, saves nothing."""
+    return _chosen(name, price_book).waits
 
 
 @task(name="open-evaluation-set", **RECORD)
@@ -48,7 +56,9 @@ def open_evaluation_set(
 
 
 @task(name="pending-judgements", **RECORD)
-def pending_chunks(set_id: str, size: int) -> list[list[str]]:
+def pending_chunks(set_id: str, size: int | None) -> list[list[str]]:
+    """What is not judged yet, so many outputs at a time; None: all of them."""
+    size = _EVERYTHING if size is None else size
     return list(quality.pending_chunks(open_workspace(), set_id, size).values())
 
 
@@ -74,8 +84,11 @@ def judge_elsewhere(set_id: str, judge: str, price_book: str, size: int, *, fall
 
 @task(name="look-again", **JUDGE)
 def look_again(set_id: str, judge: str, price_book: str) -> str | None:
-    """Judge some outputs twice and show some pairs in both orders; why that did not get done, if it did not."""
-    chosen = _chosen(judge, price_book)
+    """Judge some outputs twice and show some pairs in both orders; why that did not get done, if it did not.
+
+    They are few, so nobody waits for a batch of them.
+    """
+    chosen = _chosen(judge, price_book, at_once=True)
     return quality.look_again(open_workspace(), set_id, chosen.judge, chosen.trust.second_looks, cap=chosen.cap)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 from pointsman.decision.plan import VerdictPlan
 from pointsman.economics import PriceBook
@@ -16,19 +16,6 @@ from pointsman.economics.entries import PriceEntry
 from pointsman.economics.hosting import Hosting
 from pointsman.ids import VariantId
 from pointsman.model import Number
-
-
-class _Used(NamedTuple):
-    """One usage of an attempt, as a row of the ledger has it; without a sku, an attempt whose usage is not known."""
-
-    number: int
-    outcome: str
-    provider: str
-    started_at: datetime
-    sku: str | None
-    quantity: Decimal | None
-    missing_reason: str | None
-    basis: str | None
 
 
 def costs_by_evidence(plan: VerdictPlan, evidence: Mapping[str, Any]) -> dict[str, Number]:
@@ -78,10 +65,15 @@ def _attempts(book: PriceBook, evidence: Mapping[str, Any]) -> dict[str, list[Pr
         if kind != "cell":
             continue
         subject, _, number = attempt_id.rpartition("#")
-        first = (int(number), outcome, provider, datetime.fromisoformat(started_at))
-        rows: Any = [
-            _Used(*first, sku, None if quantity is None else Decimal(quantity), why or no_usage, basis)
+        first = {"number": int(number), "outcome": outcome, "provider": provider}
+        unknown = {"sku": None, "quantity": None, "missing_reason": no_usage, "basis": None}
+        rows = [
+            {**first, "sku": sku, "quantity": _decimal(quantity), "missing_reason": why or no_usage, "basis": basis}
             for sku, quantity, why, basis in usage
-        ] or [_Used(*first, None, None, no_usage, None)]
-        found.setdefault(subject, []).append(priced_attempt(book, rows))
+        ] or [{**first, **unknown}]
+        found.setdefault(subject, []).append(priced_attempt(book, rows, datetime.fromisoformat(started_at)))
     return {subject: sorted(tried, key=lambda one: one.number) for subject, tried in found.items()}
+
+
+def _decimal(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)

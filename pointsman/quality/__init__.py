@@ -6,6 +6,7 @@
 from pointsman.quality.calls import SpendCap
 from pointsman.quality.correction import Corrected, corrected_qualities
 from pointsman.quality.elsewhere import judge_elsewhere, judgement_turn
+from pointsman.quality.ending import cancel_batches
 from pointsman.quality.evaluation import (
     EvaluationSet,
     abandon,
@@ -64,6 +65,7 @@ __all__ = [
     "TrustPolicy",
     "abandon",
     "assess_trust",
+    "cancel_batches",
     "complete",
     "corrected_qualities",
     "draw_up_sheet",

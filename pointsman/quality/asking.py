@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from pointsman.model import Json
 from pointsman.quality.rubric import Criterion, Rubric
 
 _COMMON = """\
@@ -58,39 +59,40 @@ _LONGEST = 2000
 Better = Literal["first", "second", "same"]
 
 
-class CriterionAnswer(BaseModel):
-    """What was seen, then the level that follows from it: a reason given afterwards only defends the level."""
+_TEXT: dict[str, Json] = {"type": "STRING", "maxLength": _LONGEST}
+VALUES: dict[str, dict[str, Json]] = {
+    "level": {"type": "INTEGER", "minimum": 1, "maximum": 5},
+    "better": {"type": "STRING", "enum": list(get_args(Better))},
+}
+"""What is said of each criterion after its reason: one that is given afterwards only defends it."""
+
+
+class _CriterionAnswer(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     reason: Annotated[str, Field(max_length=_LONGEST)]
     level: Annotated[int, Field(ge=1, le=5)]
 
 
-class _StrictCriterionAnswer(CriterionAnswer):
+class _CriterionPreference(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class CriterionPreference(BaseModel):
-    """What was seen in both, then which is better."""
 
     reason: Annotated[str, Field(max_length=_LONGEST)]
     better: Better
-
-
-class _StrictCriterionPreference(CriterionPreference):
-    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
     """What is asked of every sample alike: the instruction, and the form of the answer.
 
-    `schema` is what the API is told; `strict` also refuses further fields and converted types, for checking an answer.
+    `schema` is what the API is told, in its own words; `strict` checks an answer, and refuses further fields and
+    converted types.
     """
 
     kind: Literal["levels", "preference"]
     criteria: tuple[Criterion, ...]
     system: str
-    schema: type[BaseModel]
+    schema: dict[str, Json]
     strict: type[BaseModel]
 
 
@@ -102,8 +104,8 @@ def levels_form(rubric: Rubric, *, with_source: bool) -> Form:
         "levels",
         criteria,
         system,
-        _schema(criteria, CriterionAnswer, ConfigDict()),
-        _schema(criteria, _StrictCriterionAnswer, ConfigDict(extra="forbid", strict=True)),
+        _schema(criteria, "level"),
+        _model(criteria, _CriterionAnswer),
     )
 
 
@@ -115,8 +117,8 @@ def preference_form(rubric: Rubric, *, with_source: bool) -> Form:
         "preference",
         criteria,
         _system(PREFERENCE, rubric, best),
-        _schema(criteria, CriterionPreference, ConfigDict()),
-        _schema(criteria, _StrictCriterionPreference, ConfigDict(extra="forbid", strict=True)),
+        _schema(criteria, "better"),
+        _model(criteria, _CriterionPreference),
     )
 
 
@@ -136,13 +138,24 @@ def _system(template: str, rubric: Rubric, criteria: Any) -> str:
     return template.format(common=_COMMON, task=task, criteria="\n".join(criteria))
 
 
-def _schema(criteria: Sequence[Criterion], answer: type[BaseModel], config: ConfigDict) -> type[BaseModel]:
-    # Pydantic refuses a base together with a configuration, so that each class states its own.
+def _schema(criteria: Sequence[Criterion], value: str) -> dict[str, Json]:
+    answer = _object({"reason": _TEXT, value: VALUES[value]})
+    by_criterion = _object({criterion.name: answer for criterion in criteria})
+    return _object({"label": _TEXT, "words_for_the_judge": _TEXT, "criteria": by_criterion})
+
+
+def _object(properties: dict[str, Json]) -> dict[str, Json]:
+    names: list[Json] = list(properties)
+    return {"type": "OBJECT", "properties": properties, "required": names, "propertyOrdering": names}
+
+
+def _model(criteria: Sequence[Criterion], answer: type[BaseModel]) -> type[BaseModel]:
+    strict = ConfigDict(extra="forbid", strict=True)
     fields: dict[str, Any] = {criterion.name: (answer, ...) for criterion in criteria}
-    by_criterion = create_model("Criteria", __config__=config, **fields)
+    by_criterion = create_model("Criteria", __config__=strict, **fields)
     text = Annotated[str, Field(max_length=_LONGEST)]
     whole: dict[str, Any] = {"label": (text, ...), "words_for_the_judge": (text, ...), "criteria": (by_criterion, ...)}
-    return create_model("Judgement", __config__=config, **whole)
+    return create_model("Judgement", __config__=strict, **whole)
 
 
 def _describe(criterion: Criterion) -> str:

@@ -13,14 +13,12 @@ from decimal import Decimal
 
 import sqlalchemy as sa
 
-from pointsman.ids import derive
 from pointsman.model import Missing, Number
-from pointsman.quality.protocol import JudgeAttempt, JudgeUnavailable, JudgeUsage
+from pointsman.quality.attempts import claim_attempt, settle_attempt
+from pointsman.quality.batches import LedgerBatches
+from pointsman.quality.protocol import JudgeAttempt, JudgeUnavailable
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
-
-SUBJECT_KIND = "judgement"
-_DIED = Missing("the process that asked ended before the answer came; the tokens may have been billed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,113 +26,86 @@ class SpendCap:
     """The most that judging a set may cost, in USD, and what one unit of a sku costs.
 
     Held before each call, so it can be passed by the calls in flight and by nothing else. A call whose usage is not
-    known, because its answer was lost, counts as much as the others did on average.
+    known, because its answer was lost or a batch holds it, counts as much as the dearest of the others.
     """
 
     usd: Decimal
     price: Callable[[str], Number]
 
 
-def subject_of(set_id: str, subject: str) -> str:
-    """The subject of a judgement's attempts: `<evaluation set>:<dispatch>`."""
-    return f"{set_id}:{subject}"
-
-
 class LedgerCalls:
     """`Calls` that stand in the tables `attempts` and `usage`, for one evaluation set and one judge."""
 
-    def __init__(
-        self, ws: Workspace, set_id: str, *, judge: str, billed_skus: tuple[str, ...], cap: SpendCap | None
-    ) -> None:
+    def __init__(self, ws: Workspace, set_id: str, *, judge: str, cap: SpendCap | None) -> None:
+        self.batches = LedgerBatches(ws, set_id, judge=judge)
         self._ws = ws
         self._set_id = set_id
         self._judge = judge
-        self._skus = billed_skus
         self._cap = cap
         self._in_flight = 0
+        self._begun: set[str] = set()
         self.writing = threading.Lock()
         """Held while this process writes: SQLite makes a second writer wait in steps of up to a tenth of a second."""
 
-    def begin(self, subject: str) -> int:
+    def begin(self, subject: str, skus: tuple[str, ...]) -> int:
         """As `Calls.begin`."""
-        now = self._ws.clock.now()
-        usage = tuple(JudgeUsage(sku, _DIED) for sku in self._skus)
         with self.writing, self._ws.database.begin() as connection:
-            if self._cap is not None and (spent := self._spent(connection, self._cap)) >= self._cap.usd:
+            if self._cap is not None and (spent := self._spent(connection, self._cap)[0]) >= self._cap.usd:
                 raise JudgeUnavailable(
                     f"Judging has cost {spent:f} USD; its cap is {self._cap.usd:f} USD.",
                     instruction="Raise max_spend_usd of the judge, or choose the judge `local`.",
                     code="spend_cap",
                 )
-            numbers = sa.select(sa.func.max(tables.attempts.c.number)).where(
-                tables.attempts.c.subject_id == subject_of(self._set_id, subject)
-            )
-            number = int(connection.execute(numbers).scalar() or 0) + 1
-            claim = JudgeAttempt(number, "unknown", now, now, usage, "interrupted")
-            insert_attempt(connection, self._set_id, subject, self._judge, claim)
+            number = claim_attempt(connection, self._ws.clock.now(), self._set_id, subject, self._judge, skus)
             self._in_flight += 1
+            self._begun.update(skus)
         return number
+
+    def room(self, skus: tuple[str, ...]) -> int | None:
+        """As `Calls.room`; 0 while nothing tells what a call costs."""
+        if self._cap is None:
+            return None
+        with self.writing, self._ws.database.connect() as connection:
+            spent, dearest = self._spent(connection, self._cap)
+        each = Decimal(0)
+        for sku in skus:
+            price, quantity = self._cap.price(sku), dearest.get(_kind(sku))
+            if isinstance(price, Missing) or quantity is None:
+                return 0
+            each += price * quantity
+        return max(0, int((self._cap.usd - spent) / each)) if each else None
 
     def end(self, subject: str, attempt: JudgeAttempt) -> None:
         """As `Calls.end`."""
-        attempts, usage = tables.attempts, tables.usage
-        attempt_id = f"{subject_of(self._set_id, subject)}#{attempt.number}"
         with self.writing, self._ws.database.begin() as connection:
-            connection.execute(sa.delete(usage).where(usage.c.subject_id == attempt_id))
-            connection.execute(sa.delete(attempts).where(attempts.c.id == attempt_id))
-            insert_attempt(connection, self._set_id, subject, self._judge, attempt)
+            settle_attempt(connection, self._set_id, subject, self._judge, attempt)
             self._in_flight -= 1
 
-    def _spent(self, connection: sa.Connection, cap: SpendCap) -> Decimal:
+    def _spent(self, connection: sa.Connection, cap: SpendCap) -> tuple[Decimal, dict[str, Decimal]]:
+        """USD that were spent, and the most of each kind of token that a call took."""
         usage = tables.usage
         # Counts of tokens are whole and far below 2^53, so adding them up as floating-point numbers is exact.
-        known = sa.func.sum(sa.cast(usage.c.quantity, sa.Double))
+        tokens = sa.cast(usage.c.quantity, sa.Double)
         rows = connection.execute(
-            sa.select(usage.c.sku, known, sa.func.count(usage.c.quantity), sa.func.count())
+            sa.select(
+                usage.c.sku, sa.func.sum(tokens), sa.func.max(tokens), sa.func.count(usage.c.quantity), sa.func.count()
+            )
             .where(usage.c.run_id == self._set_id)
             .group_by(usage.c.sku)
         ).all()
+        dearest: dict[str, Decimal] = {}
+        for sku, _, most, measured, _ in rows:
+            if measured:
+                dearest[_kind(sku)] = max(dearest.get(_kind(sku), Decimal(0)), Decimal(most))
         total = Decimal(0)
-        for sku, quantity, measured, all_calls in rows:
+        for sku, quantity, _, measured, all_calls in rows:
             price = cap.price(sku)
-            if isinstance(price, Missing) or not measured:
-                continue
-            lost = max(0, all_calls - measured - self._in_flight)
-            total += price * Decimal(quantity) * (1 + Decimal(lost) / measured)
-        return total
+            if not isinstance(price, Missing):
+                lost = max(0, all_calls - measured - (self._in_flight if sku in self._begun else 0))
+                total += price * (Decimal(quantity or 0) + lost * dearest.get(_kind(sku), Decimal(0)))
+        return total, dearest
 
 
-def insert_attempt(connection: sa.Connection, set_id: str, subject: str, judge: str, attempt: JudgeAttempt) -> str:
-    """Insert an attempt with its usage; return its id."""
-    whole = subject_of(set_id, subject)
-    attempt_id = f"{whole}#{attempt.number}"
-    connection.execute(
-        sa.insert(tables.attempts).values(
-            id=attempt_id,
-            run_id=set_id,
-            subject_id=whole,
-            subject_kind=SUBJECT_KIND,
-            number=attempt.number,
-            provider=judge,
-            generation=None,
-            outcome=attempt.outcome,
-            started_at=attempt.started,
-            ended_at=attempt.ended,
-            detail={"code": attempt.code, **attempt.detail},
-        )
-    )
-    if attempt.usage:
-        rows = [
-            {
-                "id": derive("usage", attempt_id, used.sku),
-                "run_id": set_id,
-                "subject_id": attempt_id,
-                "sku": used.sku,
-                "quantity": None if isinstance(used.quantity, Missing) else used.quantity,
-                "missing_reason": used.quantity.reason if isinstance(used.quantity, Missing) else None,
-                "basis": used.basis,
-            }
-            for used in attempt.usage
-        ]
-        connection.execute(sa.insert(tables.usage), rows)
-    return attempt_id
+def _kind(sku: str) -> str:
+    """Input or output: a call takes as many tokens of each in a batch as on its own."""
+    return sku.rpartition(":")[2]

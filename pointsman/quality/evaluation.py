@@ -159,8 +159,7 @@ class _Chunk:
         self._ws = ws
         self._set = into
         self._judge = judge
-        name = judge.identity.name
-        self._calls = LedgerCalls(ws, into.id, judge=name, billed_skus=judge.billed_skus, cap=cap)
+        self._calls = LedgerCalls(ws, into.id, judge=judge.identity.name, cap=cap)
         self._folder = judgements_folder(ws, into)
         self._stored = 0
 

@@ -9,13 +9,13 @@ import functools
 import hashlib
 import os
 import ssl
-import statistics
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import TypeVar
 
 import httpx2
 from google import genai
@@ -24,11 +24,12 @@ from google.genai import types
 from pointsman.canonical import sha256_of
 from pointsman.clock import Clock, SystemClock
 from pointsman.model import Json
-from pointsman.quality.asking import LEVELS, PREFERENCE, WORDS, Form, levels_form, preference_form
-from pointsman.quality.gemini_answers import Heard
-from pointsman.quality.gemini_calls import Asked, Asker, Question
+from pointsman.quality.asking import LEVELS, PREFERENCE, VALUES, WORDS, Form, levels_form, preference_form
+from pointsman.quality.gemini_batches import Batching
+from pointsman.quality.gemini_calls import TEMPERATURE, Asked, Asker, Question, Try
 from pointsman.quality.gemini_files import FilesApi
 from pointsman.quality.gemini_media import FRAMES_PER_SECOND, MOST_FRAMES, Media, Medium, Unsendable, Video
+from pointsman.quality.gemini_record import Record, levels_of, scores_of, words_of
 from pointsman.quality.media import Fault
 from pointsman.quality.pace import Pace
 from pointsman.quality.pairs import Compared, Pair, preferred
@@ -36,7 +37,6 @@ from pointsman.quality.protocol import (
     Calls,
     Evaluation,
     FailedJudgement,
-    JudgeAttempt,
     JudgeIdentity,
     JudgeUnavailable,
     Sample,
@@ -46,6 +46,8 @@ from pointsman.quality.rubric import Rubric, quality_of
 from pointsman.quality.workers import judge_concurrently
 from pointsman.settings import Secret
 
+T = TypeVar("T")
+E = TypeVar("E")
 _MOST_AHEAD = 8
 """Samples that are looked at while as many are in flight, so that there is always one ready to be asked about."""
 _INSTRUCTION = {
@@ -65,7 +67,10 @@ class _Sitting:
 
     asker: Asker
     media: Media
+    batching: Batching | None
     calls: Calls
+    before: dict[tuple[str, str], tuple[Try, ...]]
+    """What batches made of the questions that are about to be asked."""
 
 
 class GeminiJudge:
@@ -73,6 +78,8 @@ class GeminiJudge:
 
     With `pairwise` each output is compared with its reference, in both orders: 50 is as good as the reference, 100
     better by every criterion, 0 worse by every one.
+    With `wait_s` questions are sent as batches, at the price of batches, each of which may take so long; what has no
+    answer then is asked at once.
     `base_url` replaces Google's address. The key is sent in a header and appears in no URL, log, record or error.
     """
 
@@ -90,6 +97,7 @@ class GeminiJudge:
         repeats: int = 1,
         video: Video = "inline",
         pairwise: bool = False,
+        wait_s: float = 0.0,
     ) -> None:
         self._api_key = api_key
         self._model = model
@@ -102,38 +110,50 @@ class GeminiJudge:
         self._repeats = repeats
         self._video: Video = video
         self._pairwise = pairwise
+        self._wait_s = wait_s
         self._forms: dict[tuple[str, bool], Form] = {}
         self._pace = Pace(workers, self._clock)
         asked = {
             "rubric": rubric.sha256,
             "instructions": [LEVELS, PREFERENCE],
             "words": list(WORDS),
+            "values": VALUES,
             "video": video,
             "frames_per_second": FRAMES_PER_SECOND,
             "most_frames": MOST_FRAMES,
-            "temperature": 0,
+            "temperature": TEMPERATURE,
             "seed": self._policy.seed,
             "repeats": repeats,
             "pairwise": pairwise,
         }
         self.identity = JudgeIdentity("gemini", model, sha256_of(asked))
-        self.billed_skus = (f"gemini:{model}:input-token", f"gemini:{model}:output-token")
+        self._skus = (f"gemini:{model}:input-token", f"gemini:{model}:output-token")
+        self._batch_skus = (f"gemini:{model}:batch:input-token", f"gemini:{model}:batch:output-token")
+        self.billed_skus = (*self._skus, *self._batch_skus) if wait_s else self._skus
 
     def judge(self, samples: Iterable[Sample], calls: Calls) -> Generator[Evaluation, None, None]:
         """As `Judge.judge`. Raises `JudgeUnavailable` with the attempts of what could not be judged."""
         with ExitStack() as stack:
             sitting = self._sit_down(stack, calls)
-            yield from judge_concurrently(
-                samples, lambda sample, stop: self._judge(sitting, sample, stop), workers=self._threads
-            )
+            one = functools.partial(self._judge, sitting)
+            if sitting.batching is not None:
+                samples = yield from self._batched(sitting, samples, self._questions_of, one)
+            yield from judge_concurrently(samples, one, workers=self._threads)
 
     def compare(self, pairs: Iterable[Pair], calls: Calls) -> Generator[Compared, None, None]:
         """As `Comparer.compare`. Raises as `judge` does."""
         with ExitStack() as stack:
             sitting = self._sit_down(stack, calls)
-            yield from judge_concurrently(
-                pairs, lambda pair, stop: self._compare(sitting, pair, stop), workers=self._threads
-            )
+            one = functools.partial(self._compare, sitting)
+            if sitting.batching is not None:
+                pairs = yield from self._batched(sitting, pairs, self._both_orders, one)
+            yield from judge_concurrently(pairs, one, workers=self._threads)
+
+    def cancel_batches(self, calls: Calls) -> int:
+        """As `SendsBatches.cancel_batches`."""
+        with ExitStack() as stack:
+            batching = self._sit_down(stack, calls).batching
+            return 0 if batching is None else batching.cancel(calls)
 
     def _sit_down(self, stack: ExitStack, calls: Calls) -> _Sitting:
         client = genai.Client(
@@ -157,26 +177,65 @@ class GeminiJudge:
             client=client,
             media=media,
             model=self._model,
-            skus=self.billed_skus,
+            skus=self._skus,
             policy=self._policy,
             pace=self._pace,
             clock=self._clock,
             secret=self._api_key,
         )
-        return _Sitting(asker, media, calls)
+        batching = Batching(
+            client=client,
+            files=files,
+            asker=asker,
+            model=self._model,
+            skus=self._batch_skus,
+            policy=self._policy,
+            clock=self._clock,
+            wait_s=self._wait_s,
+        )
+        # Whoever does not wait any more still ends what is open, and uses what was answered.
+        batched = bool(self._wait_s or calls.batches.all())
+        return _Sitting(asker, media, batching if batched else None, calls, {})
 
-    def _judge(self, sitting: _Sitting, sample: Sample, stop: threading.Event) -> Evaluation:
-        played = sitting.media.played(sample.output, stop)
-        if isinstance(played, Fault):
-            return Evaluation(sample.dispatch_id, Decimal(0), {"decodable": False, "reason": played.reason}, ())
-        if self._pairwise:
-            return self._against_reference(sitting, sample, stop)
-        paths = [path for path in (sample.source, sample.output) if path is not None]
+    def _batched(
+        self,
+        sitting: _Sitting,
+        things: Iterable[T],
+        questions_of: Callable[[_Sitting, T, threading.Event], list[Question]],
+        judge_one: Callable[[T, threading.Event], E],
+    ) -> Generator[E, None, list[T]]:
+        """Ask about them in batches, and judge the first of them before; return those that are left to be judged."""
+        assert sitting.batching is not None
+        left = list(things)
+
+        def questions(place: int, stop: threading.Event) -> tuple[int, list[Question]]:
+            return place, questions_of(sitting, left[place], stop)
+
+        asked = dict(judge_concurrently(range(len(left)), questions, workers=self._threads))
+        first = next((place for place in sorted(asked) if asked[place]), None)
+        if first is not None and self._wait_s and not sitting.calls.batches.all():
+            # A wrong key or model shows now and not tomorrow, and a cap learns what a call costs.
+            yield from judge_concurrently([left[first]], judge_one, workers=1)
+            asked[first] = []
+            del left[first]
+        together = [question for place in sorted(asked) for question in asked[place]]
+        sitting.before.update(sitting.batching.ask(together, sitting.calls, threading.Event()))
+        return left
+
+    def _questions_of(self, sitting: _Sitting, sample: Sample, stop: threading.Event) -> list[Question]:
+        if isinstance(sitting.media.played(sample.output, stop), Fault):
+            return []
+        if not self._pairwise:
+            return self._levels_asked(sitting, sample)
+        pair = _against_reference(sample)
+        return [] if pair is None else self._both_orders(sitting, pair, stop)
+
+    def _levels_asked(self, sitting: _Sitting, sample: Sample) -> list[Question]:
         form = self._form("levels", with_source=sample.source is not None)
+        paths = [path for path in (sample.source, sample.output) if path is not None]
         media = self._media(sitting, sample.dispatch_id, paths)
-        record = _Record(sample.dispatch_id, form, media)
-        for repeat in range(self._repeats):
-            question = Question(
+        return [
+            Question(
                 subject=sample.dispatch_id,
                 form=form,
                 label=sample.blind_label,
@@ -185,34 +244,15 @@ class GeminiJudge:
                 key=f"{sample.blind_label}{repeat or ''}",
                 seed=self._policy.seed + repeat * self._policy.attempts,
             )
-            self._ask(sitting, question, record, stop)
-        heard = record.heard
-        qualities = [quality_of(form.criteria, _levels(one)) for one in heard]
-        quality = (sum(qualities, Decimal(0)) / len(qualities)).quantize(Decimal("0.0001"))
-        return Evaluation(sample.dispatch_id, quality, _scores(heard, qualities), record.attempts, record.transcript)
+            for repeat in range(self._repeats)
+        ]
 
-    def _against_reference(self, sitting: _Sitting, sample: Sample, stop: threading.Event) -> Evaluation:
-        if sample.reference is None:
-            nothing = "there is nothing to compare with: the incumbent made no output of this input"
-            return Evaluation(sample.dispatch_id, Decimal(100), {"compared": nothing}, ())
-        if sample.reference == sample.output:
-            return Evaluation(sample.dispatch_id, Decimal(50), {"compared": "it is what others are compared with"}, ())
-        pair = Pair(sample.dispatch_id, sample.output, sample.reference, sample.source, sample.blind_label)
-        compared = self._compare(sitting, pair, stop)
-        preference = compared.preference
-        scores: dict[str, Json] = {"criteria": dict(preference.criteria), "flipped": preference.flipped}
-        if compared.words_for_the_judge:
-            scores["words_for_the_judge"] = compared.words_for_the_judge
-        return Evaluation(sample.dispatch_id, 100 * preference.points, scores, compared.attempts, compared.transcript)
-
-    def _compare(self, sitting: _Sitting, pair: Pair, stop: threading.Event) -> Compared:
+    def _both_orders(self, sitting: _Sitting, pair: Pair, _: threading.Event) -> list[Question]:
         form = self._form("preference", with_source=pair.source is not None)
-        whole = [path for path in (pair.source, pair.one, pair.other) if path is not None]
-        media = self._media(sitting, pair.subject, whole)
-        outputs, source = media[-2:], media[:-2]
-        record = _Record(pair.subject, form, media)
-        for number, order in enumerate((outputs, outputs[::-1])):
-            question = Question(
+        paths = [path for path in (pair.source, pair.one, pair.other) if path is not None]
+        *source, one, other = self._media(sitting, pair.subject, paths)
+        return [
+            Question(
                 subject=pair.subject,
                 form=form,
                 label=hashlib.sha256(f"{pair.blind_label}\x1f{number}".encode()).hexdigest()[:8],
@@ -221,14 +261,53 @@ class GeminiJudge:
                 key=f"{pair.blind_label}{number}",
                 seed=self._policy.seed,
             )
-            self._ask(sitting, question, record, stop)
-        straight, swapped = ({name: str(value) for name, (value, _) in one.answers.items()} for one in record.heard)
-        found = preferred(form.criteria, straight, swapped)
-        return Compared(pair.subject, found, record.attempts, record.transcript, _words(record.heard))
+            for number, order in enumerate(((one, other), (other, one)))
+        ]
 
-    def _ask(self, sitting: _Sitting, question: Question, record: _Record, stop: threading.Event) -> None:
+    def _judge(self, sitting: _Sitting, sample: Sample, stop: threading.Event) -> Evaluation:
+        played = sitting.media.played(sample.output, stop)
+        if isinstance(played, Fault):
+            return Evaluation(sample.dispatch_id, Decimal(0), {"decodable": False, "reason": played.reason}, ())
+        if self._pairwise:
+            return self._preferred(sitting, sample, stop)
+        record = self._asked(sitting, self._levels_asked(sitting, sample), stop)
+        form = record.form
+        heard = record.heard
+        qualities = [quality_of(form.criteria, levels_of(one)) for one in heard]
+        quality = (sum(qualities, Decimal(0)) / len(qualities)).quantize(Decimal("0.0001"))
+        return Evaluation(sample.dispatch_id, quality, scores_of(heard, qualities), record.attempts, record.transcript)
+
+    def _preferred(self, sitting: _Sitting, sample: Sample, stop: threading.Event) -> Evaluation:
+        pair = _against_reference(sample)
+        if pair is None:
+            if sample.reference is None:
+                nothing = "there is nothing to compare with: the incumbent made no output of this input"
+                return Evaluation(sample.dispatch_id, Decimal(100), {"compared": nothing}, ())
+            itself = "it is what others are compared with"
+            return Evaluation(sample.dispatch_id, Decimal(50), {"compared": itself}, ())
+        compared = self._compare(sitting, pair, stop)
+        preference = compared.preference
+        scores: dict[str, Json] = {"criteria": dict(preference.criteria), "flipped": preference.flipped}
+        if compared.words_for_the_judge:
+            scores["words_for_the_judge"] = compared.words_for_the_judge
+        return Evaluation(sample.dispatch_id, 100 * preference.points, scores, compared.attempts, compared.transcript)
+
+    def _compare(self, sitting: _Sitting, pair: Pair, stop: threading.Event) -> Compared:
+        record = self._asked(sitting, self._both_orders(sitting, pair, stop), stop)
+        straight, swapped = ({name: str(value) for name, (value, _) in one.answers.items()} for one in record.heard)
+        found = preferred(record.form.criteria, straight, swapped)
+        return Compared(pair.subject, found, record.attempts, record.transcript, words_of(record.heard))
+
+    def _asked(self, sitting: _Sitting, questions: list[Question], stop: threading.Event) -> Record:
+        record = Record(questions[0])
+        for question in questions:
+            self._ask(sitting, question, record, stop)
+        return record
+
+    def _ask(self, sitting: _Sitting, question: Question, record: Record, stop: threading.Event) -> None:
+        before = sitting.before.get(question.place, ())
         try:
-            asked = sitting.asker.ask(question, sitting.calls, stop)
+            asked = sitting.asker.ask(question, sitting.calls, stop, before)
         except JudgeUnavailable as refused:  # nothing more may be spent
             failed = [record.failed()] if record.attempts else []
             raise JudgeUnavailable(
@@ -277,55 +356,8 @@ def _certificates() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
-class _Record:
-    """All that was asked and answered about one subject."""
-
-    def __init__(self, subject: str, form: Form, media: tuple[Medium, ...]) -> None:
-        self._subject = subject
-        self.attempts: tuple[JudgeAttempt, ...] = ()
-        self.heard: list[Heard] = []
-        self._questions: list[Json] = []
-        self._fixed: dict[str, Json] = {
-            "instructions": form.system,
-            "media_sha256": [medium.sha256 for medium in media],
-        }
-
-    def add(self, question: Question, asked: Asked) -> None:
-        self.attempts += asked.attempts
-        if asked.heard is not None:
-            self.heard.append(asked.heard)
-        answers: list[Json] = [
-            {"number": one.attempt.number, "text": one.text} for one in asked.tries if one.attempt is not None
-        ]
-        order: list[Json] = [medium.sha256 for medium in question.media]
-        self._questions.append({"prompt": question.words, "media_sha256": order, "answers": answers})
-
-    @property
-    def transcript(self) -> dict[str, Json]:
-        return {**self._fixed, "questions": self._questions}
-
-    def failed(self) -> FailedJudgement:
-        return FailedJudgement(self._subject, self.attempts, self.transcript)
-
-
-def _levels(heard: Heard) -> dict[str, int]:
-    return {name: int(level) for name, (level, _) in heard.answers.items()}
-
-
-def _scores(heard: list[Heard], qualities: list[Decimal]) -> dict[str, Json]:
-    """Per criterion the mean level and the reasons; what the repeats said; words that address the judge."""
-    criteria: dict[str, Json] = {}
-    for name in heard[0].answers:
-        levels = [_levels(one)[name] for one in heard]
-        reasons = [one.answers[name][1] for one in heard]
-        mean: Json = levels[0] if len(set(levels)) == 1 else statistics.fmean(levels)
-        criteria[name] = {"level": mean, "reason": reasons[0] if len(reasons) == 1 else " / ".join(reasons)}
-    scores: dict[str, Json] = {"criteria": criteria}
-    if len(heard) > 1:
-        scores["repeats"] = [float(quality) for quality in qualities]
-    words = _words(heard)
-    return {**scores, "words_for_the_judge": words} if words else scores
-
-
-def _words(heard: list[Heard]) -> str:
-    return next((one.words_for_the_judge for one in heard if one.words_for_the_judge), "")
+def _against_reference(sample: Sample) -> Pair | None:
+    """What a pairwise judge is shown of a sample; None where there is nothing to compare."""
+    if sample.reference is None or sample.reference == sample.output:
+        return None
+    return Pair(sample.dispatch_id, sample.output, sample.reference, sample.source, sample.blind_label)

@@ -33,6 +33,13 @@ ProblemCode = Literal[
     "another_label",
     "upload_failed",
     "frames_failed",
+    "not_sent",
+    "not_needed",
+    "batch_refused",
+    "batch_failed",
+    "batch_cancelled",
+    "batch_expired",
+    "batch_incomplete",
 ]
 
 ASKING_FAILED = (httpx.HTTPError, httpx2.HTTPError, errors.APIError, ValueError)

@@ -6,8 +6,9 @@ Retries are its own, because those of the client library ignore Retry-After and 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 
 import httpx
@@ -16,7 +17,7 @@ from google.genai import errors, types
 
 from pointsman.clock import Clock
 from pointsman.errors import RunFailed
-from pointsman.model import Missing
+from pointsman.model import Json, Missing
 from pointsman.quality.asking import Form, headings, words_beside
 from pointsman.quality.gemini_answers import ASKING_FAILED, Heard, Problem, answer_text, problem_of, read_answer
 from pointsman.quality.gemini_files import UploadFailed
@@ -27,6 +28,8 @@ from pointsman.quality.retry import RetryPolicy, asked_wait
 from pointsman.settings import Secret
 
 _SLICE_S = 0.5
+_ANSWERED_IN = "application/json"
+TEMPERATURE = 0
 _KEPT = 50_000
 """Characters of an answer that are kept: many times what an answer of the asked form has."""
 
@@ -46,6 +49,11 @@ class Question:
     @property
     def words(self) -> str:
         return words_beside(self.form, self.label)
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What tells it from every other question of an evaluation set."""
+        return self.subject, self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +112,20 @@ class Asker:
         """Begin no further question: one that cannot be answered ends the comparison."""
         self._given_up.set()
 
-    def ask(self, question: Question, calls: Calls, stop: threading.Event) -> Asked:
-        """Ask until answered or given up. Raises what `Calls.begin` does when nothing may be spent any more."""
-        tries: list[Try] = []
+    def ask(self, question: Question, calls: Calls, stop: threading.Event, before: Sequence[Try] = ()) -> Asked:
+        """Ask until answered or given up; `before` are tries that were made already, in a batch.
+
+        Raises what `Calls.begin` does when nothing may be spent any more.
+        """
+        tries = list(before)
         parts: list[types.Part] | None = None
-        while True:
+        while not tries or tries[-1].heard is None:
+            if tries:
+                wait = self._wait(question, tries)
+                if wait is None or not self._sleep(wait, stop):
+                    return Asked(tuple(tries), stopped=wait is not None)
             if parts is None:
-                ready = self._ready(question, stop)
+                ready = self.ready(question, stop)
                 if isinstance(ready, Try):
                     tries.append(ready)
                 else:
@@ -123,18 +138,15 @@ class Asker:
                     self._pace.leave(entered)
                     return Asked((), stopped=True)
                 tries.append(self._call(question, parts, entered, len(tries), calls))
-            if tries[-1].heard is not None:
-                return Asked(tuple(tries), stopped=False)
-            wait = self._wait(question, tries)
-            if wait is None or not self._sleep(wait, stop):
-                return Asked(tuple(tries), stopped=wait is not None)
+        return Asked(tuple(tries), stopped=False)
 
-    def _ready(self, question: Question, stop: threading.Event) -> list[types.Part] | Try:
+    def ready(self, question: Question, stop: threading.Event) -> list[types.Part] | Try:
+        """What is sent to ask it, or why that cannot be made."""
         names = headings(question.form, question.label, with_source=question.with_source)
         try:
             media = self._media.parts(list(zip(names, question.media, strict=True)), stop)
         except (UploadFailed, httpx.HTTPError) as error:
-            return Try(None, "", None, _upload_problem(error), None)
+            return Try(None, "", None, upload_problem(error), None)
         except RunFailed as error:  # no pictures can be taken of a clip
             return Try(None, "", None, Problem("frames_failed", "failed", "never", "none", error.message), None)
         return [types.Part.from_text(text=question.words), *media]
@@ -142,7 +154,7 @@ class Asker:
     def _call(self, question: Question, parts: list[types.Part], entered: int, before: int, calls: Calls) -> Try:
         done: Try | None = None
         try:
-            number = calls.begin(question.subject)
+            number = calls.begin(question.subject, self._skus)
             done = self._heard(question, parts, number, question.seed + before)
             assert done.attempt is not None
             calls.end(question.subject, done.attempt)
@@ -157,12 +169,11 @@ class Asker:
 
     def _heard(self, question: Question, parts: list[types.Part], number: int, seed: int) -> Try:
         started = self._clock.now()
-        text, wait, usage, version = "", None, None, None
         config = types.GenerateContentConfig(
             system_instruction=question.form.system,
-            response_mime_type="application/json",
+            response_mime_type=_ANSWERED_IN,
             response_schema=question.form.schema,
-            temperature=0,
+            temperature=TEMPERATURE,
             seed=seed,
         )
         try:
@@ -170,26 +181,18 @@ class Asker:
                 model=self._model, contents=types.Content(role="user", parts=parts), config=config
             )
         except ASKING_FAILED as error:
-            found: Heard | Problem = problem_of(error)
-            if isinstance(error, errors.APIError):
-                text = (error.message or "").replace(self._secret.reveal(), "***")[:2000]
-                headers = getattr(error.response, "headers", {})
-                wait = asked_wait({name.lower(): headers[name] for name in headers}, error.details, self._clock.now())
-        else:
-            found = read_answer(response, question.form, question.label)
-            text, usage, version = answer_text(response), response.usage_metadata, response.model_version
-            text = text[:_KEPT]
-        problem = found if isinstance(found, Problem) else None
-        attempt = JudgeAttempt(
-            number=number,
-            outcome="completed" if problem is None else problem.outcome,
-            started=started,
-            ended=self._clock.now(),
-            usage=usage_of(self._skus, "reported" if problem is None else problem.tokens, usage),
-            code=None if problem is None else problem.code,
-            detail={"what": "" if problem is None else problem.what, "model_version": version},
-        )
-        return Try(attempt, text, None if isinstance(found, Problem) else found, problem, wait)
+            ended = self._clock.now()
+            text = error.message or "" if isinstance(error, errors.APIError) else ""
+            return failed_try(
+                problem_of(error),
+                number,
+                self._skus,
+                started,
+                ended,
+                text=text.replace(self._secret.reveal(), "***")[:2000],
+                asked_wait=asked_by(error, ended),
+            )
+        return answered_try(question, response, number, self._skus, started, self._clock.now())
 
     def _wait(self, question: Question, tries: Sequence[Try]) -> float | None:
         """Seconds until the next try, or None when there shall be none."""
@@ -210,6 +213,69 @@ class Asker:
         return not stop.is_set()
 
 
+def request_of(question: Question, parts: Sequence[types.Part]) -> dict[str, Json]:
+    """The same request as a document of the API, as a batch holds it."""
+    content = types.Content(role="user", parts=list(parts))
+    return {
+        "contents": [content.model_dump(mode="json", by_alias=True, exclude_none=True)],
+        "systemInstruction": {"role": "user", "parts": [{"text": question.form.system}]},
+        "generationConfig": {
+            "responseMimeType": _ANSWERED_IN,
+            "responseSchema": question.form.schema,
+            "temperature": TEMPERATURE,
+            "seed": question.seed,
+        },
+    }
+
+
+def answered_try(
+    question: Question,
+    response: types.GenerateContentResponse,
+    number: int,
+    skus: tuple[str, ...],
+    started: datetime,
+    ended: datetime,
+    *,
+    detail: Mapping[str, Json] | None = None,
+) -> Try:
+    """A call that was answered, whatever the answer is worth."""
+    text, reported = answer_text(response)[:_KEPT], response.usage_metadata
+    told: dict[str, Json] = {"model_version": response.model_version, **(detail or {})}
+    found = read_answer(response, question.form, question.label)
+    if isinstance(found, Problem):
+        return failed_try(found, number, skus, started, ended, text=text, reported=reported, detail=told)
+    usage = usage_of(skus, "reported", reported)
+    attempt = JudgeAttempt(number, "completed", started, ended, usage, None, {"what": "", **told})
+    return Try(attempt, text, found, None, None)
+
+
+def failed_try(
+    problem: Problem,
+    number: int,
+    skus: tuple[str, ...],
+    started: datetime,
+    ended: datetime,
+    *,
+    text: str = "",
+    reported: types.GenerateContentResponseUsageMetadata | None = None,
+    detail: Mapping[str, Json] | None = None,
+    asked_wait: float | None = None,
+) -> Try:
+    """A call that gave no judgement."""
+    usage = usage_of(skus, problem.tokens, reported)
+    told: dict[str, Json] = {"what": problem.what, "model_version": None, **(detail or {})}
+    attempt = JudgeAttempt(number, problem.outcome, started, ended, usage, problem.code, told)
+    return Try(attempt, text, None, problem, asked_wait)
+
+
+def asked_by(error: Exception, now: datetime) -> float | None:
+    """Seconds that the API asks to wait before the next try."""
+    if not isinstance(error, errors.APIError):
+        return None
+    headers = getattr(error.response, "headers", {})
+    return asked_wait({name.lower(): headers[name] for name in headers}, error.details, now)
+
+
 def usage_of(
     skus: tuple[str, ...], tokens: str, reported: types.GenerateContentResponseUsageMetadata | None
 ) -> tuple[JudgeUsage, ...]:
@@ -224,7 +290,8 @@ def usage_of(
     return tuple(JudgeUsage(sku, Decimal(count)) for sku, count in zip(skus, counts, strict=True))
 
 
-def _upload_problem(error: UploadFailed | httpx.HTTPError) -> Problem:
+def upload_problem(error: UploadFailed | httpx.HTTPError) -> Problem:
+    """Name what an upload raised."""
     if isinstance(error, httpx.HTTPError):
         return Problem("upload_failed", "failed", "later", "none", type(error).__name__)
     refused = error.status is not None and 400 <= error.status < 500 and error.status != 429

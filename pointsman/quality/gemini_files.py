@@ -1,4 +1,4 @@
-"""The Files API of Gemini: media too large for a request are uploaded once, named by address, and deleted at the end.
+"""The Files API of Gemini: what is too large for a request is uploaded once, named by address, and deleted at the end.
 
 The client library's own upload sends the file's name along and tries again on its own; this one does neither. The key
 goes to the API's origin and nowhere else, also when the API names another address to upload to.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,10 @@ class UploadFailed(Exception):
 
 
 class FilesApi:
-    """Files uploaded while one judge judges. Thread-safe: the same content is uploaded once."""
+    """Files uploaded while one judge judges. Thread-safe: the same content is uploaded once.
+
+    While `needed` is set, somebody else is going to read what was uploaded, and it is not deleted at the end.
+    """
 
     def __init__(self, *, api_key: Secret, base_url: str | None, timeout_s: float, clock: Clock) -> None:
         self._base = (base_url or GOOGLE).rstrip("/")
@@ -44,9 +48,15 @@ class FilesApi:
         self._client: httpx.Client | None = None
         self._lock = threading.Lock()
         self._uploads: dict[str, Future[tuple[str, str]]] = {}
+        self.needed = False
 
-    def uri_of(self, path: Path, sha256: str, mime: str, stop: threading.Event) -> str:
-        """The address by which a request names this content, uploaded now if it was not before.
+    @property
+    def names(self) -> list[str]:
+        """The API's names of what was uploaded."""
+        return [upload.result()[0] for upload in self._uploads.values() if upload.done() and not upload.exception()]
+
+    def upload(self, path: Path, sha256: str, mime: str, stop: threading.Event) -> tuple[str, str]:
+        """The API's name of this content and the address by which a request names it, uploaded now if need be.
 
         Raises `UploadFailed` and `httpx.HTTPError`; the next call tries again then.
         """
@@ -56,7 +66,7 @@ class FilesApi:
             if known is None:
                 self._uploads[sha256] = mine
         if known is not None:
-            return known.result()[1]
+            return known.result()
         try:
             mine.set_result(self._upload(path, mime, stop))
         except BaseException as error:
@@ -64,17 +74,21 @@ class FilesApi:
                 del self._uploads[sha256]
             mine.set_exception(error)
             raise
-        return mine.result()[1]
+        return mine.result()
 
     def close(self) -> None:
         """Delete what was uploaded. What cannot be deleted now the API deletes by itself after two days."""
         if self._client is None:
             return
-        for upload in self._uploads.values():
-            if upload.done() and upload.exception() is None:
-                with contextlib.suppress(httpx.HTTPError):
-                    self._client.delete(f"{self._base}/v1beta/{upload.result()[0]}", headers=self._headers())
+        if not self.needed:
+            self.delete(self.names)
         self._client.close()
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Delete files by name, as far as that can be done now."""
+        for name in names:
+            with contextlib.suppress(httpx.HTTPError):
+                self._http().delete(f"{self._base}/v1beta/{name}", headers=self._headers())
 
     def _upload(self, path: Path, mime: str, stop: threading.Event) -> tuple[str, str]:
         client = self._http()

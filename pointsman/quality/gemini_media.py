@@ -88,7 +88,7 @@ class Media:
     def parts(self, media: list[tuple[str, Medium]], stop: threading.Event) -> list[types.Part]:
         """The parts of one request: each medium after the words that say what it is.
 
-        Raises what `FilesApi.uri_of` and `sample_frames` do.
+        Raises what `FilesApi.upload` and `sample_frames` do.
         """
         by_file = sum(one.bytes for _, one in media if not self._sampled(one)) > INLINE_LIMIT_BYTES
         parts: list[types.Part] = []
@@ -107,7 +107,7 @@ class Media:
 
     def _whole(self, one: Medium, *, by_file: bool, stop: threading.Event) -> types.Part:
         if by_file:
-            uri = self._files.uri_of(one.path, one.sha256, one.mime, stop)
+            _, uri = self._files.upload(one.path, one.sha256, one.mime, stop)
             part = types.Part.from_uri(file_uri=uri, mime_type=one.mime)
         else:
             part = types.Part.from_bytes(data=one.path.read_bytes(), mime_type=one.mime)

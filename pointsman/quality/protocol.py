@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from pointsman.errors import DependencyDown
 from pointsman.model import Json, Number
@@ -108,18 +108,86 @@ class JudgeUnavailable(DependencyDown):
         super().__init__(message, instruction=instruction, code=code)
 
 
+@dataclass(frozen=True, slots=True)
+class BatchCall:
+    """One call of a batch: what it is about, which of the questions about that it asks, and its attempt's number."""
+
+    subject: str
+    key: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Calls that were sent together. `name` is the service's, None until it is known; `id` is told to the service.
+
+    `answers` are what came back, call by call, None for one that has no answer; None as a whole while the batch is
+    open. `state` is then how it ended. `uploads` are files that the service holds until it has ended.
+    """
+
+    id: str
+    calls: tuple[BatchCall, ...]
+    uploads: tuple[str, ...]
+    sent: datetime
+    name: str | None = None
+    state: str | None = None
+    answers: tuple[Mapping[str, Json] | None, ...] | None = None
+
+
+class Batches(Protocol):
+    """The record of calls that are sent together: it outlives whoever sent them, so that another can wait on."""
+
+    def all(self) -> list[Batch]:
+        """Every batch of this judgement, in the order in which they were sent."""
+        ...
+
+    def open(self, calls: Sequence[tuple[str, str]], skus: tuple[str, ...], uploads: Sequence[str]) -> Batch:
+        """Write down that a call about each `(subject, key)` is about to be made, all in one batch."""
+        ...
+
+    def named(self, batch: Batch, name: str) -> Batch:
+        """Write down what the service calls it."""
+        ...
+
+    def close(
+        self,
+        batch: Batch,
+        state: str,
+        answers: Sequence[Mapping[str, Json] | None],
+        attempts: Sequence[JudgeAttempt],
+    ) -> Batch:
+        """Write down what came of it, and of each of its calls, at once."""
+        ...
+
+
 class Calls(Protocol):
     """The record of the calls that a judge makes of others: each stands in it before it is made. Thread-safe."""
 
-    def begin(self, subject: str) -> int:
-        """Write down that a call about `subject` (a dispatch id, say) is about to be made; return its number.
+    @property
+    def batches(self) -> Batches: ...
 
-        Raises `JudgeUnavailable` (`spend_cap`) when nothing more may be spent.
+    def begin(self, subject: str, skus: tuple[str, ...]) -> int:
+        """Write down that a call about `subject` (a dispatch id, say), billed by `skus`, is about to be made.
+
+        Returns its number. Raises `JudgeUnavailable` (`spend_cap`) when nothing more may be spent.
         """
+        ...
+
+    def room(self, skus: tuple[str, ...]) -> int | None:
+        """How many calls the cap allows to be sent together, each as dear as the dearest so far; None: any number."""
         ...
 
     def end(self, subject: str, attempt: JudgeAttempt) -> None:
         """Write down what came of the call that `attempt.number` names."""
+        ...
+
+
+@runtime_checkable
+class SendsBatches(Protocol):
+    """A judge whose calls can be waited for by others than those who made them."""
+
+    def cancel_batches(self, calls: Calls) -> int:
+        """Ask the service to end what is open; how many batches that were. Raises `JudgeUnavailable`."""
         ...
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from pointsman.canonical import sha256_of
 from pointsman.ids import derive
 from pointsman.model import Json, Missing
-from pointsman.quality.calls import insert_attempt, subject_of
+from pointsman.quality.attempts import insert_attempt, subject_of
 from pointsman.quality.protocol import Evaluation, JudgeAttempt
 from pointsman.storage import insert_absent, tables
 from pointsman.workspace import Workspace

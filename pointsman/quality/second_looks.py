@@ -52,7 +52,7 @@ class _Looks:
         self._ws = ws
         self._set = of
         self._judge = judge
-        self._calls = LedgerCalls(ws, of.id, judge=judge.identity.name, billed_skus=judge.billed_skus, cap=cap)
+        self._calls = LedgerCalls(ws, of.id, judge=judge.identity.name, cap=cap)
         self._folder = judgements_folder(ws, of)
 
     def judge_again(self, count: int) -> None:

@@ -35,6 +35,8 @@ class ChosenJudge:
     sees: tuple[str, ...] | None = None
     compares: bool = False
     """Whether it holds outputs against the incumbent's, which then has to be known."""
+    waits: bool = False
+    """Whether it sends all it is given together and waits for the answers, so that it wants everything at once."""
 
 
 class JudgeSpec(BaseModel):
@@ -76,6 +78,15 @@ class JudgeSpec(BaseModel):
             "sound is longer or shorter, scores 0; free: that is only noted"
         ),
     ] = "as_source"
+    wait_hours: Annotated[
+        int | None,
+        Field(
+            description="For Gemini: send the calls as batches, which cost less, and wait so many hours for each; what "
+            "has no answer then is asked at once. Empty: all are asked at once",
+            ge=1,
+            le=48,
+        ),
+    ] = None
     max_spend_usd: Annotated[
         Decimal | None, Field(description="For Gemini: judging stops and falls back at this cost", gt=0, le=100_000)
     ] = None
@@ -93,6 +104,10 @@ class JudgeSpec(BaseModel):
         if self.mode == "pairwise" and self.repeats != 1:
             raise ValueError("a pair is shown in both orders: repeats of a pairwise judge is 1")
         return self
+
+    def at_once(self) -> JudgeSpec:
+        """The same judge for what somebody waits for."""
+        return self.model_copy(update={"wait_hours": None})
 
     def build(
         self, settings: Settings, *, clock: Clock | None = None, price: Callable[[str], Number] | None = None
@@ -130,10 +145,18 @@ class JudgeSpec(BaseModel):
             repeats=self.repeats,
             video=self.video,
             pairwise=self.mode == "pairwise",
+            wait_s=3600.0 * (self.wait_hours or 0),
         )
-        reason = f"Gemini ({judge.identity.model}) judges by the rubric {self.rubric}."
-        compares = self.mode == "pairwise"
-        return ChosenJudge(judge, reason, self._cap(judge, price), self.trust, self.data_classes, compares)
+        how = f", in batches that may take {self.wait_hours} hours" if self.wait_hours else ""
+        return ChosenJudge(
+            judge,
+            f"Gemini ({judge.identity.model}) judges by the rubric {self.rubric}{how}.",
+            self._cap(judge, price),
+            self.trust,
+            self.data_classes,
+            compares=self.mode == "pairwise",
+            waits=self.wait_hours is not None,
+        )
 
     def _cap(self, judge: Judge, price: Callable[[str], Number] | None) -> SpendCap | None:
         if self.max_spend_usd is None:

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prefect.states import Cancelled
 
 import tasks.benchmark
 from flows import benchmark_matrix, evaluate_quality, judge_chunk, run_matrix_chunk
+from flows.choose_route import choose_route
+from flows.propose_routing import propose_routing
+from flows.watch_routing import watch_routing
 from pointsman.benchmark import Turn
 from pointsman.errors import InputRefused
+from pointsman.ids import benchmark_id
 from pointsman.safety import Consent
-from tasks import chunks
+from tasks import cancelling, chunks
 from tasks.chunks import chunk_runs, runs_elsewhere
 
 Called = list[tuple[str, tuple[Any, ...]]]
@@ -57,21 +63,30 @@ def test_a_matrix_is_run_by_rounds_here_or_by_chunks_elsewhere(
 
 
 @pytest.mark.parametrize(
-    ("elsewhere", "left", "steps"),
+    ("elsewhere", "batches", "left", "steps"),
     [
-        (False, [["a", "b"], ["c"]], ["judge_chunk", "judge_chunk"]),
-        (True, [], ["judge_elsewhere"]),
+        (False, False, [["a", "b"], ["c"]], ["judge_chunk", "judge_chunk"]),
+        (True, False, [], ["judge_elsewhere"]),
+        # No machine is paid to wait, and everything goes together.
+        (True, True, [["a", "b", "c"]], ["judge_chunk"]),
     ],
 )
 def test_outputs_are_judged_here_or_elsewhere(
-    monkeypatch: pytest.MonkeyPatch, elsewhere: bool, left: list[list[str]], steps: list[str]
+    monkeypatch: pytest.MonkeyPatch, elsewhere: bool, batches: bool, left: list[list[str]], steps: list[str]
 ) -> None:
-    answers = {"runs_elsewhere": elsewhere, "judge_elsewhere": None, "judge_chunk": None, "pending_chunks": left}
+    answers = {
+        "runs_elsewhere": elsewhere,
+        "sends_batches": batches,
+        "judge_elsewhere": None,
+        "judge_chunk": None,
+        "pending_chunks": left,
+    }
     called = watch(monkeypatch, evaluate_quality, answers)
     request = evaluate_quality.EvaluateQualityRequest(benchmark_id="bm_1", judge="local", chunk_size=2)
     evaluate_quality.judge_all("set", "local", request)
     assert [name for name, _ in called if name.startswith("judge")] == steps
-    assert ("judge_elsewhere", ("set", "local", "default", 2)) in called or not elsewhere
+    assert ("judge_elsewhere", ("set", "local", "default", 2)) in called or not elsewhere or batches
+    assert ("pending_chunks", ("set", None if batches else 2)) in called
 
 
 def test_a_chunk_of_a_matrix_works_as_its_turn_round_by_round(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,3 +165,25 @@ def test_nothing_is_started_elsewhere_while_state_lies_on_this_machine(
     monkeypatch.setattr(chunks.benchmark, "matrix_run", lambda _, bm_id: matrices[bm_id])
     assert vars(chunk_runs("bm_1"))["_labels"] == {}
     assert vars(chunk_runs("bm_2"))["_labels"] == {"Approval": "ap_0123456789ab"}, "AWS starts none without it"
+
+
+@pytest.mark.parametrize(
+    ("request_", "benchmark"),
+    [
+        ({"benchmark_id": "bm_1"}, "bm_1"),
+        ({"of_run": "matrix-1", "run_id": None}, benchmark_id("matrix-1")),
+        ({"run_id": "run-1"}, benchmark_id("run-1")),
+        ({"run_id": None}, benchmark_id("flow-run-1")),
+    ],
+)
+def test_cancelling_whoever_waits_for_a_batch_ends_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request_: dict[str, Any], benchmark: str
+) -> None:
+    ended: list[str] = []
+    monkeypatch.setenv("POINTSMAN_HOME", str(tmp_path))
+    monkeypatch.setattr(cancelling, "cancel_batches", lambda ws, bm_id, settings: ended.append(bm_id))
+    run = SimpleNamespace(id="flow-run-1", parameters={"request": request_})
+    judging = (evaluate_quality.evaluate_quality, choose_route, propose_routing, watch_routing)
+    assert all(cancelling.cancel_judging in (flow.on_cancellation_hooks or []) for flow in judging)
+    cancelling.cancel_judging(judging[0], run, Cancelled())  # type: ignore[arg-type]
+    assert ended == [benchmark]

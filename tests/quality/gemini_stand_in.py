@@ -2,7 +2,8 @@
 
 `POST /v1beta/models/{model}:generateContent`, keys accepted in camelCase and snake_case, the API key only in the
 header `x-goog-api-key`. Each request takes the next scripted reply; the last one is repeated. `/upload/v1beta/files`
-and `/v1beta/files/...` are the Files API: resumable upload in one piece, looking, deleting.
+and `/v1beta/files/...` are the Files API: resumable upload in one piece, looking, deleting. Batches have a file of
+their own.
 """
 
 from __future__ import annotations
@@ -13,17 +14,20 @@ import json
 import re
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.quality.gemini_batches_stand_in import BatchesStandIn
 from tests.quality.gemini_description import fault_of
 
 API_KEY = "stand-in-key-7f3a"
 LABEL = "{the label of the question}"
 """Stands in scripted answers for what a model would repeat."""
+_BATCH = re.compile(r"/v1beta/models/([^/:?]+):batchGenerateContent\Z")
 _PATH = re.compile(r"/v1beta/models/([^/:?]+):generateContent\Z")
 
 
@@ -158,6 +162,22 @@ class StandIn:
         self.upload_to: str | None = None
         """Where uploads are sent, if not here."""
         self.looks_until_ready = 0
+        self.batches = BatchesStandIn(self._answer_in_batch, self._uploaded)
+        self.batch_replies: list[tuple[bool, Reply]] = []
+        """What the next creations of a batch are answered instead, and whether the batch is made all the same."""
+        self.look_replies: list[Reply] = []
+        """What the next looks at batches are answered instead."""
+
+    def _answer_in_batch(self, request: dict[str, Any], model: str) -> tuple[int, Any] | None:
+        asked = Asked(model, "batch", {}, _camel(request))
+        reply = self.next_reply(asked)
+        if reply.drop:
+            return None
+        return reply.status, json.loads(json.dumps(reply.document).replace(LABEL, asked.label))
+
+    def _uploaded(self, name: str) -> bytes | None:
+        upload = next((one for number, one in enumerate(self.uploads, 1) if f"files/f-{number}" == name), None)
+        return upload["content"] if upload is not None and not upload["deleted"] else None
 
     def settled(self) -> int:
         """How many calls arrived, after every one of them was read to its end."""
@@ -198,10 +218,20 @@ def gemini_stand_in() -> Iterator[StandIn]:
                     stand_in.busy -= 1
 
         def do_GET(self) -> None:
-            self._file("look")
+            if self.path.startswith("/v1beta/batches"):
+                self._batch("look")
+            elif ":download" in self.path:
+                self._results("download")
+            else:
+                self._file("look")
 
         def do_DELETE(self) -> None:
-            self._file("delete")
+            if self.path.startswith("/v1beta/batches"):
+                self._batch("delete")
+            elif self.path.startswith("/v1beta/files/batch-"):
+                self._results("delete")
+            else:
+                self._file("delete")
 
         def _answer(self, body: bytes) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
@@ -209,6 +239,12 @@ def gemini_stand_in() -> Iterator[StandIn]:
                 return
             if self.path.startswith("/upload/v1beta/files"):
                 self._upload(headers, body)
+                return
+            if self.path.endswith(":cancel"):
+                self._batch("cancel")
+                return
+            if (found := _BATCH.match(self.path)) is not None:
+                self._create(found[1], json.loads(body))
                 return
             found = _PATH.match(self.path)
             if found is None:
@@ -246,6 +282,53 @@ def gemini_stand_in() -> Iterator[StandIn]:
             number = int(self.path.rpartition("=")[2])
             stand_in.uploads[number - 1] |= {"headers": headers, "content": body, "deleted": False}
             self._send(Reply(document={"file": self._shown(number)}, headers={"X-Goog-Upload-Status": "final"}))
+
+        def _create(self, model: str, document: Any) -> None:
+            taken, reply = stand_in.batch_replies.pop(0) if stand_in.batch_replies else (True, None)
+            if taken:
+                status, made = stand_in.batches.create(model, _camel(document))
+                if status != 200:
+                    stand_in.refused.append(made)
+                    made = refusal(status, "INVALID_ARGUMENT", made).document
+                reply = reply or Reply(status, made)
+            assert reply is not None
+            self._send(reply)
+
+        def _batch(self, verb: str) -> None:
+            if not self._known({name.lower(): value for name, value in self.headers.items()}):
+                return
+            if stand_in.look_replies and verb == "look":
+                self._send(stand_in.look_replies.pop(0))
+                return
+            path, _, query = self.path.partition("?")
+            if path == "/v1beta/batches":
+                asked = dict(urllib.parse.parse_qsl(query))
+                self._send(
+                    Reply(document=stand_in.batches.page(int(asked.get("pageToken", 0)), int(asked["pageSize"])))
+                )
+                return
+            batch = stand_in.batches.known(path.removeprefix("/v1beta/").removesuffix(":cancel"))
+            if batch is None:
+                self._send(refusal(404, "NOT_FOUND", f"no such batch {path}"))
+                return
+            document: Any = {}
+            if verb == "look":
+                document = stand_in.batches.look(batch)
+            elif verb == "cancel":
+                stand_in.batches.cancel(batch)
+            else:
+                batch.deleted = True
+            self._send(Reply(document=document))
+
+        def _results(self, verb: str) -> None:
+            if not self._known({name.lower(): value for name, value in self.headers.items()}):
+                return
+            batch = stand_in.batches.results(re.sub(r"^/v1beta/|:download.*$", "", self.path))
+            if batch is None:
+                self._send(refusal(404, "NOT_FOUND", f"no such file {self.path}"))
+                return
+            batch.results_deleted |= verb == "delete"
+            self._send(Reply(raw=batch.results if verb == "download" else b"{}"))
 
         def _file(self, verb: str) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}

@@ -61,9 +61,33 @@ def test_a_cap_needs_the_price_of_every_token(tmp_path: Path) -> None:
     assert chosen.cap.usd == 2
 
 
+def test_a_judge_that_may_wait_says_so_and_a_cap_of_it_needs_the_price_of_batches_too(tmp_path: Path) -> None:
+    def known(sku: str) -> Number:
+        return Missing("not in the price book") if ":batch:" in sku else Decimal("0.0000003")
+
+    spec = JudgeSpec(kind="gemini", wait_hours=24)
+    chosen = spec.build(settings(tmp_path, "k-1"))
+    assert chosen.waits
+    assert "in batches that may take 24 hours" in chosen.reason
+    assert not spec.at_once().build(settings(tmp_path, "k-1")).waits
+    capped = spec.model_copy(update={"max_spend_usd": Decimal(2)})
+    with pytest.raises(InputRefused, match="batch:input-token has none"):
+        capped.build(settings(tmp_path, "k-1"), price=known)
+    assert capped.at_once().build(settings(tmp_path, "k-1"), price=known).cap is not None
+
+
 @pytest.mark.parametrize(
     "wrong",
-    [{"kind": "human"}, {"max_spend_usd": 0}, {"max_spend_usd": "-1"}, {"model": "a/../b"}, {"rubric": ""}, {"x": 1}],
+    [
+        {"wait_hours": 0},
+        {"wait_hours": 49},
+        {"kind": "human"},
+        {"max_spend_usd": 0},
+        {"max_spend_usd": "-1"},
+        {"model": "a/../b"},
+        {"rubric": ""},
+        {"x": 1},
+    ],
 )
 def test_a_request_out_of_bounds_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):

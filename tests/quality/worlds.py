@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import sqlalchemy as sa
 
@@ -29,7 +30,7 @@ from pointsman.quality import (
 )
 from pointsman.quality.ffmpeg import ffmpeg_path
 from pointsman.quality.gemini import GeminiJudge
-from pointsman.quality.protocol import Calls
+from pointsman.quality.protocol import Batches, Calls
 from pointsman.quality.retry import RetryPolicy
 from pointsman.settings import Secret
 from pointsman.storage import tables
@@ -197,7 +198,7 @@ class ScriptedJudge:
 
     def judge(self, samples: Iterable[Sample], calls: Calls) -> Generator[Evaluation, None, None]:
         for sample in samples:
-            number = calls.begin(sample.dispatch_id) if self.billed else 1
+            number = calls.begin(sample.dispatch_id, self.billed_skus) if self.billed else 1
             self.seen.append(sample.dispatch_id)
             try:
                 quality = self.answer(sample)
@@ -225,9 +226,17 @@ class Counted:
     def __init__(self) -> None:
         self.begun: list[str] = []
         self.ended: list[JudgeAttempt] = []
+        self._batches = Mock(Batches, **{"all.return_value": []})
         self._lock = threading.Lock()
 
-    def begin(self, subject: str) -> int:
+    @property
+    def batches(self) -> Batches:
+        return self._batches
+
+    def room(self, skus: tuple[str, ...]) -> int | None:
+        return None
+
+    def begin(self, subject: str, skus: tuple[str, ...]) -> int:
         with self._lock:
             self.begun.append(subject)
             return self.begun.count(subject)

@@ -15,7 +15,13 @@ from pointsman.storage.tables.columns import ExactDecimal, UtcDateTime, metadata
 from pointsman.storage.tables.decision import alpha_draws, verdicts
 from pointsman.storage.tables.dispatch import attempts, usage
 from pointsman.storage.tables.economics import price_book, price_book_hosting
-from pointsman.storage.tables.quality import evaluation_sets, human_labels, quality_evaluations, second_looks
+from pointsman.storage.tables.quality import (
+    evaluation_sets,
+    human_labels,
+    judge_batches,
+    quality_evaluations,
+    second_looks,
+)
 from pointsman.storage.tables.records import idempotency_keys, run_artifacts, state_transitions
 from pointsman.storage.tables.routing import (
     routing_bindings,
@@ -53,6 +59,7 @@ __all__ = [
     "identities",
     "identity_tokens",
     "input_sets",
+    "judge_batches",
     "load_test_runs",
     "load_test_shard_seconds",
     "load_test_shards",

@@ -43,6 +43,20 @@ second_looks = table(
     sa.UniqueConstraint("evaluation_set_id", "subject"),
     sa.CheckConstraint("kind in ('again','order')", name="kind"),
 )
+judge_batches = table(
+    "judge_batches",
+    sa.Column("id", ID, primary_key=True),
+    sa.Column("evaluation_set_id", ID, sa.ForeignKey("evaluation_sets.id"), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("name", ID),
+    sa.Column("calls", sa.JSON, nullable=False),
+    sa.Column("uploads", sa.JSON, nullable=False),
+    sa.Column("sent_at", UtcDateTime, nullable=False),
+    sa.Column("state", WORD),
+    sa.Column("answers", sa.JSON(none_as_null=True)),
+    sa.UniqueConstraint("evaluation_set_id", "number"),
+    sa.CheckConstraint("(state is null) = (answers is null)", name="ended_or_open"),
+)
 human_labels = table(
     "human_labels",
     sa.Column("id", ID, primary_key=True),
