@@ -138,39 +138,33 @@ def test_the_service_learns_no_id_and_keeps_nothing(judged: Judged) -> None:
     assert batch.results_deleted
 
 
-@pytest.mark.parametrize(
-    ("reply", "code", "kind"),
-    [
-        (judgement(LEVELS, finish="SAFETY"), "blocked", "batch:input-token"),
-        (judgement(LEVELS, finish="MAX_TOKENS"), "truncated", "batch:input-token"),
-        (judgement({"fidelity": 3}), "off_schema", "batch:input-token"),
-        (judgement(LEVELS, label="00000000"), "another_label", "batch:input-token"),
-        (Reply(document={"candidates": "none"}), "garbage_answer", "batch:input-token unknown"),
-        (Reply(document={"newField": {}}), "empty_answer", "batch:input-token unknown"),
-        (Reply(drop=True), "batch_incomplete", "batch:input-token unknown"),
-        (refusal(8, "RESOURCE_EXHAUSTED"), "rate_limited", None),
-        (refusal(13, "INTERNAL"), "batch_failed", None),
-    ],
-)
+USELESS = {
+    "blocked": judgement(LEVELS, finish="SAFETY"),
+    "truncated": judgement(LEVELS, finish="MAX_TOKENS"),
+    "off_schema": judgement({"fidelity": 3}),
+    "another_label": judgement(LEVELS, label="00000000"),
+    "garbage_answer": Reply(document={"candidates": "none"}),
+    "empty_answer": Reply(document={"newField": {}}),
+    "batch_incomplete": Reply(drop=True),
+    "rate_limited": refusal(8, "RESOURCE_EXHAUSTED"),
+    "batch_failed": refusal(13, "INTERNAL"),
+}
+
+
 def test_an_answer_that_cannot_be_used_is_on_record_and_asked_again_at_once(
-    judged: Judged, reply: Reply, code: str, kind: str | None
+    ws: Workspace, clips: Clips, gemini: StandIn
 ) -> None:
-    spoilt: list[str] = []
-
-    def choose(asked: Asked) -> Reply:
-        if asked.path == "batch" and not spoilt:
-            spoilt.append(asked.label)
-            return reply
-        return judgement(LEVELS)
-
-    judged.gemini.choose = choose
-    assert judged.go() == 4
-    assert judged.codes() == {"completed": 4, code: 1}
+    judged = Judged(ws, Matrix(ws, clips, inputs=5), gemini)
+    left = list(USELESS.values())
+    gemini.choose = lambda asked: left.pop() if asked.path == "batch" else judgement(LEVELS)
+    assert judged.go() == 10
+    assert left == []
+    assert judged.codes() == Counter({"completed": 10}) + Counter(list(USELESS))
     assert judged.same_number_of_calls()
-    assert judged.used()["input-token"] == 2
-    assert judged.used() == Counter({"input-token": 2, "batch:input-token": 2}) + Counter([kind] if kind else [])
+    # Four were answered and cost; of three nobody told what they cost; two were errors.
+    assert judged.used() == {"input-token": 10, "batch:input-token": 4, "batch:input-token unknown": 3}
     numbers = Counter(row.number for row in judged.matrix.rows(tables.attempts))
-    assert numbers == {1: 4, 2: 1}
+    assert numbers == {1: 10, 2: 9}
 
 
 def test_a_question_that_no_answer_fits_is_given_up_after_the_policys_tries(judged: Judged) -> None:
