@@ -28,6 +28,7 @@ from pointsman.errors import InputRefused, NotFound
 
 _SKU = re.compile(r"[A-Za-z0-9._/-]{1,100}(:[A-Za-z0-9._/-]{1,100}){1,3}\Z")
 _CURRENCY = re.compile(r"[A-Z]{3}\Z")
+_YEAR_S, _MOST_USD = Decimal(366 * 24 * 3600), Decimal(10**9)
 _MONEY = "a decimal number as a string, such as '0.04048'"
 
 
@@ -211,7 +212,7 @@ def _hosting(row: _Hosting) -> Hosting:
     commitment = None
     if row.commitment_usd_per_hour is not None:
         commitment = Commitment(
-            _decimal(f"{where}, commitment_usd_per_hour", row.commitment_usd_per_hour),
+            _decimal(f"{where}, commitment_usd_per_hour", row.commitment_usd_per_hour, most=_MOST_USD),
             _decimal(f"{where}, commitment_discount", row.commitment_discount, below=Decimal(1)),
         )
     elif row.commitment_discount != "0":
@@ -225,10 +226,12 @@ def _hosting(row: _Hosting) -> Hosting:
         instance={
             unit: _decimal(f"{where}, instance, {unit}", held, above=Decimal(0)) for unit, held in row.instance.items()
         },
-        cold_start_s=_decimal(f"{where}, cold_start_s", row.cold_start_s),
+        cold_start_s=_decimal(f"{where}, cold_start_s", row.cold_start_s, most=_YEAR_S),
         jobs_per_start=_decimal(f"{where}, jobs_per_start", row.jobs_per_start, above=Decimal(0)),
-        minimum_billing_s=_decimal(f"{where}, minimum_billing_s", row.minimum_billing_s),
-        interruptions_per_hour=_decimal(f"{where}, interruptions_per_hour", row.interruptions_per_hour),
+        minimum_billing_s=_decimal(f"{where}, minimum_billing_s", row.minimum_billing_s, most=_YEAR_S),
+        interruptions_per_hour=_decimal(
+            f"{where}, interruptions_per_hour", row.interruptions_per_hour, most=Decimal(3600)
+        ),
         fixed=row.fixed,
         commitment=commitment,
     )

@@ -188,6 +188,7 @@ def test_usage_that_is_not_time_holds_no_instance(world: World, tmp_path: Path):
 REFUSED = {
     "always idle": (HOSTED.replace('"0.5"', '"0"'), ["hosting of cpu", "utilisation", "more than 0"]),
     "busier than always": (HOSTED.replace('"0.5"', '"1.5"'), ["hosting of cpu", "utilisation", "at most 1"]),
+    "billed for ever": (HOSTED + 'minimum_billing_s = "1e30"\n', ["minimum_billing_s", "at most 31622400"]),
     "twice": (HOSTED + HOSTED, ["hosting", "cpu", "once"]),
     "a stranger": (HOSTED.replace('"cpu"', '"gpu"'), ["hosting of gpu", "a price by the second or hour"]),
     "no source": (HOSTED.replace("made up", " "), ["hosting of cpu", "source"]),
