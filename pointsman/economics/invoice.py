@@ -60,6 +60,9 @@ def read_invoice(
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             columns = reader.fieldnames or []
+            twice = [name for name in columns if columns.count(name) > 1]
+            if twice:
+                raise InputRefused(f"invoice {path}, columns", twice[0], "each column once")
             if "BilledCost" in columns:
                 lines = [_focus_line(path, number, row, rates or {}) for number, row in _of(path, reader, month, tag)]
             elif {"sku", "usd"} <= set(columns):
@@ -130,7 +133,9 @@ def _of(
         day = row.get("ChargePeriodStart", "")[:10]
         if not _DAY.match(day):
             raise InputRefused(f"invoice {path}, line {number}, ChargePeriodStart", day, "a time, as FOCUS has it")
-        if start <= day < end and (tag is None or _tags(row).get(tag[0]) == tag[1]):
+        if not start <= day < end:
+            continue
+        if tag is None or _tags(f"invoice {path}, line {number}, Tags", row.get("Tags", "")).get(tag[0]) == tag[1]:
             yield number, row
 
 
@@ -143,12 +148,14 @@ def _rate(field: str, currency: str, rates: Rates) -> Decimal:
     return rates[currency]
 
 
-def _tags(row: Mapping[str, str]) -> Mapping[str, Any]:
+def _tags(field: str, text: str) -> Mapping[str, Any]:
     try:
-        found = json.loads(row.get("Tags") or "{}")
+        found = json.loads(text or "{}")
     except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+        found = None
+    if not isinstance(found, dict):
+        raise InputRefused(field, text, "a JSON object, as FOCUS has it")
+    return found
 
 
 def _focus_line(path: Path, number: int, row: Mapping[str, str], rates: Rates) -> InvoiceLine:

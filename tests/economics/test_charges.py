@@ -333,6 +333,7 @@ def test_an_invoice_of_nothing_agrees_with_nothing():
         ("what,ever\n1,2\n", ["columns", "what, ever", "sku and usd"]),
         ("sku,usd\nx,a lot\n", ["line 2", "usd", "'a lot'"]),
         ("sku,usd\nx,NaN\n", ["line 2", "usd", "'NaN'"]),
+        ("sku,usd,usd\nx,1,2\n", ["columns", "'usd'", "once"]),
         ("sku,usd\nx,1e999999999\n", ["line 2", "usd", "a decimal number"]),
         ("sku,usd,quantity\nx,1,1\n\nx,1\n", ["line 4", "2 fields", "3, as there are columns"]),
         ("sku,usd\nx,1,234\n", ["line 2", "fields", "2, as there are columns"]),
@@ -357,6 +358,12 @@ def test_an_invoice_that_is_missing_or_cannot_have_tags_is_refused(tmp_path: Pat
     (tmp_path / "plain.csv").write_text("sku,usd\n")
     with pytest.raises(InputRefused, match="which has tags"):
         read_invoice(tmp_path / "plain.csv", NOVEMBER, ("team", "media"))
+    (tmp_path / "torn.csv").write_text(
+        "BilledCost,BillingCurrency,ChargePeriodStart,Tags\n1,USD,2026-11-02T00:00:00Z,{team\n"
+    )
+    assert len(read_invoice(tmp_path / "torn.csv", NOVEMBER)) == 1
+    with pytest.raises(InputRefused, match=r"line 2, Tags: '\{team'"):
+        read_invoice(tmp_path / "torn.csv", NOVEMBER, ("team", "media"))
     (tmp_path / "latin.csv").write_bytes(b"sku,usd\n\xff,1\n")
     with pytest.raises(InputRefused, match="UTF-8"):
         read_invoice(tmp_path / "latin.csv", NOVEMBER)
