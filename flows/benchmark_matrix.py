@@ -60,6 +60,14 @@ class BenchmarkMatrixRequest(BaseModel):
     in_flight_per_provider: int = Field(
         2, title="In flight per provider", description="Jobs at one provider at the same time.", ge=1, le=1000
     )
+    drain_limit_s: float = Field(
+        300.0,
+        title="Drain limit (s)",
+        description="Seconds that a round may learn nothing before its open cells count as unknown: "
+        "more than the longest job takes, its time in a queue included.",
+        gt=0,
+        le=86_400,
+    )
     price_book: str = Field("default", title="Price book", description="Name of a saved price book block.")
     budget_usd: float | None = Field(
         None, title="Budget (USD)", description="Stop after the round in which attempts cost more.", gt=0, le=1e6
@@ -152,6 +160,7 @@ def benchmark_matrix(request: BenchmarkMatrixRequest) -> str:
         seed=request.seed,
         round_cells=request.round_cells,
         in_flight_per_provider=request.in_flight_per_provider,
+        drain_limit_s=request.drain_limit_s,
         chunk_size=request.chunk_size,
         early_stop=None if request.early_stop is None else request.early_stop.model_dump(),
         consent=consent,

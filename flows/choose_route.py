@@ -51,6 +51,14 @@ class ChooseRouteRequest(BaseModel):
     in_flight_per_provider: int = Field(
         2, title="In flight per provider", description="Jobs at one provider at the same time.", ge=1, le=1000
     )
+    drain_limit_s: float = Field(
+        300.0,
+        title="Drain limit (s)",
+        description="Seconds that a round of the matrix may learn nothing before its open cells count as unknown: "
+        "more than the longest job takes, its time in a queue included.",
+        gt=0,
+        le=86_400,
+    )
     round_cells: int = Field(84, title="Cells per round", description="A round is retried as one.", ge=1, le=5000)
     chunk_size: int = Field(
         84,
@@ -147,6 +155,7 @@ def choose_route(request: ChooseRouteRequest) -> RouteChoice:
             round_cells=request.round_cells,
             chunk_size=request.chunk_size,
             in_flight_per_provider=request.in_flight_per_provider,
+            drain_limit_s=request.drain_limit_s,
             price_book=request.price_book,
             budget_usd=request.budget_usd,
             early_stop=request.early_stop,

@@ -8,11 +8,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from pointsman.benchmark import input_set, list_variants, variant
+from pointsman.benchmark import input_set, list_variants, variant, withheld
 from pointsman.canonical import sha256_of
 from pointsman.decision import declare_plans, draw_up_plans, share_risk
 from pointsman.errors import Conflict, InputRefused
 from pointsman.ids import RouteKey, VariantId, benchmark_id, check_id, derive
+from pointsman.model import InputSet, Variant
 from pointsman.quality import JudgeIdentity
 from pointsman.routing import current
 from pointsman.workspace import Workspace
@@ -56,8 +57,8 @@ def prepare(
 
     The same `run_id` with the same `request` is answered with what was prepared first, whatever the route's binding is
     by now. Raises `Conflict` for another request under the same id, `InputRefused` or `NotFound` for unknown or
-    disabled variants, variants of another route, an unknown input set, or no variant to beat, and what `share_risk`
-    raises for a route that is decided about too often.
+    disabled variants, variants of another route, an unknown input set or one whose data classes let nobody win, or no
+    variant to beat, and what `share_risk` raises for a route that is decided about too often.
     """
     check_id("run id", run_id)
     path = f"choose-route/{run_id}/plan.json"
@@ -81,11 +82,13 @@ def prepare(
     if to_beat not in candidates:
         candidates = [variant(ws, str(to_beat)).id, *candidates]
     ordered = [to_beat, *(candidate for candidate in candidates if candidate != to_beat)]
+    inputs = input_set(ws, input_set_id)
+    _require_fair([variant(ws, str(one)) for one in ordered], inputs)
     bm_id = benchmark_id(run_id)
     plans = draw_up_plans(
         incumbent=to_beat,
         challengers=ordered[1:],
-        inputs=input_set(ws, input_set_id),
+        inputs=inputs,
         repeats=repeats,
         seed=seed,
         judges=judges,
@@ -107,6 +110,22 @@ def prepare(
     )
     ws.results.write_json(path, prepared.model_dump(mode="json"))
     return prepared
+
+
+def _require_fair(ordered: Sequence[Variant], inputs: InputSet) -> None:
+    """Raise `InputRefused` where the incumbent, which comes first, or every challenger is kept from some input: who was
+    not given every cell cannot win, and nobody can be compared with it."""
+    away = {variant_id: why for (variant_id, _), why in withheld(ordered, inputs.members).items()}
+    incumbent, *challengers = (str(one.id) for one in ordered)
+    kept_away = [one for one in challengers if one in away]
+    if incumbent in away or (challengers and len(kept_away) == len(challengers)):
+        who = incumbent if incumbent in away else kept_away[0]
+        raise InputRefused(
+            "input set",
+            inputs.id,
+            f"a set all of which the incumbent and a challenger may see, or nobody could win ({who}: {away[who]})",
+            instruction="Allow it, or use a set without it: pointsman variants change --help",
+        )
 
 
 def _candidates(ws: Workspace, key: RouteKey, named: Sequence[str]) -> list[VariantId]:

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from pointsman.actions import ActionLog
 from pointsman.benchmark import cells_ahead, matrix_run, stop_variant
-from pointsman.economics.cells import NEVER_SENT, PricedCell, price_cells
+from pointsman.economics.cells import PricedCell, price_cells
 from pointsman.economics.experiment import experiment_cost
 from pointsman.economics.forecast import forecast_load
 from pointsman.economics.price_book import PriceBook
@@ -53,7 +53,7 @@ def hold_spending(ws: Workspace, benchmark_id: str, book: PriceBook, budget_usd:
         cells = price_cells(ws, benchmark_id, book, deliveries_per_output=0)
         ahead = cells_ahead(ws, benchmark_id)
         for variant, limit in limits.items():
-            own = [one for one in cells if one.variant == variant and one.status not in (*NEVER_SENT, "running")]
+            own = [one for one in cells if one.variant == variant and one.was_tried]
             why = _over_limit(ws, variant, own, ahead.get(str(variant), 0), limit, book)
             if why is not None:
                 with ws.database.begin() as connection:

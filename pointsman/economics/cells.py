@@ -62,6 +62,12 @@ class PricedCell:
     """When its delivery and storage were priced: its end, or the matrix's begin where it has none."""
 
     @property
+    def was_tried(self) -> bool:
+        """Whether it has cost something by now, or may have: what runs is only known when it has ended, and what was
+        cancelled may never have been sent."""
+        return bool(self.attempts) or self.status not in (*NEVER_SENT, "running", "cancelled")
+
+    @property
     def compute(self) -> Number:
         return total((self.output_compute, self.other_compute, self.lost_compute))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from pointsman.economics.cells import NEVER_SENT, PricedCell, given_up_cost
+from pointsman.economics.cells import PricedCell, given_up_cost
 from pointsman.economics.load import load_cost
 from pointsman.economics.price_book import PriceBook
 from pointsman.economics.pricing import attempt_cost, total
@@ -43,7 +43,7 @@ def experiment_cost(
     return ExperimentCost(
         matrix=total(
             (
-                *(cell.paid for cell in cells if cell.status not in NEVER_SENT),
+                *(cell.paid for cell in cells if cell.was_tried),
                 given_up_cost(ws, benchmark_id, book),
             )
         ),

@@ -24,6 +24,7 @@ from service.cli.matrix_options import (
     ROUND_CELLS,
     Alpha,
     Budget,
+    DrainLimit,
     Experiment,
     InFlight,
     MinSaving,
@@ -66,6 +67,7 @@ def run(
     stop_after: StopAfter = None,
     budget: Budget = None,
     in_flight: InFlight = None,
+    drain_limit_s: DrainLimit = None,
     production: ProductionOption = None,
     fall_back_inline: Annotated[
         bool, typer.Option("--fall-back-inline", help="Run the cells here when ECS cannot be used.")
@@ -75,8 +77,8 @@ def run(
     """Run every variant on every input in randomised rounds."""
     if (benchmark_id, again, route).count(None) != 2:
         raise InputRefused("--route, --benchmark-id, --again", [benchmark_id, again, route], "exactly one of them")
-    fixed = {"--repeats": repeats, "--stop-after": stop_after, "--in-flight": in_flight}
-    for option, value in fixed.items():
+    fixed = {"--repeats": repeats, "--stop-after": stop_after}
+    for option, value in {**fixed, "--in-flight": in_flight, "--drain-limit-s": drain_limit_s}.items():
         if benchmark_id and value is not None:
             raise InputRefused(option, value, "nothing for a benchmark that is continued: it keeps its own")
     filters = narrower(workflow, provider, experiment, tag)
@@ -84,16 +86,11 @@ def run(
         raise InputRefused("--workflow, --provider, --experiment, --tag", filters, "none of them without --route")
     limit, rule = usd(budget), stop_rule(stop_after)
     fields = _continued(benchmark_id, again) if benchmark_id or again else _new(str(route), input_set, filters)
-    if repeats is not None:
-        fields["repeats"] = repeats
-    if in_flight is not None:
-        fields["in_flight_per_provider"] = in_flight
-    if rule is not None:
-        fields["early_stop"] = rule
-    if limit is not None:
-        fields["budget_usd"] = limit
+    given = {"repeats": repeats, "in_flight_per_provider": in_flight, "drain_limit_s": drain_limit_s}
+    given |= {"early_stop": rule, "budget_usd": limit}
+    fields |= {name: value for name, value in given.items() if value is not None}
     if not benchmark_id:
-        fields |= round_cells(len(fields["variants"]), rule, every_block=limit is not None)
+        fields |= round_cells(len(fields["variants"]), budget=limit is not None, rule=rule)
     fields["production"] = production
     connect()
 
@@ -104,8 +101,8 @@ def run(
 
     from flows.benchmark_matrix import BenchmarkMatrixRequest
 
-    given = fields.pop("run_id", None)
-    with run_to_continue(load_settings().home, "benchmark", {**fields, "again": again}, given=given) as named:
+    run_id = fields.pop("run_id", None)
+    with run_to_continue(load_settings().home, "benchmark", {**fields, "again": again}, given=run_id) as named:
         asked_for = request(BenchmarkMatrixRequest, run_id=named, fall_back_inline=fall_back_inline, **fields)
         ended = once_approved(open_workspace(), lambda: run_flow(load, asked_for))
     _present(ended, as_json)
@@ -120,6 +117,7 @@ def _continued(benchmark_id: str | None, again: str | None) -> dict[str, Any]:
         "seed": known.seed,
         "round_cells": known.round_cells,
         "in_flight_per_provider": known.in_flight_per_provider,
+        "drain_limit_s": known.drain_limit_s,
         "early_stop": None if known.early_stop is None else known.early_stop.document(),
         "run_id": known.parent_run_id if benchmark_id else None,
     }
@@ -212,7 +210,8 @@ def _show_preview(preview: MatrixPreview) -> None:
         if one.over_limit is not None:
             console.print(f"Limited  {one.variant.label}: {one.over_limit}", soft_wrap=True)
     needed = preview.needed
-    console.print(f"Cells    {preview.cells} in {preview.rounds} rounds; {preview.skipped} would be skipped")
+    in_rounds = "1 round" if preview.rounds == 1 else f"{preview.rounds} rounds"
+    console.print(f"Cells    {preview.cells} in {in_rounds}; {preview.skipped} would be skipped")
     console.print(f"Cost     {_money(preview.usd, preview.low, preview.high)} USD", soft_wrap=True)
     seconds = preview.seconds
     told = f"not known ({seconds.reason})" if isinstance(seconds, Missing) else f"{shown(seconds)} s of work"

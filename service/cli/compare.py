@@ -23,6 +23,7 @@ from service.cli.lab_setup import inputs_root, prepare_lab
 from service.cli.matrix_options import (
     Alpha,
     Budget,
+    DrainLimit,
     Experiment,
     InFlight,
     MinSaving,
@@ -80,6 +81,7 @@ def compare(
     ] = False,
     stop_after: StopAfter = None,
     in_flight: InFlight = None,
+    drain_limit_s: DrainLimit = None,
     run_id: Annotated[str | None, typer.Option(help="Name the run, or continue the one of this name.")] = None,
     prefect_port: Annotated[int, typer.Option(help="Port of the Prefect server.")] = PREFECT_PORT,
     lab_port: Annotated[int, typer.Option(help="Port of the lab's effects backend.")] = LAB_PORT,
@@ -127,9 +129,13 @@ def compare(
                     "sequential": until_decided,
                 },
                 **round_cells(
-                    len({beaten, *(one.id for one in candidates)}), rule, every_block=bool(limit) or until_decided
+                    len({beaten, *(one.id for one in candidates)}),
+                    budget=limit is not None,
+                    rule=rule,
+                    looks_at=len(chosen_set.members) * repeats if until_decided else None,
                 ),
                 **({} if in_flight is None else {"in_flight_per_provider": in_flight}),
+                **({} if drain_limit_s is None else {"drain_limit_s": drain_limit_s}),
             }
             with run_to_continue(home, "compare", asked, given=run_id) as named:
                 outcome = _run(ws, named, asked, quiet=as_json)

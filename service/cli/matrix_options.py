@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,9 @@ from pointsman.errors import InputRefused
 
 ROUND_CELLS = 84
 """What a request of `benchmark-matrix` has when it says nothing."""
+
+LOOKS = 50
+"""At a comparison that is on its way: each takes about a second."""
 
 Workflow = Annotated[str | None, typer.Option(help="Only the variants of this workflow.")]
 Provider = Annotated[str | None, typer.Option(help="Only the variants of this provider.")]
@@ -23,6 +27,14 @@ StopAfter = Annotated[
 Budget = Annotated[str | None, typer.Option(help="Most to spend on attempts, as in 3USD.")]
 InFlight = Annotated[
     int | None, typer.Option(min=1, max=1000, help="Jobs at one provider at the same time; by default 2.")
+]
+DrainLimit = Annotated[
+    float | None,
+    typer.Option(
+        min=1,
+        max=86_400,
+        help="Seconds without news after which open jobs count as unknown: more than the longest job; by default 300.",
+    ),
 ]
 MinSaving = Annotated[float, typer.Option(min=0, max=0.99, help="Saving that makes a switch worth it, as a share.")]
 SuccessMargin = Annotated[float, typer.Option(min=0, max=1, help="By how much the success rate may be lower.")]
@@ -54,12 +66,19 @@ def stop_rule(text: str | None) -> dict[str, int] | None:
     return {"failures": int(failures), "of_first": int(of_first)}
 
 
-def round_cells(variants: int, rule: Mapping[str, int] | None, *, every_block: bool) -> dict[str, int]:
-    """How many cells a round holds for what is looked at after each: all variants on one input where `every_block`
-    matters, or as many as a rule of `--stop-after` waits for; what the flow takes where that is less."""
-    if every_block:
+def round_cells(
+    variants: int, *, budget: bool, rule: Mapping[str, int] | None, looks_at: int | None = None
+) -> dict[str, int]:
+    """How many cells a round holds where something is looked at after each; nothing, where the flow's own number does.
+
+    What was spent is looked at after each input, on all variants. Else a rule of `--stop-after` is as soon as it can
+    apply, and a comparison of `looks_at` runs of each variant about `LOOKS` times.
+    """
+    if budget:
         return {"round_cells": variants}
-    return {} if rule is None else {"round_cells": min(ROUND_CELLS, variants * rule["of_first"])}
+    least = [variants * rule["of_first"]] if rule is not None else []
+    least += [variants * ceil(looks_at / LOOKS)] if looks_at is not None else []
+    return {"round_cells": min(ROUND_CELLS, *least)} if least else {}
 
 
 def usd(budget: str | None) -> float | None:

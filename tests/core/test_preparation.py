@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from pointsman.benchmark import InputFile, register_environment, register_input_set, register_variants, set_enabled
+from pointsman.benchmark import (
+    InputFile,
+    change_variant,
+    register_environment,
+    register_input_set,
+    register_variants,
+    set_enabled,
+)
 from pointsman.decision import declare_plans, declared_plans, plans_for_benchmark
 from pointsman.errors import Conflict, InputRefused, NotFound
 from pointsman.ids import RouteKey, VariantId
@@ -100,6 +107,19 @@ def test_another_request_under_the_same_run_id_is_a_conflict(bound: Workspace) -
     _prepare(bound)
     with pytest.raises(Conflict, match="another request"):
         _prepare(bound, request={"seed": 5})
+
+
+def test_a_comparison_that_data_classes_let_nobody_win_is_refused_before_it_costs_anything(
+    bound: Workspace, tmp_path: Path
+) -> None:
+    register_input_set(bound, "known-now", [InputFile(tmp_path / "0.avi", "source-0", data_classes=("minors",))])
+    for sees in ([], [SERVING], [VARIANTS[0].id, VARIANTS[2].id]):
+        for one in VARIANTS:
+            change_variant(bound, one.id, data_classes=["minors"] if one.id in sees else [])
+        with pytest.raises(InputRefused, match=r"nobody could win .*the input is minors"):
+            _prepare(bound)
+    change_variant(bound, SERVING, data_classes=["minors"])
+    assert len(_prepare(bound).variants) == 3
 
 
 def test_a_disabled_variant_does_not_challenge_and_cannot_be_named(bound: Workspace) -> None:

@@ -21,6 +21,7 @@ from pointsman.economics import (
     price_cells,
     record_matrix_spending,
 )
+from pointsman.economics.budget import ensure_within_budget
 from pointsman.economics.entries import PriceEntry
 from pointsman.economics.hosting import Hosting
 from pointsman.errors import GuardRefused, NotFound
@@ -149,6 +150,16 @@ def test_on_capacity_of_ones_own_an_experiment_costs_its_idle_time_too(world: Wo
     assert record_matrix_spending(world.ws, BENCHMARK, hosted) == Decimal("0.016")
     frame = attempts(("completed", "cpu:vcpu-second", "1.5", None), ("refused", None, None, None))
     assert load_cost(frame.lazy(), hosted) == Decimal("0.006")
+
+
+def test_what_runs_or_was_cancelled_before_it_was_sent_has_cost_nothing_yet(world: World, book: PriceBook):
+    world.cell(A, Tried(), output_bytes=1, quality="90")
+    world.cell(A, status="running")
+    world.cell(A, status="cancelled", reason="cancelled: before it was sent")
+    assert ensure_within_budget(world.ws, BENCHMARK, book, Decimal("0.002")) == Decimal("0.002")
+    world.cell(A, Tried(), status="cancelled", reason="cancelled: after it was sent")
+    with pytest.raises(GuardRefused, match=r"Spent 0\.004000 USD of a budget of 0\.002 USD"):
+        ensure_within_budget(world.ws, BENCHMARK, book, Decimal("0.002"))
 
 
 def test_what_was_cancelled_on_the_way_and_run_again_was_paid_for_as_well(world: World, book: PriceBook):

@@ -4,6 +4,7 @@ import pytest
 
 from pointsman.benchmark import create_matrix, end_early, input_set, list_variants, matrix_run
 from pointsman.dispatch import TargetSpec
+from service.cli import benchmark
 from tests.service.worlds import INCUMBENT, OTHER, ROUTE, registered
 
 
@@ -37,7 +38,7 @@ def test_a_plan_says_what_would_be_run_and_writes_nothing(ws, pointsman):
     assert document["needed"]["inputs"] > 1
     shown = pointsman(*asked, "--workflow", "x265-fast-crf28")
     assert shown.code == 0
-    assert "3 in 1 rounds" in shown.out
+    assert "3 in 1 round;" in shown.out
     assert "a comparison needs two variants" in shown.out
     assert pointsman("benchmark", "show", "--json").document == []
 
@@ -83,3 +84,25 @@ def test_what_was_planned_and_not_sent_is_shown_with_the_reason(ws, pointsman):
     assert "Not sent   1 of x264-medium-crf26@lab-cpu: skipped: decided at a look, WINNER by vd_1" in shown.out
     told = pointsman("benchmark", "show", "bm_1", "--json").document["skipped"]
     assert {one["variant"]: one["cells"] for one in told} == {INCUMBENT: 1, OTHER: 1}
+
+
+def test_what_is_asked_of_a_new_matrix_is_kept_by_one_that_is_measured_again(ws, pointsman, monkeypatch):
+    asked = []
+
+    def run(load, request):
+        asked.append(request)
+        return "bm_1"
+
+    matrix(ws)
+    monkeypatch.setattr(benchmark, "connect", lambda: None)
+    monkeypatch.setattr(benchmark, "run_flow", run)
+    new = ("benchmark", "run", "--route", ROUTE, "--input-set", "some-clips")
+    assert pointsman(*new, "--in-flight", "7", "--drain-limit-s", "900", "--stop-after", "1/3").code == 0
+    assert pointsman(*new, "--budget", "3USD", "--workflow", "x265-fast-crf28").code == 0
+    assert pointsman("benchmark", "run", "--again", "bm_1", "--repeats", "4").code == 0
+    first, second, third = asked
+    assert (first.in_flight_per_provider, first.drain_limit_s, first.round_cells) == (7, 900, 6)
+    assert first.early_stop.model_dump() == {"failures": 1, "of_first": 3}
+    assert (second.budget_usd, second.round_cells, second.variants) == (3, 1, (OTHER,))
+    kept = (third.in_flight_per_provider, third.round_cells, third.drain_limit_s, third.repeats)
+    assert kept == (1, 2, 300, 4), "as bm_1 was, but for what is said"

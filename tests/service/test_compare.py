@@ -33,13 +33,14 @@ def test_its_words_become_the_rules_that_are_declared(home, pointsman, asked):
     registered(home)
     words = ["--input-set", "some-clips", "--min-saving", "0.1", "--quality-margin", "1", "--success-margin", "0"]
     words += ["--alpha", "0.01", "--until-decided", "--stop-after", "3/5", "--in-flight", "8", "--budget", "3USD"]
+    words += ["--drain-limit-s", "900"]
     assert pointsman("compare", *words).code == 0
     (request,) = asked
     rules = request.rules
     assert (rules.min_saving, rules.quality_margin, rules.success_margin, rules.alpha) == (0.1, 1, 0, 0.01)
     assert (rules.sequential, request.early_stop.model_dump()) == (True, {"failures": 3, "of_first": 5})
     assert (request.in_flight_per_provider, request.budget_usd, request.input_set) == (8, 3, "some-clips")
-    assert (request.round_cells, request.dry_run) == (2, True)
+    assert (request.round_cells, request.dry_run, request.drain_limit_s) == (2, True, 900)
 
 
 def test_left_out_they_mean_what_the_flow_means(home, pointsman, asked):
@@ -62,11 +63,18 @@ def test_a_folder_of_clips_is_a_set_and_filters_narrow_what_the_targets_name(hom
     assert [one.data_classes for one in input_set(ws, request.input_set).members] == [("faces",), ("faces",)]
 
 
-def test_a_rule_is_looked_at_as_soon_as_it_can_apply(home, pointsman, asked):
+def test_rounds_are_as_small_as_what_is_looked_at_after_each_asks(home, pointsman, asked):
     registered(home)
-    for rule, cells in (("1/3", 6), ("1/90", 84)):
-        assert pointsman("compare", "--input-set", "some-clips", "--stop-after", rule).code == 0
-        assert asked[-1].round_cells == cells
+    for words, cells in (
+        (["--stop-after", "1/3"], 6),
+        (["--stop-after", "1/90"], 84),
+        (["--until-decided"], 2),
+        (["--until-decided", "--repeats", "100"], 4),
+        (["--until-decided", "--repeats", "100", "--stop-after", "1/1"], 2),
+        (["--stop-after", "1/3", "--budget", "3"], 2),
+    ):
+        assert pointsman("compare", "--input-set", "some-clips", *words).code == 0
+        assert asked[-1].round_cells == cells, words
 
 
 @pytest.mark.parametrize(
