@@ -42,7 +42,7 @@ def minimum_detectable_saving(plan: VerdictPlan, data: Sequence[Measurement]) ->
     a sequential plan, whose p values hold for all looks and find less.
     """
     if plan.sequential:
-        return Missing("the plan is sequential: `pointsman hud plan --sequential` says what it finds")
+        return Missing("sequential: `pointsman hud plan --sequential --saving 0.2` says how many inputs a saving takes")
     wrong = faults(plan, data)
     if wrong:
         return Missing(f"the comparison is invalid: {wrong[0]}")

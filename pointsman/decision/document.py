@@ -23,6 +23,7 @@ from pointsman.economics.plain import number_of
 from pointsman.errors import DataCheckFailed, InputRefused
 from pointsman.ids import VariantId
 from pointsman.model import Gate, Measurement, Verdict
+from pointsman.version import code_version
 
 _FORMAT = "pointsman-verdict-2"
 _VARIANT = MEASUREMENT_COLUMNS.index("variant")
@@ -100,9 +101,12 @@ def verify(document: bytes) -> Verdict:
     again = verdict_document(said.plan, said.data, verdict, services=said.services, evidence=said.evidence)
     if again != document:
         parts = differing_parts(document, again)
+        decided_by, now = said.verdict.code_version, code_version()
+        rules = f" It was decided by {decided_by} and computed again by {now}, whose rules or words may be others."
         raise DataCheckFailed(
-            f"The verdict document does not follow from its own plan and measurements: {', '.join(parts)} differ.",
-            instruction="Do not act on it; decide again with `pointsman hud show` and compare the two documents.",
+            f"The verdict document does not follow from its own plan and measurements: {', '.join(parts)} differ."
+            f"{rules if decided_by != now else ''}",
+            instruction="Do not act on it: verify it with the version that decided it, or measure again.",
             parts=parts,
         )
     return verdict

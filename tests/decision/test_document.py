@@ -111,6 +111,18 @@ def test_a_document_that_was_edited_is_found_out_by_part(change: Any, part: str)
         verify(edit(document_of(comparison()), change))
 
 
+def test_a_document_of_another_version_says_which_one_may_have_decided_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    edited = edit(document_of(comparison()), lambda plain: plain["verdict"].update(why="As it was said before."))
+    with pytest.raises(DataCheckFailed, match=r"decided by 0\.1\.0 and computed again by"):
+        verify(edited)
+    monkeypatch.setattr("pointsman.decision.document.code_version", lambda: "0.1.0")
+    with pytest.raises(DataCheckFailed) as found:
+        verify(edited)
+    assert found.value.message.endswith("verdict differ.")
+
+
 def test_a_document_with_the_same_content_in_another_layout_is_found_out() -> None:
     with pytest.raises(DataCheckFailed, match="layout"):
         verify(json.dumps(json.loads(document_of(comparison()))).encode())
