@@ -1,4 +1,4 @@
-"""Naming variants on the command line: by full id, or by `workflow@provider` where only one variant has it."""
+"""Naming variants on the command line: by full id, or by `workflow@provider` where only one variant has that label."""
 
 from __future__ import annotations
 

@@ -36,10 +36,10 @@ from service.cli.continuing import run_to_continue
 from service.cli.hud_view import show_move
 from service.cli.lab_setup import INPUT_SET
 from service.cli.naming import one_variant
-from service.cli.naming_routes import RouteArgument, route_of
 from service.cli.output import JsonFlag, ProductionOption, YesFlag, agree, console, emit, open_workspace, table
 from service.cli.route_drift import show_drift
 from service.cli.route_gateway import gateway_command, move_command
+from service.cli.route_naming import RouteArgument, route_of
 from service.cli.route_view import confirm_switch, show_canary, show_litellm, show_rules
 from service.cli.running import connect, request, run_flow
 

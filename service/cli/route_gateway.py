@@ -13,8 +13,8 @@ from pointsman.errors import Conflict, InputRefused
 from pointsman.routing import GatewaySpec, in_words, move_route, read_gateway, routes_shown_by, shown_by
 from pointsman.workspace import Workspace
 from service.cli.approving import acting
-from service.cli.naming_routes import RouteArgument, route_of
 from service.cli.output import JsonFlag, YesFlag, agree, console, emit, open_workspace, table
+from service.cli.route_naming import RouteArgument, route_of
 from service.cli.running import connect
 
 

@@ -11,9 +11,9 @@ from pointsman.settings import load_settings
 from service.cli.approving import once_approved
 from service.cli.continuing import run_to_continue
 from service.cli.lab_setup import INPUT_SET
-from service.cli.naming_routes import RouteArgument, route_of
 from service.cli.output import JsonFlag, ProductionOption, console, emit, open_workspace, table
 from service.cli.route import GatewayOption
+from service.cli.route_naming import RouteArgument, route_of
 from service.cli.running import connect, request, run_flow
 
 app = typer.Typer(add_completion=False)

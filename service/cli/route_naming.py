@@ -1,4 +1,4 @@
-"""Naming a route on the command line; apart from variants, whose commands answer without loading what moves routes."""
+"""Naming a route on the command line: by its key, or not at all where only one has a binding."""
 
 from __future__ import annotations
 
