@@ -95,6 +95,10 @@ class World:
     out_of_reach: bool = False
     asked_of_aws: list[str] = field(default_factory=list)
 
+    @property
+    def only_looked_at_aws(self) -> bool:
+        return all(operation.startswith(("Describe", "Get", "List")) for operation in self.asked_of_aws)
+
     def register(self) -> None:
         where = {"account": ACCOUNT, "region": REGION, "ecs_cluster": CLUSTER, "asg_name": GROUP}
         row = {"id": "prod", "name": "Production", "kind": "production", "aliases": [], **where}

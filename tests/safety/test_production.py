@@ -31,15 +31,8 @@ from tests.safety.production_world import (
     DISPATCHES,
     VARIANT,
     World,
-    production_in_moto,
 )
 from tests.safety.unsafe import BEFORE_APPROVAL, UNSAFE
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[tuple[Any, Any]]:
-    with production_in_moto() as made:
-        yield made
 
 
 @pytest.fixture
@@ -48,10 +41,6 @@ def world(ws: Workspace, moto: tuple[Any, Any]) -> Iterator[World]:
     made.register()
     yield made
     made.put_back()
-
-
-def only_looked(world: World) -> bool:
-    return all(operation.startswith(("Describe", "Get", "List")) for operation in world.asked_of_aws)
 
 
 def test_the_safe_run_may_be_driven_and_only_looked_at_aws(world: World) -> None:
@@ -65,7 +54,7 @@ def test_the_safe_run_may_be_driven_and_only_looked_at_aws(world: World) -> None
         "alarms": ["effects-5xx", "effects-queue-age"],
     }
     assert record.metrics_json["cost"]["limit_usd"] == "20"
-    assert only_looked(world)
+    assert world.only_looked_at_aws
     assert set(world.asked_of_aws) == {
         "GetCallerIdentity",
         "DescribeClusters",
@@ -89,7 +78,7 @@ def test_an_unsafe_run_is_refused_by_name_before_anything_is_planned(world: Worl
     assert code in rules, error.message
     assert all(f"[{rule}]" in error.message for rule in rules)
     assert error.instruction
-    assert only_looked(world), world.asked_of_aws
+    assert world.only_looked_at_aws, world.asked_of_aws
     with pytest.raises(NotFound):
         read_run(world.ws, "run1")
     (logged,) = [one for one in ActionLog(world.ws).read() if one.event == "production_run_refused"]
@@ -106,7 +95,7 @@ def test_a_run_without_an_approval_of_its_own_waits_and_asks_for_one(world: Worl
     with pytest.raises(GuardRefused) as caught:
         world.begin()
     assert (caught.value.code, caught.value.exit_code) == (code, 3)
-    assert only_looked(world)
+    assert world.only_looked_at_aws
     assert read_run(world.ws, "run1").status == "awaiting_approval"
     assert not read_run(world.ws, "run1").metrics_json["admitted"]
 
@@ -172,7 +161,7 @@ def test_a_run_that_waited_and_is_then_refused_has_failed(world: World) -> None:
         world.begin()
     record = read_run(world.ws, "run1")
     assert (record.status, record.metrics_json["failure"]["code"]) == ("failed", "production_refused")
-    assert only_looked(world)
+    assert world.only_looked_at_aws
 
 
 def test_a_run_of_another_environment_that_has_its_id_is_left_alone(world: World) -> None:

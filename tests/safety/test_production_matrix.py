@@ -32,7 +32,6 @@ from tests.safety.production_world import (
     TARGET,
     VARIANT,
     World,
-    production_in_moto,
 )
 from tests.safety.unsafe import BEFORE_APPROVAL, UNSAFE, Mutation
 
@@ -107,12 +106,6 @@ class MatrixWorld(World):
         return {**super()._planned(), "scenario": SCENARIO}
 
 
-@pytest.fixture(scope="module")
-def moto() -> Iterator[tuple[Any, Any]]:
-    with production_in_moto() as made:
-        yield made
-
-
 @pytest.fixture
 def world(ws: Workspace, moto: tuple[Any, Any]) -> Iterator[MatrixWorld]:
     made = MatrixWorld(ws, *moto)
@@ -150,10 +143,6 @@ OF_MATRICES: dict[str, tuple[str, Mutation]] = {
 UNSAFE_MATRICES = {what: one for what, one in UNSAFE.items() if what not in ONLY_OF_LOADS} | OF_MATRICES
 
 
-def looked_only(world: World) -> bool:
-    return all(operation.startswith(("Describe", "Get", "List")) for operation in world.asked_of_aws)
-
-
 def test_the_suite_is_large() -> None:
     assert len(UNSAFE_MATRICES) + len(BEFORE_APPROVAL) >= 40
     assert set(UNSAFE) > ONLY_OF_LOADS
@@ -173,7 +162,7 @@ def test_an_unsafe_matrix_is_refused_by_name_before_anything_is_planned(
     rules: Any = error.data["rules"]
     assert code in rules, error.message
     assert all(f"[{rule}]" in error.message for rule in rules)
-    assert looked_only(world), world.asked_of_aws
+    assert world.only_looked_at_aws, world.asked_of_aws
     with pytest.raises(NotFound):
         matrix_run(world.ws, BM)
     (logged,) = [one for one in ActionLog(world.ws).read() if one.event == "production_run_refused"]
@@ -191,7 +180,7 @@ def test_a_matrix_without_an_approval_of_its_own_asks_for_one_and_is_not_planned
     with pytest.raises(GuardRefused) as caught:
         world.begin()
     assert (caught.value.code, caught.value.exit_code) == ("awaiting_approval", 3)
-    assert looked_only(world)
+    assert world.only_looked_at_aws
     with pytest.raises(NotFound):
         matrix_run(world.ws, BM)
 
@@ -214,7 +203,7 @@ def test_it_is_asked_for_approved_by_another_and_runs_paced_as_was_approved(
     world.run(1)
     assert [header.limits.submits_per_s for header in driver.headers] == [5, 5]
     assert matrix_run(world.ws, BM).counts == {"completed": DISPATCHES}
-    assert looked_only(world)
+    assert world.only_looked_at_aws
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import settings, stateful
@@ -28,11 +29,11 @@ from pointsman.scenario import (
     read_run,
     run_status,
 )
-from pointsman.storage import LocalResults, open_database
 from pointsman.workspace import Workspace
 from tests.scenario.fake_engine import PLANNED, FakeEngine, plan
 from tests.scenario.fake_watcher import FakeWatcher
 from tests.scenario.virtual_shards import Killed, Machine, ScriptedClock
+from tests.workspaces import workspace_in
 
 TERMINAL = {"completed", "failed", "cancelled"}
 
@@ -79,16 +80,22 @@ def test_a_hundred_cancels_at_once_end_a_run_once(
     assert watcher.ended == (1 if state == "running" else 0)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def template(migrated: Path) -> None:
+    Cancelling.migrated = migrated
+
+
 class Cancelling(stateful.RuleBasedStateMachine):
     """A run whose coordinator and shards may die at any moment, before and while it is cancelled."""
+
+    migrated: ClassVar[Path]
 
     @stateful.initialize(shards=st.integers(1, 3), lasting=st.booleans())
     def planned(self, shards: int, lasting: bool) -> None:
         self.folder = Path(tempfile.mkdtemp())
         self.patches = pytest.MonkeyPatch()
         clock = ScriptedClock()
-        database = open_database(f"sqlite:///{self.folder / 'pointsman.db'}")
-        self.ws = Workspace(database, LocalResults(self.folder / "results"), clock, "tester")
+        self.ws = workspace_in(self.folder, self.migrated, clock)
         self.machine = Machine(clock, run_s=1000.0 if lasting else 0.3)
         self.watcher = FakeWatcher()
         self.patches.setattr("pointsman.scenario.launching.DriveProcess", self.machine.start)
