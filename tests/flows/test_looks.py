@@ -39,7 +39,10 @@ def open_by_tasks(made: Judged, monkeypatch: pytest.MonkeyPatch, **judge: Any) -
         monkeypatch.setattr(f"{name}.open_workspace", lambda: made.ws)
     monkeypatch.setattr("tasks.looks.open_price_book", lambda name: made.book)
     chosen = ChosenJudge(Heard(), "of this test", None, TrustPolicy(), **judge)  # type: ignore[arg-type]
-    monkeypatch.setattr("tasks.looks.open_judge", lambda name: SimpleNamespace(build=lambda settings, price: chosen))
+    monkeypatch.setattr(
+        "tasks.looks.open_judge",
+        lambda name: SimpleNamespace(at_once=lambda: SimpleNamespace(build=lambda settings, price: chosen)),
+    )
     monkeypatch.setattr("tasks.looks.get_run_logger", lambda: logging.getLogger("looks"))
 
 
