@@ -18,14 +18,16 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 
 from blocks import INSTALLATION_LABEL, installation
 from deployments.changes import MARK, Change
+from flows.benchmark_matrix import DRY_RUN
 from pointsman.actions import CATALOGUE
 
 HEARTBEAT_S = 30
 """How often runs of our deployments are heard of: PREFECT_FLOWS_HEARTBEAT_FREQUENCY in prefect.yaml."""
 STUCK_AFTER = timedelta(minutes=10)
 """A task is started within minutes, its image pulled included; one that ended without its flow is never heard of."""
-OF_RUN = "{{ flow_run.parameters.request.run_id or flow_run.id }}"
-"""The run id of the matrix whose flow run an event is about."""
+OF_RUN = {"__prefect_kind": "jinja", "template": "{{ flow_run.parameters.request.run_id or flow_run.id }}"}
+"""The run id of the matrix whose flow run an event is about. As bare text Prefect would put `| tojson` behind it, which
+binds to the second name alone."""
 _ENDED = ("Completed", "Failed", "Cancelled", "Crashed")
 _AWAY = ("Paused", "Suspended", "Scheduled", "AwaitingRetry", "AwaitingConcurrencySlot", "Late")
 """States in which a run has no process and needs none."""
@@ -91,16 +93,17 @@ def wanted_automations(prefix: str, deployed_on: Sequence[str], notify: UUID | N
     return found
 
 
-def proposing(prefix: str, pool: str, deployment: UUID | None) -> AutomationCore:
-    """Whoever runs a matrix on its own gets it judged, decided and a binding proposed by a deployment of this pool.
+def proposing(prefix: str, pool: str, deployment: UUID | None, target: str) -> AutomationCore:
+    """A matrix that a deployment of this pool ran is judged and decided, and a binding proposed, by another one of it.
 
-    A step of a longer chain is no run of its own, and is not proposed twice.
+    A step of a longer chain is no run of its own, and a dry run made nothing that could be judged. `target` is the
+    block of the target that serves routes.
     """
     return AutomationCore(
         name=f"{prefix}pointsman: propose after a matrix on {pool}",
         description=f"A matrix that has ended is judged and decided, and a binding is proposed. {MARK}",
         trigger=EventTrigger(
-            match={"prefect.resource.id": "prefect.flow-run.*"},
+            match={"prefect.resource.id": "prefect.flow-run.*", "prefect.state-message": f"!{DRY_RUN}*"},
             match_related=[
                 {"prefect.resource.role": "flow", "prefect.resource.name": "benchmark-matrix"},
                 {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.pointsman-pool:{pool}"},
@@ -110,7 +113,12 @@ def proposing(prefix: str, pool: str, deployment: UUID | None) -> AutomationCore
             posture=Posture.Reactive,
             threshold=1,
         ),
-        actions=[RunDeployment(deployment_id=deployment or UUID(int=0), parameters={"request": {"of_run": OF_RUN}})],
+        actions=[
+            RunDeployment(
+                deployment_id=deployment or UUID(int=0),
+                parameters={"request": {"of_run": OF_RUN, "target": target}},
+            )
+        ],
     )
 
 

@@ -58,8 +58,8 @@ class Installation:
     """Defaults of job variables of our own pool `ecs`."""
     notify: str | None = None
     """The notification block, `type/name`, that hears of critical events."""
-    propose: bool = False
-    """Whether a matrix that ends is judged and decided, and a binding proposed."""
+    propose: str | None = None
+    """The target block that serves routes, where a matrix that ends is to be judged and a binding proposed."""
 
     def pool(self, pool: Pool) -> str:
         """The name of the work pool."""
@@ -92,13 +92,15 @@ def plan_proposing(client: SyncPrefectClient, wanted: Installation) -> list[Chan
     from deployments.automations import plan_automation, proposing
 
     planned = []
-    for pool in wanted.pools if wanted.propose else ():
+    if wanted.propose is None:
+        return []
+    for pool in wanted.pools:
         name = f"{wanted.prefix}{pool}"
         try:
             deployment = client.read_deployment_by_name(f"propose-routing/{name}").id
         except ObjectNotFound:
             deployment = None
-        planned.append(plan_automation(client, proposing(wanted.prefix, name, deployment)))
+        planned.append(plan_automation(client, proposing(wanted.prefix, name, deployment, wanted.propose)))
     return planned
 
 
@@ -169,18 +171,22 @@ def _deploy(wanted: Installation, environment: Mapping[str, str]) -> None:
         "POINTSMAN_PREFECT_PREFIX": wanted.prefix,
         **{f"POINTSMAN_POOL_{pool.upper()}": wanted.pool(pool) for pool in _POOLS},
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", *which],
-        cwd=CHECKOUT,
-        env={**os.environ, **environment, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_DEPLOY_WITHIN_S,
-    )
-    if done.returncode != 0:
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", *which],
+            cwd=CHECKOUT,
+            env={**os.environ, **environment, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_DEPLOY_WITHIN_S,
+        )
+        failure = (done.stderr or done.stdout).strip()[-800:] if done.returncode else None
+    except subprocess.TimeoutExpired:
+        failure = f"it was not done within {_DEPLOY_WITHIN_S} seconds."
+    if failure is not None:
         raise DependencyDown(
-            f"`prefect deploy {' '.join(which)}` failed: {(done.stderr or done.stdout).strip()[-800:]}",
+            f"`prefect deploy {' '.join(which)}` failed: {failure}",
             instruction="Check PREFECT_API_URL; then run the same command again.",
             code="deploy_failed",
         )
@@ -220,7 +226,12 @@ def _installation(argv: Sequence[str]) -> tuple[Installation, bool]:
     )
     parser.add_argument("--notify", metavar="TYPE/NAME", help="the notification block that hears of critical events")
     parser.add_argument(
-        "--propose", action="store_true", help="judge every matrix that was run on its own, and propose a binding"
+        "--propose",
+        nargs="?",
+        const="lab",
+        metavar="TARGET",
+        help="judge every matrix that a deployment ran on its own, and propose a binding; TARGET is the block of the "
+        "target that serves routes, by default lab",
     )
     parser.add_argument("--dry-run", action="store_true", help="print what would change, and change nothing")
     asked = parser.parse_args(argv)

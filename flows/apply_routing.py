@@ -62,6 +62,12 @@ class ApplyRoutingRequest(BaseModel):
     canary: CanaryRules | None = Field(
         None, title="Canary", description="Go there in steps and look at each; empty: all at once."
     )
+    ask_first: bool = Field(
+        False,
+        title="Ask first",
+        description="Let it wait for somebody's consent whatever the rules of the route say, and overtake no other "
+        "change that is under way.",
+    )
     peak_per_s: float | None = Field(
         None,
         title="Peak per second",
@@ -155,7 +161,7 @@ def apply_routing(request: ApplyRoutingRequest) -> Moved:
     if request.dry_run:
         report_routing(planned, steps)
         return planned
-    check_change(planned, run_id, request.gateway, steps)
+    check_change(planned, run_id, request.gateway, steps, request.ask_first)
     consent = once_agreed(
         lambda: enter_with_change(
             planned,
@@ -167,10 +173,11 @@ def apply_routing(request: ApplyRoutingRequest) -> Moved:
             production=request.production,
         )
     )
-    waits = propose_binding(planned, run_id, request.gateway, steps, consent)
+    waits = propose_binding(planned, run_id, request.gateway, steps, consent, request.ask_first)
     if waits is not None:
+        report_routing(planned, steps, waits)
         await_decision(waits)
-    applied = apply_binding(planned, run_id, request.gateway, steps, consent)
+    applied = apply_binding(planned, run_id, request.gateway, steps, consent, request.ask_first)
     if request.canary is not None:
         applied = in_steps(applied, run_id, request.gateway, request.target, request.input_set, request.canary, consent)
     proved = probe(applied, run_id, request.target, request.input_set, request.probe_jobs, consent)

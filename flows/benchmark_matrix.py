@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 from prefect.runtime import flow_run
+from prefect.states import Completed, State
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from flows.money_hud import ComparisonRules
@@ -24,6 +25,9 @@ from tasks.chunks import runs_elsewhere
 from tasks.economics import check_budget, check_month, record_spending
 from tasks.looks import look, require_looks
 from tasks.production import enter_with_matrix, lower_budget, once_agreed
+
+DRY_RUN = "Dry run"
+"""What the state of a run that sent nothing begins with: automations tell it apart by that."""
 
 
 class EarlyStop(BaseModel):
@@ -118,8 +122,8 @@ class BenchmarkMatrixRequest(BaseModel):
 
 
 @flow(name="benchmark-matrix", flow_run_name="matrix-of-{request.input_set}")
-def benchmark_matrix(request: BenchmarkMatrixRequest) -> str:
-    """Returns the benchmark id (`bm_<uuid>`), of a dry run the one that it would have."""
+def benchmark_matrix(request: BenchmarkMatrixRequest) -> str | State[str]:
+    """Returns the benchmark id (`bm_<uuid>`), of a dry run the one that it would have, in a state that says so."""
     run_id = request.run_id or flow_run.id
     bm_id = benchmark_id(run_id)
     variants = request.variants if request.filters is None else discover_variants(bm_id, request.filters)
@@ -135,7 +139,7 @@ def benchmark_matrix(request: BenchmarkMatrixRequest) -> str:
             rules=request.rules.model_dump(),
             assumed_saving=request.assumed_saving,
         )
-        return bm_id
+        return Completed(message=f"{DRY_RUN}: nothing was sent.", data=bm_id)
     if request.look_with is not None:
         require_looks(bm_id, request.look_with, request.price_book)
     consent = once_agreed(

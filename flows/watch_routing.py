@@ -8,19 +8,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flows.benchmark_matrix import BenchmarkMatrixRequest, benchmark_matrix
 from flows.evaluate_quality import EvaluateQualityRequest, evaluate_quality
-from pointsman.errors import RunFailed
+from pointsman.errors import Cancelled, DependencyDown, GuardRefused, PointsmanError, RunFailed
 from tasks.cancelling import cancel_judging
 from tasks.production import enter_with_watch, once_agreed
 from tasks.routing import roll_back
 from tasks.watch import (
-    Watched,
     confirm_switch,
     hold_to_promise,
     look_at_route,
-    may_roll_back,
+    may_go_back,
     report_watch,
     sample_route,
 )
+from tasks.watched import Watched, gone_back, what_to_do
 
 
 class WatchRoutingRequest(BaseModel):
@@ -63,11 +63,13 @@ class WatchRoutingRequest(BaseModel):
 
 @flow(name="watch-routing", flow_run_name="watch-{request.route_key}", on_cancellation=[cancel_judging])
 def watch_routing(request: WatchRoutingRequest) -> Watched:
-    """Returns what was found. Raises `RunFailed` (`routing_drift`) when the gateway shows something else or a promise
-    is broken, after going back where the rules of the route let it. In production its jobs pass the guard.
+    """Returns what was found. Raises `RunFailed` (`routing_drift`) when the gateway shows something else, routed jobs
+    go elsewhere or a promise is broken, after going back where the rules of the route let it; and what ended the
+    mirrored jobs too early. In production its jobs pass the guard.
     """
     run_id = request.run_id or flow_run.id
     watched = look_at_route(request.route_key, request.gateway)
+    failed = None
     if watched.variant is not None:
         serves = watched.variant
         consent = once_agreed(
@@ -82,48 +84,51 @@ def watch_routing(request: WatchRoutingRequest) -> Watched:
             )
         )
         watched = sample_route(watched, run_id, request.target, request.input_set, request.jobs, consent)
-        watched = hold_to_promise(watched, *mirrored(serves, run_id, request), request.price_book)
-    if not watched.broken and watched.gateway in ("agrees", "restored"):
-        watched = confirm_switch(watched)
-        report_watch(watched, request.price_book)
-        return watched
+        benchmark_id, evaluation_set_id, failed = mirrored(serves, run_id, request)
+        not_mirrored = failed.message if failed else "" if request.mirror else "no mirrored jobs were asked for"
+        watched = hold_to_promise(watched, benchmark_id, evaluation_set_id, not_mirrored, request.price_book)
+    if watched.broken and watched.drifted and may_go_back(request.route_key):
+        reason = f"production: {watched.broken}"
+        back = roll_back(request.route_key, watched.generation, run_id, request.gateway, reason)
+        watched = watched.model_copy(update={"rolled_back_to": back.generation})
+    watched = confirm_switch(watched)
     report_watch(watched, request.price_book)
-    if watched.broken and may_roll_back(request.route_key):
-        back = roll_back(
-            request.route_key, watched.generation, run_id, request.gateway, f"production: {watched.broken}"
-        )
+    if watched.drifted:
         raise RunFailed(
-            f"Production does not keep what the verdict promised: {watched.broken}. "
-            f"Generation {back.generation} has the old content again.",
-            instruction=f"pointsman route history {request.route_key}",
+            f"{request.route_key} has drifted: {watched.drifted}.{gone_back(watched)}",
+            instruction=what_to_do(watched),
             code="routing_drift",
         )
-    raise RunFailed(
-        f"Production does not keep what the verdict promised: {watched.broken}."
-        if watched.broken
-        else f"The gateway does not show what is recorded: {watched.gateway}.",
-        instruction=f"pointsman route rollback {request.route_key}"
-        if watched.broken
-        else f"pointsman route show {request.route_key} --drift --restore",
-        code="routing_drift",
-    )
+    if failed is not None:
+        raise failed
+    return watched
 
 
-def mirrored(variant: str, run_id: str, request: WatchRoutingRequest) -> tuple[str | None, str | None]:
-    """The benchmark and the evaluation set of jobs that the variant alone was sent; nothing where none is wanted."""
+def mirrored(
+    variant: str, run_id: str, request: WatchRoutingRequest
+) -> tuple[str | None, str | None, PointsmanError | None]:
+    """The benchmark and the evaluation set of jobs that the variant alone was sent, or what ended them too early.
+
+    What routed jobs show is then held to the promise all the same. Nothing where no such jobs are wanted.
+    """
     if not request.mirror:
-        return None, None
-    benchmark_id = benchmark_matrix.fn(
-        BenchmarkMatrixRequest(
-            variants=(variant,),
-            input_set=request.input_set,
-            price_book=request.price_book,
-            budget_usd=request.budget_usd,
-            production=request.production,
-            run_id=run_id,
+        return None, None, None
+    try:
+        benchmark_id = benchmark_matrix.fn(
+            BenchmarkMatrixRequest(
+                variants=(variant,),
+                input_set=request.input_set,
+                price_book=request.price_book,
+                budget_usd=request.budget_usd,
+                production=request.production,
+                run_id=run_id,
+            )
         )
-    )
-    evaluation_set_id = evaluate_quality.fn(
-        EvaluateQualityRequest(benchmark_id=benchmark_id, judge=request.judge, price_book=request.price_book)
-    )
-    return benchmark_id, evaluation_set_id
+        evaluation_set_id = evaluate_quality.fn(
+            EvaluateQualityRequest(benchmark_id=benchmark_id, judge=request.judge, price_book=request.price_book)
+        )
+    except (GuardRefused, RunFailed, DependencyDown) as error:
+        if isinstance(error, Cancelled) or error.code == "awaiting_approval":
+            raise
+        return None, None, error
+    return benchmark_id, evaluation_set_id, None

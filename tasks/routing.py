@@ -9,8 +9,8 @@ from prefect import task
 from pydantic import BaseModel, ConfigDict
 
 from pointsman import routing
-from pointsman.benchmark import input_set, matrix_run, variant
-from pointsman.errors import Conflict, GuardRefused, NotFound
+from pointsman.benchmark import input_set, variant
+from pointsman.errors import Conflict, NotFound
 from pointsman.ids import RouteKey, VariantId, derive
 from pointsman.model import Binding
 from pointsman.routing import ProposedBinding, binding_for_verdict
@@ -65,35 +65,6 @@ def _generation(ws: Workspace, key: RouteKey, number: int | None) -> Binding | N
     raise NotFound("expected generation", number, f"a generation of {key}")
 
 
-class RouteOfBenchmark(BaseModel):
-    """Which route a matrix is about, and what serves it now."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    route_key: str
-    incumbent: str
-    generation: int
-    input_set: str
-
-
-@task(name="route-of-benchmark", **RECORD)
-def route_of_benchmark(bm_id: str) -> RouteOfBenchmark:
-    """Raises `GuardRefused` (`no_incumbent`) when no one variant serves the route that could be compared with."""
-    ws = open_workspace()
-    run = matrix_run(ws, bm_id)
-    key = run.variants[0].id.route_key
-    now = routing.current(ws, key)
-    if now is None or now.sole_variant is None:
-        raise GuardRefused(
-            f"No variant alone serves {key} now, so there is none to compare with.",
-            instruction=f"pointsman route show {key}",
-            code="no_incumbent",
-        )
-    return RouteOfBenchmark(
-        route_key=str(key), incumbent=str(now.sole_variant), generation=now.generation, input_set=run.input_set_id
-    )
-
-
 @task(name="plan-change", **RECORD)
 def plan_change(route_key: str, verdict_id: str | None, variant_id: str | None, expected: int | None) -> Moved:
     """What the change would be. Refuses a verdict that is not WINNER or is about another route."""
@@ -125,7 +96,9 @@ def check_capacity(planned: Moved, peak_per_s: float, headroom: float) -> None:
     routing.ensure_capacity(open_workspace(), weights, peak=peak, headroom=factor)
 
 
-def _change(ws: Workspace, planned: Moved, run_id: str, steps: tuple[int, ...]) -> dict[str, Any]:
+def _change(
+    ws: Workspace, planned: Moved, run_id: str, steps: tuple[int, ...], ask_first: bool
+) -> dict[str, Any]:
     return {
         "route_key": RouteKey.parse(planned.route_key),
         "weights": {variant(ws, one).id: weight for one, weight in planned.after.items()},
@@ -134,43 +107,53 @@ def _change(ws: Workspace, planned: Moved, run_id: str, steps: tuple[int, ...]) 
         "verdict_id": planned.verdict_id,
         "idempotency_key": derive("apply", run_id),
         "steps": steps,
+        "ask_first": ask_first,
     }
 
 
 def _asked(
-    ws: Workspace, planned: Moved, run_id: str, steps: tuple[int, ...], consent: Consent | None
+    ws: Workspace, planned: Moved, run_id: str, steps: tuple[int, ...], consent: Consent | None, ask_first: bool
 ) -> dict[str, Any]:
-    return {**_change(ws, planned, run_id, steps), "requester": requester_of(ws), "consent": consent}
+    return {**_change(ws, planned, run_id, steps, ask_first), "requester": requester_of(ws), "consent": consent}
 
 
 @task(name="check-change", **RECORD)
-def check_change(planned: Moved, run_id: str, gateway: str | None, steps: tuple[int, ...]) -> None:
+def check_change(planned: Moved, run_id: str, gateway: str | None, steps: tuple[int, ...], ask_first: bool) -> None:
     """Refuse what breaks a rule of the route, before anybody is asked to agree to it; what has begun is not asked."""
     ws = open_workspace()
-    routing.ensure_may_apply(ws, open_gateway(planned.route_key, gateway), **_change(ws, planned, run_id, steps))
+    change = _change(ws, planned, run_id, steps, ask_first)
+    routing.ensure_may_apply(ws, open_gateway(planned.route_key, gateway), **change)
 
 
 @task(name="propose-binding", **RECORD)
 def propose_binding(
-    planned: Moved, run_id: str, gateway: str | None, steps: tuple[int, ...], consent: Consent | None
+    planned: Moved,
+    run_id: str,
+    gateway: str | None,
+    steps: tuple[int, ...],
+    consent: Consent | None,
+    ask_first: bool,
 ) -> Admission | None:
     """Record the change and hold it to the rules of its route; the consent that it waits for, if any."""
     ws = open_workspace()
-    approval = routing.propose_binding(
-        ws, open_gateway(planned.route_key, gateway), **_asked(ws, planned, run_id, steps, consent)
-    )
+    asked = _asked(ws, planned, run_id, steps, consent, ask_first)
+    approval = routing.propose_binding(ws, open_gateway(planned.route_key, gateway), **asked)
     return None if approval is None or approval.decision else Admission(approval.subject_id, "waiting", approval)
 
 
 @task(name="apply-binding", **CHANGE)
 def apply_binding(
-    planned: Moved, run_id: str, gateway: str | None, steps: tuple[int, ...], consent: Consent | None
+    planned: Moved,
+    run_id: str,
+    gateway: str | None,
+    steps: tuple[int, ...],
+    consent: Consent | None,
+    ask_first: bool,
 ) -> Moved:
     """Let it serve, or the first step of a canary; one that has begun is found at the step where it is."""
     ws = open_workspace()
-    applied = routing.apply_binding(
-        ws, open_gateway(planned.route_key, gateway), **_asked(ws, planned, run_id, steps, consent)
-    )
+    asked = _asked(ws, planned, run_id, steps, consent, ask_first)
+    applied = routing.apply_binding(ws, open_gateway(planned.route_key, gateway), **asked)
     return at_step(ws, planned, applied)
 
 
@@ -252,13 +235,23 @@ def roll_back(
 
 
 @task(name="report-routing", **RECORD)
-def report_routing(moved: Moved, steps: tuple[int, ...] = (100,)) -> None:
-    """The change as an artifact: what it would be, in so many steps, or what it was."""
+def report_routing(moved: Moved, steps: tuple[int, ...] = (100,), waits: Admission | None = None) -> None:
+    """What became of a change; of one that is not made, what it would be, in so many steps, and the consent that it
+    waits for, if any.
+    """
     ws = open_workspace()
     key = RouteKey.parse(moved.route_key)
     if moved.generation is None:
         weights = {VariantId.parse(one): weight for one, weight in moved.after.items()}
-        report = routing.proposal_report(ws, key, weights, cause=moved.cause, verdict_id=moved.verdict_id, steps=steps)
+        report = routing.proposal_report(
+            ws,
+            key,
+            weights,
+            cause=moved.cause,
+            verdict_id=moved.verdict_id,
+            steps=steps,
+            approval=waits.approval if waits else None,
+        )
     else:
         report = routing.routing_report(ws, key, moved.probe)
     record_report("routing-change", report)

@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from collections.abc import Mapping
 
 import polars as pl
 from prefect import task
-from pydantic import BaseModel, ConfigDict
 
 from pointsman import routing
-from pointsman.actions import ActionLog
 from pointsman.benchmark import input_set
 from pointsman.economics import measurements
-from pointsman.errors import NotFound, RunFailed
+from pointsman.errors import GuardRefused, RunFailed
 from pointsman.ids import RouteKey, VariantId, derive
-from pointsman.model import Missing
-from pointsman.reporting import Report, Table
+from pointsman.quality import ensure_trusted, evaluation_set
+from pointsman.routing import Evidence, Mirrored
 from pointsman.safety import Consent
+from pointsman.workspace import Workspace
 from tasks.bridging import cancelled
 from tasks.opening import executor_secret, open_gateway, open_price_book, open_target, open_workspace
 from tasks.policies import CHANGE, DRIVE, RECORD
 from tasks.recording import record_report
-
-
-class Watched(BaseModel):
-    """What a look at a route found. `variant` is the one whose promise is held; None: there is none to hold."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    route_key: str
-    generation: int
-    variant: str | None
-    verdict_id: str | None
-    gateway: str
-    """What the gateway showed: `agrees`, `restored`, or why it drifted."""
-    routed_file: str | None = None
-    """The ledger of the routed jobs, below the results."""
-    promises: tuple[dict[str, str], ...] = ()
-    broken: str = ""
-    confirmed: bool = False
-    rolled_back_to: int | None = None
+from tasks.watched import Watched, watch_report
 
 
 @task(name="look-at-route", **CHANGE)
@@ -50,21 +31,20 @@ def look_at_route(route_key: str, gateway: str | None) -> Watched:
     """
     ws = open_workspace()
     key = RouteKey.parse(route_key)
+    routing.promised(ws, key)
     door = open_gateway(route_key, gateway)
     found = routing.drift(ws, door, key)
     said = found.why if found else "agrees"
     if found and routing.rules_of(ws, key).auto_restore:
         routing.reconcile(ws, door, key)
         said = "restored"
-    serving = next((one for one in routing.history(ws, key) if one.status in ("active", "canary")), None)
-    if serving is None:
-        raise NotFound("binding", route_key, "a route that has one")
-    sole = serving.binding.sole_variant
+    promised = routing.promised(ws, key)
     return Watched(
         route_key=route_key,
-        generation=serving.binding.generation,
-        variant=str(sole) if sole and serving.verdict_id else None,
-        verdict_id=serving.verdict_id,
+        generation=promised.generation,
+        variant=None if promised.variant is None else str(promised.variant),
+        verdict_id=promised.verdict_id,
+        nothing_promised=promised.why_none,
         gateway=said,
     )
 
@@ -102,44 +82,83 @@ def sample_route(
 
 @task(name="hold-to-promise", **RECORD)
 def hold_to_promise(
-    watched: Watched, benchmark_id: str | None, evaluation_set_id: str | None, price_book: str
+    watched: Watched, benchmark_id: str | None, evaluation_set_id: str | None, not_mirrored: str, price_book: str
 ) -> Watched:
-    """Hold the verdict's promise to the routed jobs and the mirrored ones; a broken one is `routing_drift`."""
+    """Hold the verdict's promise to the routed jobs and the mirrored ones; what is not kept is `routing_drift`.
+
+    Nothing is held against a route whose generation changed in the meantime.
+    """
     ws = open_workspace()
     key = RouteKey.parse(watched.route_key)
-    promise = routing.evidence_of(ws, str(watched.verdict_id), VariantId.parse(str(watched.variant)))
-    mirrored = []
+    variant = VariantId.parse(str(watched.variant))
+    promise = routing.evidence_of(ws, str(watched.verdict_id), variant)
+    mirrored = Mirrored(unknown=not_mirrored)
     if benchmark_id is not None and evaluation_set_id is not None:
-        mirrored = measurements(
-            ws,
-            benchmark_id,
-            evaluation_set_id,
-            open_price_book(price_book),
-            deliveries_per_output=promise.plan.deliveries_per_output,
+        per_output = promise.plan.deliveries_per_output
+        cells = measurements(
+            ws, benchmark_id, evaluation_set_id, open_price_book(price_book), deliveries_per_output=per_output
         )
+        mirrored = Mirrored(cells, unjudged=_why_unjudged(ws, promise, evaluation_set_id))
     routed = pl.read_parquet(ws.results.path(str(watched.routed_file)))
     held = routing.hold_to_promise(promise, routed, mirrored, routing.rules_of(ws, key))
-    why = routing.broken(held)
-    if why:
-        ActionLog(ws).record(
-            "routing_drift", route_key=key, recorded=watched.generation, shown=watched.generation, why=why
+    now = routing.current(ws, key)
+    found = watched.model_copy(
+        update={
+            "promises": tuple(one.as_document() for one in held),
+            "broken": routing.broken(held),
+            "astray": routing.astray(routed, variant, watched.generation),
+            "expired": routing.expired(ws, str(watched.verdict_id), variant),
+            "overtaken_by": None if now is None or now.generation == watched.generation else now.generation,
+        }
+    )
+    if found.overtaken_by is None:
+        names = ", ".join(one.name for one in held if one.state == "broken")
+        _note(ws, found, "jobs", what="astray" if found.astray else "", why=found.astray)
+        _note(ws, found, "promises", what=names, why=found.broken)
+    return found
+
+
+def _note(ws: Workspace, found: Watched, about: routing.About, *, what: str, why: str) -> None:
+    key, number = RouteKey.parse(found.route_key), found.generation
+    if what:
+        routing.note(ws, key, about, what=f"generation {number}: {what}", why=why, recorded=number, shown=number)
+    else:
+        routing.over(ws, key, about)
+
+
+def _why_unjudged(ws: Workspace, promise: Evidence, evaluation_set_id: str) -> str:
+    """Why qualities of now cannot be held against the verdict's; empty when they can."""
+    found = evaluation_set(ws, evaluation_set_id)
+    judged = {name: str(value) for name, value in found.identity.as_document().items()}
+    if judged != dict(promise.plan.judge):
+        then, now = (
+            f"{one['name']} ({one['model']}, rubric {one['rubric_sha256'][:8]})" for one in (promise.plan.judge, judged)
         )
-    return watched.model_copy(update={"promises": tuple(one.as_document() for one in held), "broken": why})
+        return f"the verdict rests on {then}, and these were judged by {now}"
+    try:
+        ensure_trusted(ws, evaluation_set_id)
+    except GuardRefused as refused:
+        return refused.message
+    return ""
 
 
-@task(name="may-roll-back", **RECORD)
-def may_roll_back(route_key: str) -> bool:
-    """Whether the rules of the route let the watch go back by itself."""
-    return routing.rules_of(open_workspace(), RouteKey.parse(route_key)).auto_rollback
+def _named(judge: Mapping[str, str]) -> str:
+    return f"{judge['name']} ({judge['model']}, rubric {judge['rubric_sha256'][:8]})"
+
+
+@task(name="may-go-back", **RECORD)
+def may_go_back(route_key: str) -> bool:
+    """Whether the rules of the route let the watch go back by itself, to something else."""
+    return routing.may_go_back(open_workspace(), RouteKey.parse(route_key))
 
 
 @task(name="confirm-switch", **RECORD)
 def confirm_switch(watched: Watched) -> Watched:
-    """Take the switch for good when its time is over: what served before is held no longer."""
+    """Take the switch for good when its time is over and all was kept: what served before is held no longer."""
     ws = open_workspace()
     key = RouteKey.parse(watched.route_key)
     held = routing.open_hold(ws, key)
-    if held is None or ws.clock.now() < held.due_at or routing.under_way(ws, key) is not None:
+    if not watched.all_kept or held is None or ws.clock.now() < held.due_at:
         return watched
     routing.confirm(ws, key, "production kept what the verdict promised")
     return watched.model_copy(update={"confirmed": True})
@@ -147,21 +166,5 @@ def confirm_switch(watched: Watched) -> Watched:
 
 @task(name="report-watch", **RECORD)
 def report_watch(watched: Watched, price_book: str) -> None:
-    """The watch as an artifact: every promise, and what is still held."""
-    ws = open_workspace()
-    rows = [(one["name"], one["promised"], one["found"], one["state"]) for one in watched.promises]
-    held = routing.open_hold(ws, RouteKey.parse(watched.route_key))
-    cost = held.usd(open_price_book(price_book), ws.clock.now()) if held else Decimal(0)
-    kept = "keeps" if not watched.broken else "does **not** keep"
-    summary = (
-        f"Generation {watched.generation} of `{watched.route_key}`: the gateway {watched.gateway}; "
-        f"production {kept} what the verdict promised."
-        if watched.promises
-        else f"Generation {watched.generation} of `{watched.route_key}`: the gateway {watched.gateway}; no verdict "
-        "promised anything of it."
-    )
-    if held:
-        shown = cost if isinstance(cost, Missing) else f"{cost:.4f} USD"
-        summary += f" Generation {held.generation} is held since {held.since:%F %T} UTC; so far that cost: {shown}."
-    table = Table(("promise", "promised", "found", "state"), rows, title="Promises")
-    record_report("routing-change", Report(f"Watch of {watched.route_key}", summary, (table,) if rows else ()))
+    """The look as an artifact: every promise, what was done, and what is still held."""
+    record_report("routing-change", watch_report(open_workspace(), watched, price_book))

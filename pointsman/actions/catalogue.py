@@ -231,7 +231,13 @@ _EVENTS = (
         "routing_drift",
         "warn",
         "pointsman route show {route_key}",
-        "The gateway serves something else than the state of record says.",
+        "The gateway serves something else than is recorded, or production does not keep what a verdict promised.",
+    ),
+    EventType(
+        "routing_drift_ended",
+        "info",
+        "pointsman route show {route_key}",
+        "What had drifted of a route is again as it should be.",
     ),
 )
 

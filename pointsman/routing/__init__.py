@@ -1,11 +1,11 @@
 """Moving traffic: append-only bindings, the gateways that show them, rollback, and the probe that proves them."""
 
 from pointsman.routing.apply import apply_binding, ensure_may_apply, propose_binding, rollback
-from pointsman.routing.bindings import BindingRecord, current, history, resolve, routes
+from pointsman.routing.bindings import BindingRecord, asked_for_with, current, history, resolve, routes
 from pointsman.routing.canary import CanaryRules, Finding, judge_canary, stopped_canary
 from pointsman.routing.capacity_gate import HEADROOM, capacity_gate, ensure_capacity
-from pointsman.routing.consent import in_production
-from pointsman.routing.drift import Drift, drift
+from pointsman.routing.consent import consent_to, in_production
+from pointsman.routing.drift import About, Drift, drift, note, over
 from pointsman.routing.evidence import Evidence, evidence_in, evidence_of
 from pointsman.routing.gateways import (
     AlbGateway,
@@ -20,9 +20,11 @@ from pointsman.routing.gateways import (
 from pointsman.routing.holds import Hold, confirm, open_hold
 from pointsman.routing.litellm import litellm_config, litellm_yaml
 from pointsman.routing.probe import PROBE_IN_FLIGHT, ProbeResult, judge_probe, probe_plan, run_probe, sample_route
-from pointsman.routing.promise import Kept, broken, hold_to_promise
+from pointsman.routing.promise import Kept, Mirrored, astray, broken, hold_to_promise
+from pointsman.routing.promised import Promised, expired, may_go_back, promised
+from pointsman.routing.proposals import proposal_report, speaks_against
 from pointsman.routing.reconcile import Reconciled, reconcile
-from pointsman.routing.report import ProbeSeen, in_words, proposal_report, routing_report
+from pointsman.routing.report import ProbeSeen, in_words, routing_report
 from pointsman.routing.resolver import Resolved, Resolver
 from pointsman.routing.rollouts import (
     Rollout,
@@ -44,6 +46,7 @@ from pointsman.routing.verdicts import ProposedBinding, binding_for_verdict
 __all__ = [
     "HEADROOM",
     "PROBE_IN_FLIGHT",
+    "About",
     "AlbGateway",
     "AlbSpec",
     "AppConfigGateway",
@@ -59,9 +62,11 @@ __all__ = [
     "GatewaySpec",
     "Hold",
     "Kept",
+    "Mirrored",
     "MovedRoute",
     "ProbeResult",
     "ProbeSeen",
+    "Promised",
     "ProposedBinding",
     "Reconciled",
     "Resolved",
@@ -71,11 +76,14 @@ __all__ = [
     "ShownBy",
     "advance",
     "apply_binding",
+    "asked_for_with",
+    "astray",
     "binding_for_verdict",
     "broken",
     "capacity_gate",
     "check_steps",
     "confirm",
+    "consent_to",
     "current",
     "drift",
     "ensure_capacity",
@@ -83,6 +91,7 @@ __all__ = [
     "ensure_may_apply",
     "evidence_in",
     "evidence_of",
+    "expired",
     "gateway_of",
     "history",
     "hold_to_promise",
@@ -92,12 +101,16 @@ __all__ = [
     "judge_probe",
     "litellm_config",
     "litellm_yaml",
+    "may_go_back",
     "mixed",
     "move_route",
+    "note",
     "note_finding",
     "open_hold",
+    "over",
     "pause",
     "probe_plan",
+    "promised",
     "proposal_report",
     "propose_binding",
     "read_gateway",
@@ -116,6 +129,7 @@ __all__ = [
     "sample_route",
     "set_rules",
     "shown_by",
+    "speaks_against",
     "stopped_canary",
     "under_way",
 ]

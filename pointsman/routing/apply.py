@@ -14,6 +14,7 @@ from pointsman.routing.changing import Change, foresee, make, propose
 from pointsman.routing.consent import ask_for_consent, consent_to, require_guarded, waits_for_consent
 from pointsman.routing.gateways import Gateway
 from pointsman.routing.guards import Intended, ensure_allowed, ensure_ready
+from pointsman.routing.proposals import ensure_undisturbed
 from pointsman.routing.rollouts import at_percent, check_steps
 from pointsman.routing.verdicts import ensure_asked_for
 from pointsman.safety import Approval, Consent, Identity, unproven
@@ -37,23 +38,25 @@ def apply_binding(
     steps: Sequence[int] = (100,),
     requester: Identity | None = None,
     consent: Consent | None = None,
+    ask_first: bool = False,
 ) -> Binding:
     """Make `weights` (whole percents of registered variants) the next generation of the route, and return it.
 
     `expected` is the generation that the caller takes to be current, None for a route without a binding. The same
     `idempotency_key` with the same request gives the same generation, and continues one that was interrupted.
+    One that is to `ask_first` waits for consent whatever the rules of the route say, and overtakes no other change.
     With several `steps` (percents that grow to 100) it is the first step of a canary, which `advance` continues.
 
     Raises, before anything is written: `InputRefused` or `NotFound` for bad weights or unknown variants, `GuardRefused`
     when a verdict is named that does not ask for these weights, a rule of the route is broken, or the route is in
     production and has no `consent` of its guard (`production_not_guarded`), `Conflict` when another generation is
     current or the key was used for another request. Later: `GuardRefused` (`awaiting_approval`) until somebody other
-    than the `requester` agreed, where the rules of a route outside production ask for it; `DependencyDown` when the
-    gateway is out of reach (the generation stays applying and the same call continues it), `RunFailed` when the gateway
-    does not show it (the generation is failed), `Conflict` when a newer change overtook this one.
+    than the `requester` agreed, where that is asked for outside production; `DependencyDown` when the gateway is out of
+    reach (the generation stays applying and the same call continues it), `RunFailed` when the gateway does not show it
+    (the generation is failed), `Conflict` when a newer change overtook this one.
     """
     change, rules = _applying(
-        ws, gateway, route_key, weights, expected, cause, idempotency_key, verdict_id, steps, requester
+        ws, gateway, route_key, weights, expected, cause, idempotency_key, verdict_id, steps, requester, ask_first
     )
     return make(ws, gateway, change, _guarded(ws, route_key, consent, rules))
 
@@ -71,13 +74,14 @@ def propose_binding(
     steps: Sequence[int] = (100,),
     requester: Identity | None = None,
     consent: Consent | None = None,
+    ask_first: bool = False,
 ) -> Approval | None:
     """Only record the change that the same call of `apply_binding` carries out; the consent that it waits for, if any.
 
     Raises as `apply_binding` does.
     """
     change, rules = _applying(
-        ws, gateway, route_key, weights, expected, cause, idempotency_key, verdict_id, steps, requester
+        ws, gateway, route_key, weights, expected, cause, idempotency_key, verdict_id, steps, requester, ask_first
     )
     record = propose(ws, gateway, change, _guarded(ws, route_key, consent, rules))
     return consent_to(ws, record) if record.status == "awaiting_approval" else None
@@ -94,13 +98,14 @@ def ensure_may_apply(
     idempotency_key: str,
     verdict_id: str | None = None,
     steps: Sequence[int] = (100,),
+    ask_first: bool = False,
 ) -> None:
     """Raise what the same call of `apply_binding` would be refused for now, consent apart, and write nothing.
 
     For before somebody is asked for consent: what breaks a rule is nobody's to agree to.
     """
     change, rules = _applying(
-        ws, gateway, route_key, weights, expected, cause, idempotency_key, verdict_id, steps, None
+        ws, gateway, route_key, weights, expected, cause, idempotency_key, verdict_id, steps, None, ask_first
     )
     foresee(ws, gateway, change, rules)
 
@@ -126,11 +131,12 @@ def _applying(
     verdict_id: str | None,
     steps: Sequence[int],
     requester: Identity | None,
+    ask_first: bool,
 ) -> tuple[Change, Callable[[], None]]:
     percents = check_steps(steps)
     canary = len(percents) > 1
     rollout_id = f"canary_{derive('rollout', route_key, idempotency_key)}" if canary else None
-    awaits_consent = waits_for_consent(ws, route_key)
+    awaits_consent = waits_for_consent(ws, route_key, ask_first=ask_first)
 
     def path(serving: Binding | None) -> list[Mapping[VariantId, int]]:
         """What is to serve, one after the other."""
@@ -145,8 +151,10 @@ def _applying(
         return [at_percent(serving.weights, weights, percent) for percent in percents]
 
     def content(
-        _connection: sa.Connection, serving: bindings.BindingRecord | None
+        connection: sa.Connection, serving: bindings.BindingRecord | None
     ) -> tuple[Mapping[VariantId, int], str]:
+        if ask_first:
+            ensure_undisturbed(ws, connection, route_key)
         if serving is not None and serving.step is not None:
             raise GuardRefused(
                 f"{route_key} is in a canary, at generation {serving.binding.generation}.",

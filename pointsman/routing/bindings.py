@@ -54,6 +54,14 @@ def history(ws: Workspace, route_key: RouteKey) -> list[BindingRecord]:
         return [_record(row) for row in connection.execute(wanted).mappings()]
 
 
+def asked_for_with(ws: Workspace, idempotency_key: str) -> BindingRecord | None:
+    """The generation that the change with this key got, if it was ever recorded."""
+    wanted = sa.select(_TABLE).where(_TABLE.c.idempotency_key == idempotency_key)
+    with ws.database.connect() as connection:
+        row = connection.execute(wanted).mappings().one_or_none()
+    return _record(row) if row else None
+
+
 def routes(ws: Workspace) -> list[RouteKey]:
     """The route keys that have bindings, in order."""
     with ws.database.connect() as connection:

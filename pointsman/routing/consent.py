@@ -36,9 +36,9 @@ def require_guarded(ws: Workspace, route_key: RouteKey, consent: Consent | None,
     require_consent(_place(ws, route_key), consent, what)
 
 
-def waits_for_consent(ws: Workspace, route_key: RouteKey) -> bool:
+def waits_for_consent(ws: Workspace, route_key: RouteKey, *, ask_first: bool) -> bool:
     """Whether a change waits, once it is proposed, for somebody to agree."""
-    return not in_production(ws, route_key) and rules_of(ws, route_key).approval
+    return not in_production(ws, route_key) and (ask_first or rules_of(ws, route_key).approval)
 
 
 def ask_for_consent(ws: Workspace, connection: sa.Connection, new: Binding, requester: Identity) -> None:
@@ -64,6 +64,12 @@ def consent_to(ws: Workspace, record: bindings.BindingRecord) -> Approval | None
     """The request for consent to a generation, if there is one."""
     with ws.database.connect() as connection:
         return approval_of(connection, SCOPE, bindings.entity(record.binding))
+
+
+def waits_for_somebody(ws: Workspace, connection: sa.Connection, record: bindings.BindingRecord) -> bool:
+    """Whether a generation waits for consent that may still be given, or was and is not used yet."""
+    approval = approval_of(connection, SCOPE, bindings.entity(record.binding))
+    return approval is not None and approval.state(ws.clock.now()) in ("waiting", "approved")
 
 
 def go_on_with_consent(ws: Workspace, record: bindings.BindingRecord) -> bindings.BindingRecord:

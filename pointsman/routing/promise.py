@@ -3,11 +3,13 @@
 Four promises, each held against jobs of now: routed jobs say how often the variant fails and how long it takes; jobs on
 the inputs of the verdict, sent to the variant itself and judged and priced like a benchmark, say what it costs and how
 good it is. A promise is broken when jobs of now are worse than it by more than a margin and more than chance explains:
-each is a one-sided test at `watch_alpha`. What was not promised or not measured is not held against anything.
+each is a one-sided test at `watch_alpha`. Where even the worst that these jobs could have shown would not have been
+enough they are too few to tell. What was not promised or not measured is not held against anything.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
@@ -16,12 +18,24 @@ from typing import Any, Literal
 
 import polars as pl
 
+from pointsman.ids import VariantId
 from pointsman.model import Measurement, Missing, Number
 from pointsman.routing.evidence import Evidence
 from pointsman.routing.rules import RoutingRules
 
-State = Literal["kept", "broken", "not measured"]
+State = Literal["kept", "broken", "too few", "not measured"]
 _TAIL = 0.05
+_ANSWERED = ("completed", "failed")
+"""How jobs end that say something of the variant; others were not sent, were withdrawn, or nothing was learnt of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrored:
+    """Cells of now, and why they or their qualities say nothing, where they do not."""
+
+    cells: Sequence[Measurement] = ()
+    unknown: str = ""
+    unjudged: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +52,37 @@ class Kept:
         return asdict(self)
 
 
-def hold_to_promise(
-    promise: Evidence, routed: pl.DataFrame, mirrored: Sequence[Measurement], rules: RoutingRules
-) -> list[Kept]:
-    """Hold the promise of a verdict against routed jobs (`state`, `variant`, `total_ms`) and mirrored cells."""
-    mine = routed.filter(pl.col("variant") == str(promise.variant))
-    cells = [cell for cell in mirrored if cell.variant == promise.variant and cell.outcome != "infrastructure"]
+def hold_to_promise(promise: Evidence, routed: pl.DataFrame, mirrored: Mirrored, rules: RoutingRules) -> list[Kept]:
+    """Hold the promise of a verdict against routed jobs (`state`, `variant`, `total_ms`) and mirrored cells.
+
+    The variant is the only one that serves: a job that failed before it was given one is its failure.
+    """
+    mine = routed.filter(
+        pl.col("state").is_in(_ANSWERED) & (pl.col("variant").is_null() | (pl.col("variant") == str(promise.variant)))
+    )
+    cells = [cell for cell in mirrored.cells if cell.variant == promise.variant and cell.outcome != "infrastructure"]
     return [
         _failures(promise, mine, cells, rules),
         _latency(promise, mine, rules),
-        _paired("cost", promise, cells, rules, _cost, _dearer(rules)),
-        _paired("quality", promise, cells, rules, _quality, _worse(promise)),
+        _paired(_cost(rules), promise, cells, mirrored.unknown, rules),
+        _paired(_quality(promise), promise, cells, mirrored.unknown or mirrored.unjudged, rules),
     ]
+
+
+def astray(routed: pl.DataFrame, variant: VariantId, generation: int) -> str:
+    """Which routed jobs did not go where the generation sends everything, in words; empty when all did."""
+    elsewhere = routed.filter(
+        (pl.col("generation").is_not_null() & (pl.col("generation") != generation))
+        | (pl.col("variant").is_not_null() & (pl.col("variant") != str(variant)))
+    )
+    met = Counter(
+        f"{VariantId.parse(one).label if one else 'no variant'} at generation {shown or 'unknown'}"
+        for one, shown in elsewhere.select("variant", "generation").iter_rows()
+    )
+    if not met:
+        return ""
+    words = ", ".join(f"{count} on {one}" for one, count in sorted(met.items()))
+    return f"{elsewhere.height} of {routed.height} routed jobs did not follow generation {generation}: {words}"
 
 
 def _failures(promise: Evidence, routed: pl.DataFrame, cells: Sequence[Measurement], rules: RoutingRules) -> Kept:
@@ -60,7 +93,7 @@ def _failures(promise: Evidence, routed: pl.DataFrame, cells: Sequence[Measureme
     allowed = max(0.0, float(promise.success_rate) - rules.watch_success_margin)
     chance = sum(comb(jobs, k) * allowed**k * (1 - allowed) ** (jobs - k) for k in range(done + 1))
     promised = f"{float(promise.success_rate):.1%} succeed, {allowed:.1%} at least"
-    return Kept("failures", promised, f"{done} of {jobs} succeeded", _state(chance, rules))
+    return Kept("failures", promised, f"{done} of {jobs} succeeded", _state(chance, (1 - allowed) ** jobs, rules))
 
 
 def _latency(promise: Evidence, routed: pl.DataFrame, rules: RoutingRules) -> Kept:
@@ -74,31 +107,53 @@ def _latency(promise: Evidence, routed: pl.DataFrame, rules: RoutingRules) -> Ke
         "latency",
         f"p95 {promise.p95_ms:.0f} ms, {limit:.0f} ms at most",
         f"{slow} of {jobs} took longer",
-        _state(chance, rules),
+        _state(chance, _TAIL**jobs, rules),
     )
 
 
-def _paired(
-    name: Literal["cost", "quality"],
-    promise: Evidence,
-    cells: Sequence[Measurement],
-    rules: RoutingRules,
-    value: Callable[[Measurement], Number],
-    is_worse: Callable[[Decimal, Decimal], bool],
-) -> Kept:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is compared input by input: its value of a cell, when one is worse than another, and both in words."""
+
+    name: Literal["cost", "quality"]
+    value: Callable[[Measurement], Number]
+    is_worse: Callable[[Decimal, Decimal], bool]
+    unit: str
+    margin: str
+
+
+def _cost(rules: RoutingRules) -> _Asked:
+    ratio = Decimal(str(rules.watch_cost_ratio))
+    margin = f"{100 * (rules.watch_cost_ratio - 1):.3g} % more at most"
+    return _Asked("cost", lambda cell: cell.cost_usd, lambda was, now: now > was * ratio, " USD", margin)
+
+
+def _quality(promise: Evidence) -> _Asked:
+    margin = Decimal(str(promise.plan.quality_margin))
+    return _Asked(
+        "quality",
+        lambda cell: cell.quality if cell.outcome == "success" else Decimal(0),
+        lambda was, now: now < was - margin,
+        "",
+        f"{promise.plan.quality_margin:g} less at most",
+    )
+
+
+def _paired(asked: _Asked, promise: Evidence, cells: Sequence[Measurement], unknown: str, rules: RoutingRules) -> Kept:
     """A sign test over inputs: as often worse than promised on the same input, by more than the margin, as not."""
-    before, now = (_means(of, value) for of in (promise.measurements, cells))
+    before, now = (_means(of, asked.value) for of in (promise.measurements, () if unknown else cells))
     both = sorted(set(before) & set(now))
     if not both:
-        return Kept(name, "", "no input has it then and now", "not measured")
-    worse = sum(is_worse(before[one], now[one]) for one in both)
+        return Kept(asked.name, "", unknown or _why_none(cells, asked.value), "not measured")
+    worse = sum(asked.is_worse(before[one], now[one]) for one in both)
     chance = sum(comb(len(both), k) for k in range(worse, len(both) + 1)) / 2 ** len(both)
     was, found = (sum((of[one] for one in both), Decimal(0)) / len(both) for of in (before, now))
+    left = len({cell.input_id for cell in cells} & set(before)) - len(both)
     return Kept(
-        name,
-        f"{was:.6g} on average of {len(both)} inputs",
-        f"{found:.6g}; worse than promised on {worse}",
-        _state(chance, rules),
+        asked.name,
+        f"{was:.6g}{asked.unit} on average of {len(both)} inputs, {asked.margin}",
+        f"{found:.6g}{asked.unit}; worse than promised on {worse}" + (f", not known on {left}" if left else ""),
+        _state(chance, 0.5 ** len(both), rules),
     )
 
 
@@ -111,28 +166,17 @@ def _means(cells: Sequence[Measurement], value: Callable[[Measurement], Number])
     return {one: sum(of, Decimal(0)) / len(of) for one, of in known.items() if len(of) == len(kept[one])}
 
 
-def _cost(cell: Measurement) -> Number:
-    return cell.cost_usd
+def _why_none(cells: Sequence[Measurement], value: Callable[[Measurement], Number]) -> str:
+    found = (value(cell) for cell in cells)
+    return next((one.reason for one in found if isinstance(one, Missing)), "no input has it then and now")
 
 
-def _quality(cell: Measurement) -> Number:
-    return cell.quality if cell.outcome == "success" else Decimal(0)
-
-
-def _dearer(rules: RoutingRules) -> Callable[[Decimal, Decimal], bool]:
-    ratio = Decimal(str(rules.watch_cost_ratio))
-    return lambda promised, found: found > promised * ratio
-
-
-def _worse(promise: Evidence) -> Callable[[Decimal, Decimal], bool]:
-    margin = Decimal(str(promise.plan.quality_margin))
-    return lambda promised, found: found < promised - margin
-
-
-def _state(chance: float, rules: RoutingRules) -> State:
-    return "broken" if chance < rules.watch_alpha else "kept"
+def _state(chance: float, at_worst: float, rules: RoutingRules) -> State:
+    if chance < rules.watch_alpha:
+        return "broken"
+    return "kept" if at_worst < rules.watch_alpha else "too few"
 
 
 def broken(held: Sequence[Kept]) -> str:
-    """The broken promises in one line; empty when all are kept."""
+    """The broken promises in one line; empty when none is."""
     return "; ".join(f"{one.name}: promised {one.promised}, found {one.found}" for one in held if one.state == "broken")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
-from pointsman.errors import GuardRefused
-from pointsman.ids import RouteKey, VariantId
+from pointsman.ids import RouteKey
 from pointsman.model import Binding
 from pointsman.reporting import Figures, Report, Section, Table, escape_markdown
 from pointsman.routing import bindings
-from pointsman.routing.guards import Intended, ensure_allowed
 from pointsman.routing.holds import open_hold
-from pointsman.routing.rollouts import Rollout, at_percent, check_steps, read_rollout
+from pointsman.routing.rollouts import Rollout, read_rollout
 from pointsman.workspace import Workspace
 
 _SHOWN_GENERATIONS = 50
@@ -54,7 +52,7 @@ def routing_report(ws: Workspace, route_key: RouteKey, probe: ProbeSeen | None =
     summary = (
         f"Traffic of `{route_key}` goes to {escape_markdown(in_words(after))} since generation {after.generation}."
     )
-    sections: list[Section] = [facts, _shares(before, after)]
+    sections: list[Section] = [facts, shares_table(before, after)]
     if probe is not None:
         jobs = sum(probe.seen.values())
         outcome = "confirm it" if probe.passed else f"do **not** confirm it: {escape_markdown(probe.why)}"
@@ -67,41 +65,6 @@ def routing_report(ws: Workspace, route_key: RouteKey, probe: ProbeSeen | None =
     if records[0].rollout_id is not None:
         sections.append(_canary(read_rollout(ws, records[0].rollout_id)))
     return Report(title, summary, (*sections, _history(records)))
-
-
-def proposal_report(
-    ws: Workspace,
-    route_key: RouteKey,
-    weights: Mapping[VariantId, int],
-    *,
-    cause: str,
-    verdict_id: str | None,
-    steps: Sequence[int] = (100,),
-) -> Report:
-    """What a change that nobody has asked for yet would be, all at once or in `steps`, and what speaks against it."""
-    serving = bindings.current(ws, route_key)
-    after = Binding(route_key, serving.generation + 1 if serving else 1, weights, cause)
-    try:
-        held = serving.weights if serving else weights
-        path = [at_percent(held, weights, percent) for percent in check_steps(steps)]
-        ensure_allowed(ws, Intended(route_key, weights, path, serving, verdict_id))
-        against = "nothing"
-    except GuardRefused as refused:
-        against = refused.message
-    by_hand = f"pointsman route apply --variant {after.sole_variant}"
-    to_do = f"pointsman route apply --verdict {verdict_id}" if verdict_id else by_hand
-    to_do += f" --canary {','.join(map(str, steps))}" if len(steps) > 1 else ""
-    facts = Figures(
-        [
-            ("route", str(route_key)),
-            ("cause", cause),
-            ("what speaks against it", against),
-            ("to do it", to_do),
-        ]
-    )
-    now = escape_markdown(in_words(serving)) if serving else "nothing yet"
-    summary = f"Traffic of `{route_key}` would go to {escape_markdown(in_words(after))}; now it goes to {now}."
-    return Report(f"Proposed routing of {route_key}", summary, (facts, _shares(serving, after)))
 
 
 def in_words(binding: Binding) -> str:
@@ -118,7 +81,8 @@ def _canary(rollout: Rollout) -> Table:
     return Table(("at", "percent", "finding", "why"), rows, title=f"Canary of {steps}: {rollout.state}")
 
 
-def _shares(before: Binding | None, after: Binding) -> Table:
+def shares_table(before: Binding | None, after: Binding) -> Table:
+    """The percents of every variant, before and now."""
     old = dict(before.weights) if before else {}
     rows = [
         (variant.label, str(variant), old.get(variant, 0), after.weights.get(variant, 0))

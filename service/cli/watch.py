@@ -59,16 +59,17 @@ def watch(
     )
     with run_to_continue(load_settings().home, "watch", asked.model_dump(mode="json")) as named:
         look = asked.model_copy(update={"run_id": named})
-        found = once_approved(ws, lambda: run_flow(load, look)).model_dump(mode="json")
+        found = once_approved(ws, lambda: run_flow(load, look))
+    from tasks.watched import answer
 
     def render() -> None:
-        rows = [(one["name"], one["promised"], one["found"], one["state"]) for one in found["promises"]]
+        rows = [(one["name"], one["promised"], one["found"], one["state"]) for one in found.promises]
         if rows:
             table(f"Promises of {key}", ("promise", "promised", "found", "state"), rows)
-        console.print(f"Generation {found['generation']}: the gateway {found['gateway']}.", markup=False)
-        if not rows:
-            console.print("No verdict promised anything of what serves.", markup=False)
-        if found["confirmed"]:
+        console.print(f"Generation {found.generation}: {answer(found)}", markup=False)
+        if found.expired:
+            console.print(f"The verdict has expired: {found.expired}.", markup=False)
+        if found.confirmed:
             console.print("The switch is confirmed: what served before is held no longer.", markup=False)
 
-    emit(as_json, found, render)
+    emit(as_json, found.model_dump(mode="json"), render)

@@ -45,6 +45,7 @@ CONTRACT = {
     "routing_rules_set": "info",
     "routing_apply_failed": "critical",
     "routing_drift": "warn",
+    "routing_drift_ended": "info",
 }
 
 ROOMS = ("pointsman", "tasks", "flows", "service")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,7 +20,7 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from blocks import SPEC_BLOCKS, JudgeBlock, PrefectEventSink
-from deployments.bootstrap import Installation, bootstrap, plan
+from deployments.bootstrap import Installation, _deploy, bootstrap, plan
 from deployments.bootstrap import main as bootstrap_command
 from deployments.changes import Change
 from deployments.ecs import ecs_template
@@ -243,6 +244,16 @@ def test_a_server_that_is_away_is_said_with_what_to_do(lab_world: LabWorld, caps
     with temporary_settings({PREFECT_API_URL: away, PREFECT_CLIENT_MAX_RETRIES: 0}):
         assert bootstrap_command(["--pool", "local", "--dry-run"]) == DependencyDown.exit_code
     assert f"{away} does not answer" in capsys.readouterr().err
+
+
+def test_a_deploying_that_does_not_end_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hangs(argv: list[str], *, timeout: float, **_: Any) -> None:
+        raise subprocess.TimeoutExpired(argv, timeout)
+
+    monkeypatch.setattr(subprocess, "run", hangs)
+    with pytest.raises(DependencyDown, match="was not done within 300 seconds") as refused:
+        _deploy(Installation("slow-"), {})
+    assert "run the same command again" in refused.value.instruction
 
 
 class _Webhook(BaseHTTPRequestHandler):

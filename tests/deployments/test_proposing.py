@@ -1,17 +1,19 @@
 """The automation that lets a matrix that has ended start a proposal: what it listens to, and what it asks for."""
 
+import asyncio
 from types import SimpleNamespace
 from uuid import UUID, uuid4
 
 import pytest
 from prefect.events.schemas.events import RelatedResource, Resource
-from prefect.server.utilities.user_templates import render_user_template_sync
+from prefect.server.events.actions import RunDeployment
 
-from deployments.automations import OF_RUN, proposing
+from deployments.automations import proposing
 from deployments.bootstrap import _installation
+from flows.benchmark_matrix import DRY_RUN
 from flows.propose_routing import ProposeRoutingRequest
 
-MADE = proposing("dev-", "dev-local", UUID(int=7))
+MADE = proposing("dev-", "dev-local", UUID(int=7), "relay")
 
 
 def related(flow, pool):
@@ -35,22 +37,31 @@ def related(flow, pool):
 def test_only_a_matrix_of_ones_own_pool_is_heard_of(flow, pool, heard):
     trigger = MADE.trigger
     assert trigger.expect == {"prefect.flow-run.Completed"}
-    assert trigger.match.matches(Resource({"prefect.resource.id": "prefect.flow-run.1"}))
+    for message, so in (("", True), ("All states completed.", True), (f"{DRY_RUN}: nothing was sent.", False)):
+        ended = Resource({"prefect.resource.id": "prefect.flow-run.1", "prefect.state-message": message})
+        assert trigger.match.matches(ended) is so
     found = related(flow, pool)
     assert all(any(wanted.matches(one) for one in found) for wanted in trigger.match_related) is heard
 
 
 @pytest.mark.parametrize("run_id", [None, "mine"])
-def test_what_it_asks_for_is_a_request_about_the_run_of_the_matrix(run_id):
+def test_what_it_asks_for_is_a_request_about_the_run_of_the_matrix(run_id, monkeypatch):
+    """As the server fills it in, which has its own way with templates."""
     (action,) = MADE.actions
-    assert action.deployment_id == UUID(int=7)
     flow_run = SimpleNamespace(id=uuid4(), parameters={"request": {"run_id": run_id} if run_id else {}})
-    assert action.parameters == {"request": {"of_run": OF_RUN}}
-    rendered = render_user_template_sync(OF_RUN, {"flow_run": flow_run})
-    assert ProposeRoutingRequest(of_run=rendered).of_run == (run_id or str(flow_run.id))
+
+    async def known(*_):
+        return {"flow_run": flow_run}
+
+    monkeypatch.setattr(RunDeployment, "_template_context", known)
+    on_server = RunDeployment.model_validate(action.model_dump())
+    assert on_server.deployment_id == UUID(int=7)
+    asked = ProposeRoutingRequest(**asyncio.run(on_server.render_parameters(None))["request"])
+    assert (asked.of_run, asked.target) == (run_id or str(flow_run.id), "relay")
 
 
 def test_it_is_made_only_where_it_is_asked_for(monkeypatch):
     monkeypatch.delenv("POINTSMAN_PREFECT_PREFIX", raising=False)
-    assert _installation(["--propose"])[0].propose
-    assert not _installation([])[0].propose
+    assert _installation(["--propose"])[0].propose == "lab"
+    assert _installation(["--propose", "relay"])[0].propose == "relay"
+    assert _installation([])[0].propose is None
