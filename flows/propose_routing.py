@@ -32,7 +32,12 @@ class ProposeRoutingRequest(BaseModel):
     judge: str = Field("auto", title="Judge", description="Name of a saved judge block: auto, local or gemini.")
     rules: ComparisonRules = Field(REPEATED, title="Rules", description="What would count as better.")
     price_book: str = Field("default", title="Price book", description="Name of a saved price book block.")
-    gateway: str = Field("default", title="Gateway", description="Name of a saved routing gateway block.")
+    gateway: str | None = Field(
+        None,
+        title="Gateway",
+        description="Name of a saved routing gateway block: where a new route is shown. Empty: `default`; a route that "
+        "is bound has its own.",
+    )
     target: str = Field("lab", title="Target", description="Name of the target block that serves the route.")
 
 

@@ -96,9 +96,7 @@ def check_capacity(planned: Moved, peak_per_s: float, headroom: float) -> None:
     routing.ensure_capacity(open_workspace(), weights, peak=peak, headroom=factor)
 
 
-def _change(
-    ws: Workspace, planned: Moved, run_id: str, steps: tuple[int, ...], ask_first: bool
-) -> dict[str, Any]:
+def _change(ws: Workspace, planned: Moved, run_id: str, steps: tuple[int, ...], ask_first: bool) -> dict[str, Any]:
     return {
         "route_key": RouteKey.parse(planned.route_key),
         "weights": {variant(ws, one).id: weight for one, weight in planned.after.items()},

@@ -131,10 +131,7 @@ def _why_unjudged(ws: Workspace, promise: Evidence, evaluation_set_id: str) -> s
     found = evaluation_set(ws, evaluation_set_id)
     judged = {name: str(value) for name, value in found.identity.as_document().items()}
     if judged != dict(promise.plan.judge):
-        then, now = (
-            f"{one['name']} ({one['model']}, rubric {one['rubric_sha256'][:8]})" for one in (promise.plan.judge, judged)
-        )
-        return f"the verdict rests on {then}, and these were judged by {now}"
+        return f"the verdict rests on {_named(promise.plan.judge)}, and these were judged by {_named(judged)}"
     try:
         ensure_trusted(ws, evaluation_set_id)
     except GuardRefused as refused:

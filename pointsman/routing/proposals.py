@@ -78,10 +78,13 @@ def proposal_report(
     after = Binding(route_key, serving.generation + 1 if serving else 1, weights, cause)
     facts: list[tuple[str, str]] = [("route", str(route_key)), ("cause", cause)]
     if approval is None:
-        what = f"--verdict {verdict_id}" if verdict_id else f"--variant {after.sole_variant}"
-        named = f" --production {route_key.environment}" if in_production(ws, route_key) else ""
-        facts.append(("what speaks against it", speaks_against(ws, route_key, weights, verdict_id) or "nothing"))
-        facts.append(("to do it", f"pointsman route apply {what}{named}"))
+        by_hand = f"pointsman route apply --variant {after.sole_variant}"
+        command = f"pointsman route apply --verdict {verdict_id}" if verdict_id else by_hand
+        command += f" --canary {','.join(map(str, steps))}" if len(steps) > 1 else ""
+        command += f" --production {route_key.environment}" if in_production(ws, route_key) else ""
+        against = speaks_against(ws, route_key, weights, verdict_id, steps)
+        facts.append(("what speaks against it", against or "nothing"))
+        facts.append(("to do it", command))
     else:
         facts.append(("waits for somebody else until", f"{approval.expires_at:%F %T} UTC"))
         facts.append(("to do it", f"pointsman approve {approval.id}"))
