@@ -14,7 +14,7 @@ from pointsman.errors import Conflict, InputRefused, NotFound, RunFailed
 from pointsman.ids import derive
 from pointsman.quality.calls import LedgerCalls, SpendCap
 from pointsman.quality.protocol import Evaluation, FailedJudgement, Judge, JudgeIdentity, JudgeUnavailable
-from pointsman.quality.recording import record
+from pointsman.quality.recording import keep_transcript, record
 from pointsman.quality.samples import completed_cells, load_samples
 from pointsman.storage import insert_absent, tables
 from pointsman.workspace import Workspace
@@ -179,6 +179,7 @@ class _Chunk:
         return self._stored
 
     def _store(self, got: Evaluation | FailedJudgement) -> None:
+        kept = keep_transcript(self._ws, self._folder, got.dispatch_id, got.transcript)
         with self._calls.writing:
             self._stored += record(
                 self._ws,
@@ -187,8 +188,7 @@ class _Chunk:
                 dispatch_id=got.dispatch_id,
                 judge=self._judge.identity.name,
                 attempts=got.attempts,
-                transcript=got.transcript,
-                folder=self._folder,
+                kept=kept,
                 evaluation=got if isinstance(got, Evaluation) else None,
             )
 

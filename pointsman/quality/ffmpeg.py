@@ -28,6 +28,7 @@ _CONTAINERS = (
     "image2,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe"
 )
 _POLL_S = 0.25
+_NICENESS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,9 @@ def run_ffmpeg(arguments: list[str], *, deadline_s: float, stop: threading.Event
         text=True,
         errors="replace",
     )
+    with contextlib.suppress(ProcessLookupError):
+        # Decoding is work ahead: calls that are in flight, whose answers have to be read, go first.
+        os.setpriority(os.PRIO_PROCESS, child.pid, _NICENESS)
     waited = 0.0
     while True:
         try:

@@ -23,17 +23,14 @@ def record(
     dispatch_id: str,
     judge: str,
     attempts: Sequence[JudgeAttempt],
-    transcript: Mapping[str, Json] | None,
-    folder: str,
+    kept: Mapping[str, Json],
     evaluation: Evaluation | None,
 ) -> bool:
     """Store what came of one sample; `evaluation` is None when the judge gave up on it.
 
-    The transcript goes to `folder` of the results store first and is named, with its hash, in scores and attempts.
-    Attempts that are not on record yet, because nothing of them is billed, are put there. Returns whether the
-    evaluation is new.
+    `kept` is what `keep_transcript` returned, to stand in scores and attempts. Attempts that are not on record yet,
+    because nothing of them is billed, are put there. Returns whether the evaluation is new.
     """
-    kept = keep_transcript(ws, folder, dispatch_id, transcript)
     with ws.database.begin() as connection:
         note_attempts(connection, set_id, dispatch_id, judge, attempts, kept)
         if evaluation is None:
