@@ -56,7 +56,7 @@ def lab_world(request: pytest.FixtureRequest, _running_world: LabWorld) -> Itera
 
     Mark modules that use it `e2e` and `xdist_group("world")`: it is one world.
     """
-    if request.config.getvalue("loadgroup"):
+    if request.config.getoption("loadgroup", default=False):  # only workers of xdist have it
         assert request.node.nodeid.endswith("@world"), "another worker has the world: mark this test for its group"
     with _running_world.active():
         yield _running_world
