@@ -10,6 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
+from prefect.client.schemas.sorting import ArtifactSort
 
 from flows.apply_routing import ApplyRoutingRequest, apply_routing
 from flows.choose_route import ChooseRouteRequest, RouteChoice, choose_route
@@ -61,14 +62,15 @@ def serving(world: LabWorld) -> Any:
 
 
 def artifacts(flow_run_id: UUID, key: str) -> list[str]:
-    """The markdown of a run's artifacts under a key, as the Prefect API has them."""
+    """The markdown of a run's artifacts under a key, oldest first, as the Prefect API has them."""
     with get_client(sync_client=True) as client:
         found = client.read_artifacts(
             artifact_filter=ArtifactFilter(
                 key=ArtifactFilterKey(any_=[key]), flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id])
-            )
+            ),
+            sort=ArtifactSort.CREATED_DESC,
         )
-    return [str(one.data) for one in found]
+    return [str(one.data) for one in reversed(found)]
 
 
 def run_golden(world: LabWorld) -> Golden:
