@@ -102,10 +102,8 @@ def test_a_matrix_that_ends_leads_to_one_proposal_that_a_person_can_approve(
 
     run_matrix(client, dry_run=True)
     of_run = run_matrix(client)
-    awaited(lambda: bool(proposals(client)))
-    (proposal,) = proposals(client)
-    assert proposal.parameters == {"request": {"of_run": str(of_run), "target": "lab"}}
-    awaited(lambda: is_in(client, proposal.id, StateType.PAUSED))
+    awaited(lambda: StateType.PAUSED in {one.state_type for one in proposals(client)})
+    (proposal,) = (one for one in proposals(client) if one.state_type == StateType.PAUSED)
     (waits,) = list_approvals(ws)
     (shown,) = artifacts(proposal.id, "routing-change")
     assert f"pointsman approve {waits.id}" in shown
@@ -113,13 +111,15 @@ def test_a_matrix_that_ends_leads_to_one_proposal_that_a_person_can_approve(
     assert history(ws, route)[0].status == "awaiting_approval"
     assert serves(lab_world) == DEAR
 
-    # The same run id again is the same matrix, whose event comes a second time.
+    # The same run id again is the same matrix, whose event comes a second time; a server that has much to do may also
+    # start more than one run for one event.
+    started = len(proposals(client))
     run_matrix(client, run_id=str(of_run))
-    awaited(lambda: len(proposals(client)) == 2)
-    again = proposals(client)[1]
-    assert again.parameters == proposal.parameters
-    awaited(lambda: is_in(client, again.id, StateType.COMPLETED))
-    assert artifacts(again.id, "routing-change") == artifacts(again.id, "money-hud") == []
+    awaited(lambda: len(proposals(client)) > started)
+    again = [one for one in proposals(client) if one.id != proposal.id]
+    awaited(lambda: all(is_in(client, one.id, StateType.COMPLETED) for one in again))
+    for one in again:
+        assert artifacts(one.id, "routing-change") == artifacts(one.id, "money-hud") == []
     assert list_approvals(ws) == [waits]
     assert len(history(ws, route)) == generations + 1
 
@@ -130,4 +130,5 @@ def test_a_matrix_that_ends_leads_to_one_proposal_that_a_person_can_approve(
     assert serves(lab_world) == CHEAP
     assert "confirm it" in artifacts(proposal.id, "routing-change")[-1]
     assert len(history(ws, route)) == generations + 1
-    assert len(proposals(client)) == 2, "a proposal leads to no other, and a dry run to none"
+    led_to = {"request": {"of_run": str(of_run), "target": "lab"}}
+    assert all(one.parameters == led_to for one in proposals(client)), "a dry run and a proposal lead to none"
