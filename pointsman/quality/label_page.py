@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pointsman.errors import InputRefused
 from pointsman.quality.label_sheets import SIDES, Item, Sheet
-from pointsman.quality.media import mime_type
 from pointsman.quality.rubric import Criterion
+from pointsman.quality.showing import as_browsers_show
 
 MOST_BYTES = 150_000_000
 """What a browser opens without trouble."""
@@ -89,12 +89,16 @@ note();
 def labelling_page(sheet: Sheet) -> str:
     """The page of a sheet as HTML.
 
-    Raises `InputRefused` for media that browsers do not show, and when they are too much for one page.
+    Raises `InputRefused` for media that browsers do not show, and when they are too much for one page, and `RunFailed`
+    for a clip that does not play.
     """
-    size = sum(path.stat().st_size for item in sheet.items for _, path in _media(item))
-    if size > MOST_BYTES:
-        raise InputRefused("pairs", len(sheet.items), f"fewer: their media are {size} bytes, a page holds {MOST_BYTES}")
-    return "\n".join(_page(sheet)) + "\n"
+    lines, size = [], 0
+    for line in _page(sheet):
+        lines.append(line)
+        size += len(line)
+        if size > MOST_BYTES:
+            raise InputRefused("pairs", len(sheet.items), f"fewer: a page holds {MOST_BYTES} bytes with its media")
+    return "\n".join(lines) + "\n"
 
 
 def _page(sheet: Sheet) -> Iterator[str]:
@@ -130,10 +134,7 @@ def _item(item: Item, criteria: tuple[Criterion, ...], number: int, count: int) 
     yield f'<section id="i{item.token}">\n<h2>Pair {number} of {count}</h2>\n<div class="media">'
     video = False
     for name, path in _media(item):
-        content = path.read_bytes()
-        mime = mime_type(content)
-        if mime is None:
-            raise InputRefused("output", name, "MP4, MOV, WebM, AVI, PNG, JPEG or WebP, which a browser can show")
+        mime, content = as_browsers_show(name, path)
         data = f"data:{mime};base64,{base64.b64encode(content).decode()}"
         video = video or mime.startswith("video/")
         shown = (

@@ -1,0 +1,56 @@
+"""What people rate has one form: browsers play it, and it does not tell what made it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from pointsman.errors import InputRefused, RunFailed
+from pointsman.quality.ffmpeg import ffmpeg_path, media_input, run_ffmpeg
+from pointsman.quality.media import Clip, look_at
+from pointsman.quality.showing import as_browsers_show
+
+
+def make(path: Path, *arguments: str) -> Path:
+    subprocess.run([ffmpeg_path(), "-v", "error", "-y", "-f", "lavfi", *arguments, str(path)], check=True)
+    return path
+
+
+def codecs_of(path: Path) -> list[str]:
+    log = run_ffmpeg([*media_input(path), "-f", "null", "-"], deadline_s=30, stop=threading.Event()).log
+    return re.findall(r"(?:Video|Audio): (\w+)", log.partition("Output #0")[0].partition("Stream mapping")[0])
+
+
+@pytest.mark.parametrize("codec", [["libx265", "-pix_fmt", "yuv444p", "-x265-params", "log-level=error"], ["mpeg4"]])
+def test_a_clip_that_browsers_may_lack_the_codec_of_takes_the_form_of_all_others(
+    tmp_path: Path, codec: list[str]
+) -> None:
+    made = "testsrc=s=63x47:r=10:d=0.5"
+    sound = ("-f", "lavfi", "-i", "sine=d=0.5", "-metadata", "comment=made by fast-lane")
+    path = make(tmp_path / "clip.mp4", "-i", made, *sound, "-c:v", *codec)
+    mime, content = as_browsers_show("A", path)
+    assert mime == "video/mp4"
+    assert b"fast-lane" not in content
+    shown = tmp_path / "shown.mp4"
+    shown.write_bytes(content)
+    assert codecs_of(shown) == ["h264", "aac"]
+    clip = look_at(shown, deadline_s=30, stop=threading.Event())
+    assert isinstance(clip, Clip)
+    assert (clip.width, clip.height, clip.frames) == (64, 48, 5)
+
+
+def test_a_picture_stays_as_it_is_and_what_is_neither_or_does_not_play_is_named(tmp_path: Path) -> None:
+    picture = make(tmp_path / "one.png", "-i", "testsrc2=s=16x16:d=1", "-frames:v", "1")
+    assert as_browsers_show("A", picture) == ("image/png", picture.read_bytes())
+    words = tmp_path / "words.txt"
+    words.write_text("no medium")
+    with pytest.raises(InputRefused, match=r"output: .B. is not allowed"):
+        as_browsers_show("B", words)
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"\0\0\0\x18ftypisom" + b"\0" * 50)
+    with pytest.raises(RunFailed, match="The clip B could not be made"):
+        as_browsers_show("B", broken)
