@@ -63,8 +63,8 @@ def input_set(ws: Workspace, set_id: str) -> InputSet:
 
 def inputs_named(ws: Workspace, set_id: str, names: Collection[str]) -> tuple[InputMember, ...]:
     """The members of these ids, their files at hand. Raises as `input_set` does."""
-    _, members = _registered(ws, set_id)
-    return tuple(_at_hand(ws, member) for member in members if member.input_id in names)
+    _, members = _registered(ws, set_id, names)
+    return tuple(_at_hand(ws, member) for member in members)
 
 
 def list_input_sets(ws: Workspace) -> list[InputSet]:
@@ -87,14 +87,17 @@ def known_classes(connection: sa.Connection, contents: Iterable[str]) -> dict[st
     return {sha256: tuple(sorted(words)) for sha256, words in found.items() if words}
 
 
-def _registered(ws: Workspace, set_id: str) -> tuple[sa.Row[Any], list[InputMember]]:
+def _registered(
+    ws: Workspace, set_id: str, names: Collection[str] | None = None
+) -> tuple[sa.Row[Any], list[InputMember]]:
     with ws.database.begin() as connection:
         row = connection.execute(sa.select(_SETS).where(_SETS.c.id == set_id)).one_or_none()
         if row is None:
             known = connection.execute(sa.select(_SETS.c.id).order_by(_SETS.c.id)).scalars().all()
             raise NotFound("input set", set_id, ", ".join(known) or "none is registered yet")
-        classes = known_classes(connection, [member["sha256"] for member in row.members])
-    return row, [_read(member, classes) for member in row.members]
+        wanted = [member for member in row.members if names is None or member["input_id"] in names]
+        classes = known_classes(connection, [member["sha256"] for member in wanted])
+    return row, [_read(member, classes) for member in wanted]
 
 
 def _read(row: Mapping[str, Any], known: Mapping[str, tuple[str, ...]]) -> InputMember:
