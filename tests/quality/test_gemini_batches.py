@@ -50,10 +50,13 @@ def each_clip_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gemini_media, "look_at", lambda path, **_: seen(path.read_bytes(), path))
 
 
-def seen(content: bytes, path: Path, known: dict[bytes, Any] = {}) -> Any:  # noqa: B006
-    if content not in known:
-        known[content] = media.look_at(path, deadline_s=60.0, stop=never())
-    return known[content]
+_LOOKS: dict[bytes, Any] = {}
+
+
+def seen(content: bytes, path: Path) -> Any:
+    if content not in _LOOKS:
+        _LOOKS[content] = media.look_at(path, deadline_s=60.0, stop=never())
+    return _LOOKS[content]
 
 
 class Judged:
