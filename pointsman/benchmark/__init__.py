@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pointsman.benchmark.runs import (
         MatrixRun,
         cancel_matrix,
+        cell_counts,
         create_matrix,
         end_early,
         fail_matrix,
@@ -56,6 +57,7 @@ __all__ = [
     "VariantFilter",
     "as_turn",
     "cancel_matrix",
+    "cell_counts",
     "cells_ahead",
     "cells_skipped",
     "cells_to_look_at",
@@ -127,6 +129,7 @@ _HOMES = {
     "runs": (
         "MatrixRun",
         "cancel_matrix",
+        "cell_counts",
         "create_matrix",
         "end_early",
         "fail_matrix",

@@ -133,10 +133,10 @@ def move_cells(
 
 def plan_cancelled_again(
     connection: sa.Connection, ws: Workspace, benchmark_id: str, *, number: int | None = None
-) -> bool:
+) -> None:
     """Give every cancelled cell, or those of one round, a new dispatch in its round, in their old order.
 
-    Returns whether there were any. They are numbered after all others. The cancelled dispatches keep their attempts and
+    They are numbered after all others. The cancelled dispatches keep their attempts and
     their recorded moves.
     """
     own = _ITEMS.c.benchmark_id == benchmark_id
@@ -145,7 +145,7 @@ def plan_cancelled_again(
         sa.select(_ITEMS).where(chosen, _ITEMS.c.status == "cancelled").order_by(_ITEMS.c.seq)
     ).all()
     if not cancelled:
-        return False
+        return
     last_seq = connection.execute(sa.select(sa.func.max(_ITEMS.c.seq)).where(own)).scalar_one()
     emptied = dict.fromkeys(("reason", "job_id", "queue_ms", "run_ms", "total_ms", "started_at", "ended_at"))
     recorded = []
@@ -164,7 +164,6 @@ def plan_cancelled_again(
         )
         recorded.append((renewed, None, RUN_ITEM.initial, f"planned again: {row.dispatch_id} was cancelled"))
     record_moves(connection, ws, recorded)
-    return True
 
 
 def record_moves(connection: sa.Connection, ws: Workspace, moves: Sequence[tuple[str, str | None, str, str]]) -> None:

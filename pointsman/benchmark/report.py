@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 import sqlalchemy as sa
 
 from pointsman.benchmark.outcomes import ARTIFACT_TYPE
-from pointsman.benchmark.runs import MatrixRun, matrix_run
+from pointsman.benchmark.runs import MatrixRun, cell_counts, matrix_run
 from pointsman.ids import VariantId
 from pointsman.model import Missing, Variant
 from pointsman.reporting import Figures, Report, Table
@@ -86,11 +86,11 @@ def matrix_report(ws: Workspace, benchmark_id: str) -> Report:
     versions = [(VariantId.parse(one).label, ", ".join(named)) for one, named in versions_in(ws, benchmark_id).items()]
     if versions:
         sections.append(Table(("variant", "model or version"), versions, title="What made the outputs"))
-    return Report(f"Benchmark matrix {benchmark_id}", _summary(run), sections)
+    return Report(f"Benchmark matrix {benchmark_id}", _summary(run, cell_counts(ws, benchmark_id)), sections)
 
 
-def _summary(run: MatrixRun) -> str:
-    completed = run.counts.get("completed", 0)
+def _summary(run: MatrixRun, counts: Mapping[str, int]) -> str:
+    completed = counts.get("completed", 0)
     return f"The matrix is **{run.status}**: {completed} of {run.planned} cells have an output."
 
 

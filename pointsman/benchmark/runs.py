@@ -32,7 +32,7 @@ _SEED_LIMIT = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class MatrixRun:
-    """One matrix as it stands. `counts` says how many cells are in each item state that occurs."""
+    """One matrix as it stands."""
 
     id: str
     parent_run_id: str | None
@@ -56,7 +56,6 @@ class MatrixRun:
     planned: int
     consent: Consent | None
     """Of a matrix that may send to production."""
-    counts: dict[str, int]
 
 
 def create_matrix(
@@ -180,6 +179,15 @@ def matrix_run(ws: Workspace, benchmark_id: str) -> MatrixRun:
         return _read(connection, benchmark_id)
 
 
+def cell_counts(ws: Workspace, benchmark_id: str) -> dict[str, int]:
+    """How many cells of the matrix are in each item state that occurs. Raises `NotFound`."""
+    matrix_run(ws, benchmark_id)
+    own = _ITEMS.c.benchmark_id == benchmark_id
+    with ws.database.connect() as connection:
+        counted = connection.execute(sa.select(_ITEMS.c.status, sa.func.count()).where(own).group_by(_ITEMS.c.status))
+        return {str(status): int(count) for status, count in counted}
+
+
 def rounds(ws: Workspace, benchmark_id: str) -> list[int]:
     """The rounds that still have something to do, in order. Cancelled cells count: they are planned again."""
     with ws.database.begin() as connection:
@@ -203,8 +211,8 @@ def start_matrix(ws: Workspace, benchmark_id: str, *, number: int | None = None)
                 instruction="Run the command that created it again: it continues where this one stopped.",
             )
         require_consent(registered_place(connection, found.environment_id), found.consent, f"The matrix {benchmark_id}")
-        changed = _set_running(connection, ws, benchmark_id, "cells are being run", number=number)
-        return _read(connection, benchmark_id) if changed else found  # which counts every cell
+        _set_running(connection, ws, benchmark_id, "cells are being run", number=number)
+        return _read(connection, benchmark_id)
 
 
 def list_matrix_runs(ws: Workspace, *, limit: int) -> list[MatrixRun]:
@@ -260,13 +268,12 @@ def cancel_matrix(ws: Workspace, benchmark_id: str, *, reason: str) -> MatrixRun
 
 def _set_running(
     connection: sa.Connection, ws: Workspace, benchmark_id: str, reason: str, *, number: int | None = None
-) -> bool:
-    """Whether that changed anything."""
+) -> None:
     moved = _move(connection, ws, benchmark_id, "running", reason, ended_at=None, failure=None)
     if moved:
         started = sa.update(_RUNS).where(_RUNS.c.id == benchmark_id, _RUNS.c.started_at.is_(None))
         connection.execute(started.values(started_at=ws.clock.now()))
-    return cells.plan_cancelled_again(connection, ws, benchmark_id, number=number) or moved
+    cells.plan_cancelled_again(connection, ws, benchmark_id, number=number)
 
 
 def _ended(ws: Workspace, benchmark_id: str, new: str, reason: str, **values: Any) -> MatrixRun:
@@ -311,9 +318,6 @@ def _read(connection: sa.Connection, benchmark_id: str) -> MatrixRun:
         raise NotFound(
             "benchmark id", benchmark_id, "one that was created", instruction="`pointsman benchmark show` lists them."
         )
-    counted = connection.execute(
-        sa.select(_ITEMS.c.status, sa.func.count()).where(_ITEMS.c.benchmark_id == benchmark_id).group_by("status")
-    )
     registered = connection.execute(sa.select(tables.variants).where(tables.variants.c.id.in_(row.plan["variants"])))
     return MatrixRun(
         id=row.id,
@@ -334,7 +338,6 @@ def _read(connection: sa.Connection, benchmark_id: str) -> MatrixRun:
         results_path=row.results_path,
         planned=row.plan["cells"],
         consent=Consent.read(row.plan.get("production")),
-        counts={str(status): int(count) for status, count in counted},
     )
 
 

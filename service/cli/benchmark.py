@@ -8,7 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from pointsman.benchmark import MatrixRun, cancel_matrix, cells_skipped, list_matrix_runs, list_variants, matrix_run
+from pointsman.benchmark import (
+    MatrixRun,
+    cancel_matrix,
+    cell_counts,
+    cells_skipped,
+    list_matrix_runs,
+    list_variants,
+    matrix_run,
+)
 from pointsman.benchmark import input_set as known_inputs
 from pointsman.economics import PriceBookSpec
 from pointsman.errors import InputRefused
@@ -17,6 +25,7 @@ from pointsman.matrix_preview import MatrixPreview, preview_matrix
 from pointsman.model import Missing, Number, Variant
 from pointsman.reporting import show as shown
 from pointsman.settings import load_settings
+from pointsman.workspace import Workspace
 from service.cli.approving import once_approved
 from service.cli.continuing import run_to_continue
 from service.cli.lab_setup import INPUT_SET
@@ -256,18 +265,20 @@ def cancel(
 
 
 def _list(as_json: bool) -> None:
-    runs = list_matrix_runs(open_workspace(), limit=_LISTED)
+    ws = open_workspace()
+    runs = list_matrix_runs(ws, limit=_LISTED)
     rows = [(one.id, one.status, one.input_set_id, len(one.variants), one.planned) for one in runs]
     columns = ("benchmark", "status", "input set", "variants", "cells")
-    emit(as_json, [_document(one) for one in runs], lambda: table("Benchmarks", columns, rows))
+    emit(as_json, [_document(ws, one) for one in runs], lambda: table("Benchmarks", columns, rows))
 
 
 def _present(benchmark_id: str, as_json: bool) -> None:
     ws = open_workspace()
     known, skipped = matrix_run(ws, benchmark_id), cells_skipped(ws, benchmark_id)
+    document = _document(ws, known)
 
     def render() -> None:
-        table(f"{known.id}: {known.status}", ("cells", "count"), sorted(known.counts.items()))
+        table(f"{known.id}: {known.status}", ("cells", "count"), sorted(document["counts"].items()))
         console.print(f"Input set  {known.input_set_id}, repeats {known.repeats}, seed {known.seed}", soft_wrap=True)
         console.print(f"Variants   {', '.join(short_names(known.variants))}", soft_wrap=True)
         for (variant, why), count in skipped.items():
@@ -278,14 +289,14 @@ def _present(benchmark_id: str, as_json: bool) -> None:
         console.print(f"Next       {_next(known)}", soft_wrap=True)
 
     told = [{"variant": variant, "why": why, "cells": count} for (variant, why), count in skipped.items()]
-    emit(as_json, {**_document(known), "skipped": told}, render)
+    emit(as_json, {**document, "skipped": told}, render)
 
 
 def _say(line: str) -> None:
     console.print(line, soft_wrap=True, markup=False)
 
 
-def _document(known: MatrixRun) -> dict[str, Any]:
+def _document(ws: Workspace, known: MatrixRun) -> dict[str, Any]:
     return {
         "id": known.id,
         "status": known.status,
@@ -294,7 +305,7 @@ def _document(known: MatrixRun) -> dict[str, Any]:
         "repeats": known.repeats,
         "seed": known.seed,
         "planned": known.planned,
-        "counts": dict(known.counts),
+        "counts": cell_counts(ws, known.id),
         "early_stop": None if known.early_stop is None else known.early_stop.document(),
         "stopped": dict(known.stopped),
     }

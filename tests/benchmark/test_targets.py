@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from pointsman.benchmark import create_matrix, matrix_run, register_variants, rounds, run_round
+from pointsman.benchmark import cell_counts, create_matrix, register_variants, rounds, run_round
 from pointsman.dispatch import TargetSpec
 from pointsman.errors import Cancelled, DependencyDown, InputRefused
 from pointsman.ids import VariantId
@@ -106,7 +106,7 @@ def test_a_cancel_stops_every_target(ws: Workspace, plan: Callable[..., None], d
     plan([LAB, CLOUD])
     with pytest.raises(Cancelled):
         run(ws, 0, cancelled=lambda: True)
-    assert matrix_run(ws, BM).counts == {"cancelled": 6, "pending": 6}
+    assert cell_counts(ws, BM) == {"cancelled": 6, "pending": 6}
     assert not driver.sends
 
 
@@ -126,7 +126,7 @@ def test_a_signal_while_targets_work_side_by_side_stops_them_all_and_the_next_ca
         with pytest.raises(Killed):
             run(ws, 0)
     run(ws, 0)
-    assert matrix_run(ws, BM).counts == {"completed": 6, "pending": 6}
+    assert cell_counts(ws, BM) == {"completed": 6, "pending": 6}
     assert set(driver.sends.values()) == {1}
 
 

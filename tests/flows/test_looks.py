@@ -16,7 +16,7 @@ import tasks.benchmark
 import tasks.looks
 from flows.benchmark_matrix import BenchmarkMatrixRequest, benchmark_matrix
 from flows.money_hud import ComparisonRules
-from pointsman.benchmark import finish_matrix, matrix_run
+from pointsman.benchmark import cell_counts, finish_matrix
 from pointsman.decision import VerdictPlan, audit, verdicts_of
 from pointsman.errors import InputRefused
 from pointsman.quality import ChosenJudge, JudgeUnavailable, TrustPolicy, evaluation_set
@@ -243,7 +243,7 @@ def test_where_tasks_elsewhere_run_it_looks_see_what_is_complete_from_the_start_
     assert seen[-1][1]
     begun = len(elsewhere.began)
     assert begun < 14
-    assert matrix_run(made.ws, BENCHMARK).counts == {"completed": 3 * begun, "skipped": 3 * (14 - begun)}
+    assert cell_counts(made.ws, BENCHMARK) == {"completed": 3 * begun, "skipped": 3 * (14 - begun)}
     assert made.conclude().outcome == "WINNER"
     with made.ws.database.connect() as connection:
         chunks = connection.execute(sa.select(sa.func.count()).select_from(tables.benchmark_chunks)).scalar()

@@ -13,7 +13,7 @@ from flows.benchmark_matrix import BenchmarkMatrixRequest, benchmark_matrix
 from flows.evaluate_quality import EvaluateQualityRequest, evaluate_quality
 from flows.money_hud import MoneyHudRequest, money_hud
 from pointsman.actions import ActionLog
-from pointsman.benchmark import InputFile, input_set, matrix_run, register_input_set
+from pointsman.benchmark import InputFile, cell_counts, input_set, register_input_set
 from pointsman.errors import DataCheckFailed, GuardRefused, InputRefused
 from pointsman.ids import benchmark_id
 from pointsman.quality import evaluation_set
@@ -63,12 +63,12 @@ def test_a_used_up_budget_stops_a_matrix_which_a_larger_one_lets_continue(lab_wo
     assert caught.value.code == "budget_exceeded"
     ws = lab_world.workspace()
     bm_id = benchmark_id("budgeted")
-    assert matrix_run(ws, bm_id).counts == {"completed": 2, "pending": 2}
+    assert cell_counts(ws, bm_id) == {"completed": 2, "pending": 2}
     (entry,) = [one for one in ActionLog(ws).read() if one.event == "budget_exceeded"]
     assert entry.context == bm_id
     before = lab_world.accepted()
     assert benchmark_matrix(request.model_copy(update={"budget_usd": 1.0})) == bm_id
-    assert matrix_run(ws, bm_id).counts == {"completed": 4}
+    assert cell_counts(ws, bm_id) == {"completed": 4}
     assert lab_world.accepted() == before + 2
 
 

@@ -9,11 +9,11 @@ import sqlalchemy as sa
 
 from pointsman.benchmark import (
     InputFile,
+    cell_counts,
     cells,
     create_matrix,
     end_early,
     input_set,
-    matrix_run,
     register_environment,
     register_input_set,
     register_variants,
@@ -61,7 +61,7 @@ def test_what_a_look_skips_and_a_task_elsewhere_begins_at_the_same_time_is_one_o
         assert look.is_alive(), "it waits for whoever has the cells"
         cells.move_cells(connection, ws, [(item, "running", "round 0", {}) for item in begun])
     look.join(30)
-    assert matrix_run(ws, BM).counts == {"running": 3, "skipped": 3}
+    assert cell_counts(ws, BM) == {"running": 3, "skipped": 3}
 
 
 def test_data_classes_of_a_content_hold_in_every_set(database: sa.Engine, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ benchmark_matrix_run_items = table(
     sa.Column("ended_at", UtcDateTime),
     sa.UniqueConstraint("benchmark_id", "seq"),
     sa.UniqueConstraint("benchmark_id", "variant_id", "input_id", "repeat"),
-    sa.Index("ix_items_round", "benchmark_id", "round", "status"),
+    sa.Index("ix_items_round", "benchmark_id", "round", "seq", "status"),
     sa.CheckConstraint(
         "status in ('pending','running','completed','failed','invalid','skipped','cancelled')", name="status"
     ),
