@@ -50,7 +50,6 @@ from pointsman.workspace import Workspace
 GROWTH_LIMIT = 1.1
 PREFECT_LIMIT_MS = 5.0
 VARIANTS, ROUND_CELLS, SMALL, LARGE = 5, 50, 1000, 10_000
-SMALL_RUNS = 3
 SERVER_PATIENCE_S = 90.0
 BM = "bm_perf"
 _TIME = "2026-01-01T00:00:00+00:00"
@@ -147,49 +146,70 @@ def prepared(folder: Path, cells: int) -> Workspace:
     return ws
 
 
-def run_matrix(ws: Workspace, base_url: str) -> None:
-    create_matrix(
-        ws,
-        benchmark_id=BM,
-        parent_run_id=None,
-        variants=[variant.id for variant in list_variants(ws)],
-        inputs=input_set(ws, "inputs"),
-        repeats=1,
-        seed=1,
-        round_cells=ROUND_CELLS,
-        environment_id="lab",
-        targets=[TargetSpec(name="lab", preset="lab", base_url=base_url)],
-        in_flight_per_provider=16,
-    )
-    for number in rounds(ws, BM):
-        outcome = run_round(ws, BM, number, secret=Secret("x"), cancelled=lambda: False, on_status=lambda status: None)
-        assert outcome.counts == {"completed": ROUND_CELLS}, outcome
-    finish_matrix(ws, BM)
+class Matrix:
+    """A matrix that is run a round at a time, with how long that took."""
 
+    def __init__(self, cells: int, base_url: str) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._ws = prepared(Path(self._folder.name), cells)
+        self.driving_s = 0.0
+        began = time.perf_counter()
+        create_matrix(
+            self._ws,
+            benchmark_id=BM,
+            parent_run_id=None,
+            variants=[variant.id for variant in list_variants(self._ws)],
+            inputs=input_set(self._ws, "inputs"),
+            repeats=1,
+            seed=1,
+            round_cells=ROUND_CELLS,
+            environment_id="lab",
+            targets=[TargetSpec(name="lab", preset="lab", base_url=base_url)],
+            in_flight_per_provider=16,
+        )
+        self._left = rounds(self._ws, BM)
+        self.whole_s = time.perf_counter() - began
 
-def seconds_of_a_matrix(cells: int, base_url: str) -> tuple[float, float]:
-    """(everything, everything without the time inside `drive`) of planning, running and collecting a matrix."""
-    driving = 0.0
-    real_drive = execution.drive
+    def go_on(self) -> bool:
+        """Run the next round, and collect after the last. Whether there are more."""
+        real_drive = execution.drive
 
-    def timed(*args: Any, **options: Any) -> Any:
-        nonlocal driving
+        def timed(*args: Any, **options: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return real_drive(*args, **options)
+            finally:
+                self.driving_s += time.perf_counter() - began
+
+        execution.drive = timed
         began = time.perf_counter()
         try:
-            return real_drive(*args, **options)
-        finally:
-            driving += time.perf_counter() - began
-
-    with tempfile.TemporaryDirectory() as folder:
-        ws = prepared(Path(folder), cells)
-        execution.drive = timed
-        try:
-            began = time.perf_counter()
-            run_matrix(ws, base_url)
-            whole = time.perf_counter() - began
+            outcome = run_round(
+                self._ws, BM, self._left.pop(0), secret=Secret("x"), cancelled=lambda: False, on_status=lambda now: None
+            )
+            if not self._left:
+                finish_matrix(self._ws, BM)
         finally:
             execution.drive = real_drive
-    return whole, whole - driving
+        self.whole_s += time.perf_counter() - began
+        assert outcome.counts == {"completed": ROUND_CELLS}, outcome
+        if not self._left:
+            self._ws.database.dispose()
+            self._folder.cleanup()
+        return bool(self._left)
+
+
+def seconds_of_both(base_url: str) -> list[tuple[float, float]]:
+    """(everything, everything without the time inside `drive`) of as many small matrices as make a large one, and of
+    that one. They take turns round by round, so that a machine that changes its speed changes it for both."""
+    small = [Matrix(SMALL, base_url)]
+    large = Matrix(LARGE, base_url)
+    while large.go_on():
+        if not small[-1].go_on():
+            small.append(Matrix(SMALL, base_url))
+    small[-1].go_on()
+    sums = [(sum(one.whole_s for one in some), sum(one.driving_s for one in some)) for some in (small, [large])]
+    return [(whole, whole - driving) for whole, driving in sums]
 
 
 @contextmanager
@@ -266,10 +286,11 @@ def prefect_ms_per_cell(runs: int = 3) -> float:
 
 def main() -> int:
     with job_server() as base_url:
-        seconds_of_a_matrix(SMALL, base_url)  # imports and caches
-        small = [seconds_of_a_matrix(SMALL, base_url) for _ in range(SMALL_RUNS)]
-        large = seconds_of_a_matrix(LARGE, base_url)
-    whole_small, own_small = (median(column) / SMALL * 1000 for column in zip(*small, strict=True))
+        warm_up = Matrix(SMALL, base_url)  # imports and caches
+        while warm_up.go_on():
+            pass
+        small, large = seconds_of_both(base_url)
+    whole_small, own_small = (seconds / LARGE * 1000 for seconds in small)
     whole_large, own_large = (seconds / LARGE * 1000 for seconds in large)
     prefect = prefect_ms_per_cell()
     table = Table(title=f"Cost of a matrix beside its jobs, rounds of {ROUND_CELLS} cells")
