@@ -13,6 +13,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, StateType
 
 from deployments.bootstrap import Installation, bootstrap, local_pool
+from flows.run_scenario import RunScenarioRequest, run_scenario
 from pointsman.safety import create_token, list_tokens, read_approval, who_acts
 from pointsman.scenario import read_run
 from pointsman.storage import tables
@@ -41,27 +42,32 @@ def _worker(_running_world: LabWorld) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def _measured(_running_world: LabWorld, _worker: None) -> None:
-    """One run, so that what the others will cost can be forecast: of unknown cost the lab's runs ask nobody."""
-    with _running_world.active(), get_client(sync_client=True) as client:
-        await_state(client, start(client, "measured-before"), StateType.COMPLETED)
+def _measured(_running_world: LabWorld) -> None:
+    """One run, so that what the others will cost can be forecast: of unknown cost the lab's runs ask nobody.
+
+    It is run here, where no limit is set: other tests may have measured the same before, and then it would ask too."""
+    with _running_world.active():
+        run_scenario(RunScenarioRequest.model_validate(request("measured-before")))
 
 
 @pytest.fixture
-def client(lab_world: LabWorld, _measured: None) -> Iterator[SyncPrefectClient]:
+def client(lab_world: LabWorld, _worker: None, _measured: None) -> Iterator[SyncPrefectClient]:
     with get_client(sync_client=True) as opened:
         yield opened
 
 
-def start(client: SyncPrefectClient, run_id: str) -> UUID:
-    deployed = client.read_deployment_by_name(f"run-scenario/{local_pool(PREFIX)}")
-    request = {
+def request(run_id: str) -> dict[str, Any]:
+    return {
         "scenario": {"name": "asked", "stages": [STAGE], "drain_limit_s": 30.0},
         "variant": variant("x264-veryfast-crf23"),
         "input_set": FEW_INPUTS,
         "run_id": run_id,
     }
-    return client.create_flow_run_from_deployment(deployed.id, parameters={"request": request}).id
+
+
+def start(client: SyncPrefectClient, run_id: str) -> UUID:
+    deployed = client.read_deployment_by_name(f"run-scenario/{local_pool(PREFIX)}")
+    return client.create_flow_run_from_deployment(deployed.id, parameters={"request": request(run_id)}).id
 
 
 def await_state(client: SyncPrefectClient, flow_run_id: UUID, *wanted: StateType, turn: int = 0) -> FlowRun:
