@@ -12,6 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from pointsman.checks import own_folder, own_rules
+from pointsman.settings import load_settings
+from tests.deployments.rendering import Rendered
+from tests.service.test_doctor import RULE
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 FILE = CHECKOUT / "deployments" / "image" / "Dockerfile"
 KNOWN = {"FROM", "WORKDIR", "COPY", "RUN", "ARG", "LABEL", "ENV", "USER", "CMD"}
@@ -85,6 +90,21 @@ def test_nothing_of_a_checkout_is_copied_but_the_application() -> None:
 def test_the_folder_that_the_image_works_in_is_the_one_that_flows_are_loaded_from() -> None:
     assert of("WORKDIR") == [environment()["POINTSMAN_CHECKOUT"]]
     assert environment()["PATH"].startswith(f"{environment()['POINTSMAN_CHECKOUT']}/.venv/bin:")
+
+
+def test_tasks_of_every_environment_keep_the_data_checks_that_a_team_committed(
+    tmp_path: Path, stacks: dict[str, Rendered]
+) -> None:
+    tasks = [stack.properties("LoadTest") for path, stack in stacks.items() if path.endswith("/Tasks")]
+    given = [one["ContainerDefinitions"][0]["Environment"] for one in tasks]
+    own = [load_settings({**environment(), **{one["Name"]: one["Value"] for one in of_task}}) for of_task in given]
+    assert len(own) == 3
+    (place,) = {Path(one.checks).relative_to(of("WORKDIR")[0]) for one in own}
+    context(tmp_path)
+    settings = load_settings({"POINTSMAN_CHECKS": str(tmp_path / place)}, home=tmp_path / "home")
+    own_rules(own_folder(settings))  # the folder is there, whether a team has rules or not
+    (tmp_path / place / "ledger.toml").write_text(RULE)
+    assert own_rules(own_folder(settings))["ledger"] == 1
 
 
 @pytest.mark.prove
