@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from flows.apply_routing import ApplyRoutingRequest, apply_routing
 from flows.benchmark_matrix import BenchmarkMatrixRequest, EarlyStop, benchmark_matrix
 from flows.evaluate_quality import EvaluateQualityRequest, evaluate_quality
-from flows.money_hud import ComparisonRules, MoneyHudRequest, money_hud
+from flows.money_hud import ComparisonRules, MoneyHudRequest, decide_and_show
 from flows.run_scenario import RunScenarioRequest, run_scenario
 from pointsman.economics import Production
 from pointsman.preparation import Preparation
@@ -175,7 +175,7 @@ def choose_route(request: ChooseRouteRequest) -> RouteChoice:
             fall_back_inline=request.fall_back_inline,
         )
     )
-    decided = money_hud.fn(
+    decided = decide_and_show(
         MoneyHudRequest(
             benchmark_id=run.benchmark_id,
             evaluation_set_id=evaluation_set_id,

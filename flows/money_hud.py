@@ -6,7 +6,7 @@ from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
 from pointsman.economics import Production
-from tasks.checks import check_price_book
+from tasks.checks import check_evaluations, check_measured, check_price_book
 from tasks.economics import Decided, decide, declare_plans, register_prices, report_hud, weigh_money
 
 
@@ -118,6 +118,13 @@ class MoneyHudRequest(BaseModel):
 @flow(name="money-hud", flow_run_name="hud-of-{request.benchmark_id}")
 def money_hud(request: MoneyHudRequest) -> Decided:
     """Returns the verdict's id, outcome and winner."""
+    check_measured(request.benchmark_id)
+    check_evaluations(request.evaluation_set_id)
+    return decide_and_show(request)
+
+
+def decide_and_show(request: MoneyHudRequest) -> Decided:
+    """The same for a chain whose steps have checked what they hand over, which takes seconds of large ones."""
     book_sha256 = register_prices(request.price_book)
     check_price_book(book_sha256)
     declare_plans(

@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flows.apply_routing import ApplyRoutingRequest, apply_routing
 from flows.evaluate_quality import EvaluateQualityRequest, evaluate_quality
-from flows.money_hud import ComparisonRules, MoneyHudRequest, money_hud
+from flows.money_hud import ComparisonRules, MoneyHudRequest, decide_and_show
 from pointsman.ids import benchmark_id
 from tasks.cancelling import cancel_judging
+from tasks.checks import check_measured
 from tasks.economics import Decided, declare_plans
 from tasks.proposing import route_of_benchmark, speaks_against, standing_proposal
 from tasks.routing import Moved
@@ -74,7 +75,8 @@ def propose_routing(request: ProposeRoutingRequest) -> Proposal:
             benchmark_id=bm_id, incumbent=route.incumbent, judge=request.judge, price_book=request.price_book
         )
     )
-    decided = money_hud.fn(
+    check_measured(bm_id)
+    decided = decide_and_show(
         MoneyHudRequest(
             benchmark_id=bm_id,
             evaluation_set_id=evaluation_set_id,

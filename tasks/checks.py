@@ -7,7 +7,9 @@ from prefect import task
 
 from pointsman import checks
 from pointsman.actions import ActionLog
+from pointsman.decision import load_runs_of
 from pointsman.errors import DataCheckFailed
+from pointsman.quality import evaluation_set
 from pointsman.scenario import read_run, scan_ledger
 from pointsman.settings import load_settings
 from tasks.opening import open_workspace
@@ -44,9 +46,20 @@ def check_run_items(bm_id: str) -> None:
 
 @task(name="check-evaluations", **ONCE)
 def check_evaluations(set_id: str) -> None:
-    _guard("evaluations", checks.evaluations_frame(open_workspace(), set_id), set_id)
+    """A set that was given up holds what was judged until then, and nothing is concluded from it."""
+    ws = open_workspace()
+    if evaluation_set(ws, set_id).status != "abandoned":
+        _guard("evaluations", checks.evaluations_frame(ws, set_id), set_id)
 
 
 @task(name="check-price-book", **ONCE)
 def check_price_book(book_sha256: str) -> None:
     _guard("price_book", checks.price_book_frame(open_workspace(), book_sha256), book_sha256)
+
+
+def check_measured(bm_id: str) -> None:
+    """Whatever a decision reads that was measured: each load test beside the matrix, and its cells."""
+    for runs in load_runs_of(open_workspace(), bm_id).values():
+        for run_id in runs:
+            check_ledger(run_id)
+    check_run_items(bm_id)

@@ -48,7 +48,7 @@ def conclude(
     """
     plan = _plan_for(ws, benchmark_id, evaluation_set_id, book)
     verdict_id = f"vd_{derive('verdict', benchmark_id, evaluation_set_id, plan.sha256)}"
-    load_runs = _load_runs(ws, benchmark_id)
+    load_runs = load_runs_of(ws, benchmark_id)
     reached = reach(ws, benchmark_id, evaluation_set_id, plan, book, _services(ws, plan, verdict_id, load_runs))
     data, verdict = reached.data, reached.verdict
     if plan.sequential:  # each look has a verdict of its own
@@ -101,6 +101,24 @@ def verdicts_of(ws: Workspace, benchmark_id: str) -> list[StoredVerdict]:
     return [load_verdict(ws, verdict_id) for verdict_id in ids]
 
 
+def load_runs_of(ws: Workspace, benchmark_id: str) -> dict[VariantId, list[str]]:
+    """The completed load tests of the run that the matrix is a step of, by variant. Raises `NotFound`."""
+    runs = tables.load_test_runs
+    parent = matrix_run(ws, benchmark_id).parent_run_id
+    if parent is None:
+        return {}
+    wanted = (
+        sa.select(runs.c.id, runs.c.variant_id)
+        .where(runs.c.parent_run_id == parent, runs.c.status == "completed")
+        .order_by(runs.c.id)
+    )
+    found: dict[VariantId, list[str]] = {}
+    with ws.database.begin() as connection:
+        for row in connection.execute(wanted):
+            found.setdefault(VariantId.parse(row.variant_id), []).append(row.id)
+    return found
+
+
 def _plan_for(ws: Workspace, benchmark_id: str, evaluation_set_id: str, book: PriceBook) -> VerdictPlan:
     table = tables.evaluation_sets
     with ws.database.begin() as connection:
@@ -133,24 +151,6 @@ def _plan_for(ws: Workspace, benchmark_id: str, evaluation_set_id: str, book: Pr
         instruction=f"pointsman evaluate {benchmark_id}",
         code="judge_not_declared",
     )
-
-
-def _load_runs(ws: Workspace, benchmark_id: str) -> dict[VariantId, list[str]]:
-    """The completed load tests of the run that the matrix is a step of, by variant."""
-    runs = tables.load_test_runs
-    parent = matrix_run(ws, benchmark_id).parent_run_id
-    if parent is None:
-        return {}
-    wanted = (
-        sa.select(runs.c.id, runs.c.variant_id)
-        .where(runs.c.parent_run_id == parent, runs.c.status == "completed")
-        .order_by(runs.c.id)
-    )
-    found: dict[VariantId, list[str]] = {}
-    with ws.database.begin() as connection:
-        for row in connection.execute(wanted):
-            found.setdefault(VariantId.parse(row.variant_id), []).append(row.id)
-    return found
 
 
 def _services(

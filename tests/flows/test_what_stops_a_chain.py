@@ -31,6 +31,12 @@ means = "every output is better than perfect"
 expectation = "ExpectColumnValuesToBeBetween"
 arguments = { column = "vmaf", min_value = 100.5 }
 """
+IN_NO_TIME = """
+[[rules]]
+means = "every job is done in no time"
+expectation = "ExpectColumnValuesToBeBetween"
+arguments = { column = "total_ms", max_value = 0.001 }
+"""
 LEVELS = {"fidelity": 4, "artefacts": 5, "temporal_consistency": 3}
 CANDIDATES = (variant("x264-medium-crf26"), variant("x264-veryfast-crf23"))
 
@@ -130,6 +136,30 @@ def test_a_false_hand_over_stops_the_chain_and_an_artifact_says_which_rows(golde
     (logged,) = [one for one in ActionLog(golden.ws).read() if one.event == "data_check_failed"]
     assert logged.severity == "critical"
     assert logged.instruction
+
+
+@pytest.mark.parametrize(
+    ("suite", "rule"),
+    [("ledger", IN_NO_TIME), ("run_items", IN_NO_TIME), ("evaluations", BEYOND_REACH)],
+    ids=["ledger", "run_items", "evaluations"],
+)
+def test_a_hud_that_is_asked_for_directly_checks_all_that_it_reads(golden: Golden, suite: str, rule: str) -> None:
+    (evaluation,) = golden.rows(tables.evaluation_sets, benchmark_id=golden.benchmark_id)
+    request = MoneyHudRequest(
+        benchmark_id=golden.benchmark_id, evaluation_set_id=evaluation.id, incumbent=golden.request.variants[0]
+    )
+    own = golden.world.home / "checks"
+    own.mkdir()
+    try:
+        (own / f"{suite}.toml").write_text(rule)
+        state = money_hud(request, return_state=True)
+    finally:
+        shutil.rmtree(own)
+    with pytest.raises(DataCheckFailed, match=f"of the data check '{suite}' do not hold"):
+        state.result()
+    (shown,) = artifacts(state.state_details.flow_run_id, "data-check")
+    assert "| yours |" in shown
+    assert artifacts(state.state_details.flow_run_id, "money-hud") == []
 
 
 def test_a_rule_of_ones_own_on_a_score_of_the_judge_stops_the_chain(golden: Golden) -> None:

@@ -74,7 +74,8 @@ def world(ws, tmp_path, monkeypatch):
         if admission.approval.decision is None:
             raise Suspended
 
-    monkeypatch.setattr(flows.propose_routing.money_hud, "fn", decided)
+    monkeypatch.setattr(flows.propose_routing, "check_measured", state.asked.append)
+    monkeypatch.setattr(flows.propose_routing, "decide_and_show", decided)
     monkeypatch.setattr(flows.apply_routing, "await_decision", wait)
     serve_a(state)
     return state
@@ -122,8 +123,8 @@ def test_a_winner_waits_for_consent_and_serves_once_somebody_agreed(world):
 def test_the_plan_is_declared_before_anything_is_judged_and_shares_the_risk_of_a_year(world):
     with pytest.raises(Suspended):
         propose()
-    (bm_id, declared), judged, priced = world.asked
-    assert bm_id == benchmark_id("run1")
+    (bm_id, declared), judged, checked, priced = world.asked
+    assert bm_id == checked == benchmark_id("run1")
     assert declared["incumbent"] == judged.incumbent == priced.incumbent == str(A)
     assert declared["rules"] == REPEATED.model_dump()
     assert (REPEATED.alpha_per_year, REPEATED.cooldown_days) == (0.25, 14)
