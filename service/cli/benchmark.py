@@ -26,29 +26,10 @@ from pointsman.model import Missing, Number, Variant
 from pointsman.reporting import show as shown
 from pointsman.settings import load_settings
 from pointsman.workspace import Workspace
+from service.cli import matrix_options as options
 from service.cli.approving import once_approved
 from service.cli.continuing import run_to_continue
 from service.cli.lab_setup import INPUT_SET
-from service.cli.matrix_options import (
-    ROUND_CELLS,
-    Alpha,
-    Budget,
-    DrainLimit,
-    Experiment,
-    InFlight,
-    MinSaving,
-    Provider,
-    QualityMargin,
-    StopAfter,
-    SuccessMargin,
-    Tag,
-    Workflow,
-    asked_of,
-    narrower,
-    round_cells,
-    stop_rule,
-    usd,
-)
 from service.cli.naming import short_names
 from service.cli.output import JsonFlag, ProductionOption, console, emit, open_workspace, table
 from service.cli.running import connect, request, run_flow
@@ -68,15 +49,15 @@ def run(
     again: Annotated[str | None, typer.Option(help="Measure the cells of this one (bm_...) anew.")] = None,
     route: Annotated[str | None, typer.Option(help="A new one: every enabled variant of this route ...")] = None,
     input_set: Annotated[str, typer.Option(help="... on this input set.")] = INPUT_SET,
-    workflow: Workflow = None,
-    provider: Provider = None,
-    experiment: Experiment = None,
-    tag: Tag = None,
+    workflow: options.Workflow = None,
+    provider: options.Provider = None,
+    experiment: options.Experiment = None,
+    tag: options.Tag = None,
     repeats: Annotated[int | None, typer.Option(min=1, max=100, help="Runs of each variant on each input.")] = None,
-    stop_after: StopAfter = None,
-    budget: Budget = None,
-    in_flight: InFlight = None,
-    drain_limit_s: DrainLimit = None,
+    stop_after: options.StopAfter = None,
+    budget: options.Budget = None,
+    in_flight: options.InFlight = None,
+    drain_limit_s: options.DrainLimit = None,
     production: ProductionOption = None,
     fall_back_inline: Annotated[
         bool, typer.Option("--fall-back-inline", help="Run the cells here when ECS cannot be used.")
@@ -90,16 +71,16 @@ def run(
     for option, value in {**fixed, "--in-flight": in_flight, "--drain-limit-s": drain_limit_s}.items():
         if benchmark_id and value is not None:
             raise InputRefused(option, value, "nothing for a benchmark that is continued: it keeps its own")
-    filters = narrower(workflow, provider, experiment, tag)
+    filters = options.narrower(workflow, provider, experiment, tag)
     if route is None and any(filters.values()):
         raise InputRefused("--workflow, --provider, --experiment, --tag", filters, "none of them without --route")
-    limit, rule = usd(budget), stop_rule(stop_after)
+    limit, rule = options.usd(budget), options.stop_rule(stop_after)
     fields = _continued(benchmark_id, again) if benchmark_id or again else _new(str(route), input_set, filters)
     given = {"repeats": repeats, "in_flight_per_provider": in_flight, "drain_limit_s": drain_limit_s}
     given |= {"early_stop": rule, "budget_usd": limit}
     fields |= {name: value for name, value in given.items() if value is not None}
     if not benchmark_id:
-        fields |= round_cells(len(fields["variants"]), budget=limit is not None, rule=rule)
+        fields |= options.round_cells(len(fields["variants"]), budget=limit is not None, rule=rule)
     fields["production"] = production
     connect()
 
@@ -151,7 +132,7 @@ def _chosen(route: str, filters: Mapping[str, Any]) -> list[Variant]:
     if not found:
         raise InputRefused(
             "--route",
-            f"{route} {asked_of(filters) or ''}".strip(),
+            f"{route} {options.asked_of(filters) or ''}".strip(),
             "the route of an enabled variant that the filters match",
             instruction="pointsman variants list",
         )
@@ -162,17 +143,17 @@ def _chosen(route: str, filters: Mapping[str, Any]) -> list[Variant]:
 def plan(
     route: Annotated[str, typer.Option(help="Every enabled variant of this route ...")],
     input_set: Annotated[str, typer.Option(help="... on this input set.")] = INPUT_SET,
-    workflow: Workflow = None,
-    provider: Provider = None,
-    experiment: Experiment = None,
-    tag: Tag = None,
+    workflow: options.Workflow = None,
+    provider: options.Provider = None,
+    experiment: options.Experiment = None,
+    tag: options.Tag = None,
     repeats: Annotated[int, typer.Option(min=1, max=100, help="Runs of each variant on each input.")] = 1,
     saving: Annotated[float, typer.Option(help="The true saving that is to be found, as a share.")] = 0.2,
-    min_saving: MinSaving = 0.05,
-    success_margin: SuccessMargin = 0.02,
-    quality_margin: QualityMargin = 2.0,
-    alpha: Alpha = 0.05,
-    in_flight: InFlight = None,
+    min_saving: options.MinSaving = 0.05,
+    success_margin: options.SuccessMargin = 0.02,
+    quality_margin: options.QualityMargin = 2.0,
+    alpha: options.Alpha = 0.05,
+    in_flight: options.InFlight = None,
     book: Annotated[Path | None, typer.Option(help="A price book file; default: the built-in one.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -180,7 +161,7 @@ def plan(
     ws = open_workspace()
     preview = preview_matrix(
         ws,
-        _chosen(route, narrower(workflow, provider, experiment, tag)),
+        _chosen(route, options.narrower(workflow, provider, experiment, tag)),
         known_inputs(ws, input_set),
         PriceBookSpec(path=str(book) if book else None).build(),
         repeats=repeats,
@@ -198,7 +179,7 @@ def plan(
 
 def _request_defaults() -> dict[str, Any]:
     """What `benchmark run` leaves to its flow."""
-    return {"seed": 1, "round_cells": ROUND_CELLS, "in_flight_per_provider": 2}
+    return {"seed": 1, "round_cells": options.ROUND_CELLS, "in_flight_per_provider": 2}
 
 
 def _show_preview(preview: MatrixPreview) -> None:

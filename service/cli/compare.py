@@ -17,28 +17,10 @@ from pointsman.ids import VariantId
 from pointsman.model import InputSet, Variant
 from pointsman.settings import load_settings
 from pointsman.workspace import Workspace
+from service.cli import matrix_options as options
 from service.cli.continuing import run_to_continue
 from service.cli.hud_view import fail_if_invalid, show_hud
 from service.cli.lab_setup import inputs_root, prepare_lab
-from service.cli.matrix_options import (
-    Alpha,
-    Budget,
-    DrainLimit,
-    Experiment,
-    InFlight,
-    MinSaving,
-    Provider,
-    QualityMargin,
-    StopAfter,
-    SuccessMargin,
-    Tag,
-    Workflow,
-    asked_of,
-    narrower,
-    round_cells,
-    stop_rule,
-    usd,
-)
 from service.cli.naming import one_variant
 from service.cli.output import JsonFlag, console, emit
 from service.cli.progress import shown
@@ -60,11 +42,11 @@ def compare(
     targets: Annotated[
         str, typer.Option(help="Comma separated: target names, or variants as WORKFLOW@PROVIDER.")
     ] = "lab",
-    workflow: Workflow = None,
-    provider: Provider = None,
-    experiment: Experiment = None,
-    tag: Tag = None,
-    budget: Budget = None,
+    workflow: options.Workflow = None,
+    provider: options.Provider = None,
+    experiment: options.Experiment = None,
+    tag: options.Tag = None,
+    budget: options.Budget = None,
     deliveries: Annotated[int, typer.Option(min=0, help="How often one output is sent to a viewer.")] = 100,
     repeats: Annotated[int, typer.Option(min=1, max=100, help="Runs of each variant on each clip.")] = 1,
     incumbent: Annotated[str | None, typer.Option(help="WORKFLOW@PROVIDER to beat; default: the lab's.")] = None,
@@ -72,16 +54,16 @@ def compare(
         list[str] | None,
         typer.Option(help="What your clips show, such as faces: only variants that may see it get them; repeat."),
     ] = None,
-    min_saving: MinSaving = 0.05,
-    success_margin: SuccessMargin = 0.02,
-    quality_margin: QualityMargin = 2.0,
-    alpha: Alpha = 0.05,
+    min_saving: options.MinSaving = 0.05,
+    success_margin: options.SuccessMargin = 0.02,
+    quality_margin: options.QualityMargin = 2.0,
+    alpha: options.Alpha = 0.05,
     until_decided: Annotated[
         bool, typer.Option("--until-decided", help="Look at it on the way, and measure no more once it is decided.")
     ] = False,
-    stop_after: StopAfter = None,
-    in_flight: InFlight = None,
-    drain_limit_s: DrainLimit = None,
+    stop_after: options.StopAfter = None,
+    in_flight: options.InFlight = None,
+    drain_limit_s: options.DrainLimit = None,
     run_id: Annotated[str | None, typer.Option(help="Name the run, or continue the one of this name.")] = None,
     prefect_port: Annotated[int, typer.Option(help="Port of the Prefect server.")] = PREFECT_PORT,
     lab_port: Annotated[int, typer.Option(help="Port of the lab's effects backend.")] = LAB_PORT,
@@ -92,8 +74,8 @@ def compare(
         raise InputRefused("--input, --input-set", "both" if inputs else None, "one of them")
     if input_set is not None and data_class:
         raise InputRefused("--data-class", data_class, "none with --input-set, which has its own")
-    limit, rule = usd(budget), stop_rule(stop_after)
-    filters = narrower(workflow, provider, experiment, tag)
+    limit, rule = options.usd(budget), options.stop_rule(stop_after)
+    filters = options.narrower(workflow, provider, experiment, tag)
     home = load_settings().home
     with sole_owner(home):
         ws = Workspace.open(load_settings(), actor="cli")
@@ -128,7 +110,7 @@ def compare(
                     "alpha": alpha,
                     "sequential": until_decided,
                 },
-                **round_cells(
+                **options.round_cells(
                     len({beaten, *(one.id for one in candidates)}),
                     budget=limit is not None,
                     rule=rule,
@@ -197,7 +179,7 @@ def _named(ws: Workspace, names: list[str], filters: Mapping[str, Any]) -> list[
     if not kept:
         raise InputRefused(
             "--workflow, --provider, --experiment, --tag",
-            asked_of(filters),
+            options.asked_of(filters),
             f"what a variant of {', '.join(names)} matches",
             instruction="See: pointsman variants list",
         )
