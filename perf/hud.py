@@ -21,13 +21,13 @@ from rich.console import Console
 from rich.table import Table
 
 from pointsman.clock import ManualClock
-from pointsman.decision import PlannedInput, VerdictPlan, decide
+from pointsman.decision import decide
 from pointsman.decision.hud import HudContext, build_hud
 from pointsman.economics import ExperimentCost, PriceBook, measurements, price_cells, waterfalls
-from pointsman.ids import VariantId
-from pointsman.model import Measurement, Missing
+from pointsman.model import Missing
 from pointsman.storage import LocalResults, open_database, tables
 from pointsman.workspace import Workspace
+from tests.decision.comparisons import measured, plan, variant
 
 GROWTH_LIMIT = 1.5
 MEMORY_LIMIT_MB = 1_000
@@ -36,48 +36,15 @@ SIZES = {(50, 100): 1.0, (200, 1_000): 5.0}
 VARIANTS, SWAPS = 50, 10_000
 
 
-def variant(n: int) -> VariantId:
-    return VariantId("effect-1", f"workflow-{n:03d}", "lab", "demo", "lab-cpu", "default")
-
-
-def plan(variants: int, inputs: int) -> VerdictPlan:
-    return VerdictPlan(
-        incumbent=variant(0),
-        challengers=tuple(variant(n) for n in range(1, variants)),
-        inputs=tuple(PlannedInput(f"clip-{n:04d}", f"clip-{n:04d}") for n in range(inputs)),
-        repeats=1,
-        seed=7,
-        judge={"name": "local"},
-        input_set_sha256="0" * 64,
-        price_book_sha256="0" * 64,
-        deliveries_per_output=100,
-        code_version="perf",
-        swaps=SWAPS,
-    )
-
-
-def cells(rng: random.Random, variants: int, inputs: int) -> list[Measurement]:
-    ways = [variant(n) for n in range(variants)]
-    return [
-        Measurement(
-            dispatch_id=f"d-{way}-{clip}",
-            variant=ways[way],
-            input_id=f"clip-{clip:04d}",
-            cluster=f"clip-{clip:04d}",
-            repeat=0,
-            outcome="success",
-            quality=Decimal(f"{rng.uniform(80, 99):.6f}"),
-            cost_usd=Decimal(f"{rng.uniform(0.001, 0.003) * (1 - 0.2 * way / variants):.12f}"),
-            total_ms=Decimal(f"{rng.uniform(200, 900):.3f}"),
-        )
-        for way in range(variants)
-        for clip in range(inputs)
-    ]
-
-
 def seconds_for_hud(variants: int, inputs: int, runs: int = 3) -> tuple[float, float]:
     """The middle of several runs: (decide, build_hud)."""
-    rules, data = plan(variants, inputs), cells(random.Random(1), variants, inputs)
+    rng = random.Random(1)
+    planned = plan(challengers=variants - 1, clusters=inputs, swaps=SWAPS)
+    data = measured(
+        planned,
+        cost=lambda cell: f"{rng.uniform(0.001, 0.003) * (1 - 0.2 * cell[0] / variants):.12f}",
+        quality=lambda cell: f"{rng.uniform(80, 99):.6f}",
+    )
     unknown = Missing("not part of this measurement")
     context = HudContext(
         verdict_id="vd_perf",
@@ -91,9 +58,9 @@ def seconds_for_hud(variants: int, inputs: int, runs: int = 3) -> tuple[float, f
     took = []
     for _ in range(runs):
         start = time.perf_counter()
-        verdict = decide(rules, data)
+        verdict = decide(planned, data)
         decided = time.perf_counter()
-        build_hud(rules, data, verdict, context)
+        build_hud(planned, data, verdict, context)
         took.append((decided - start, time.perf_counter() - decided))
     return sorted(took, key=sum)[runs // 2]
 
@@ -145,9 +112,9 @@ def seconds_per_cell(folder: Path, inputs: int) -> float:
             connection.execute(sa.insert(table), rows)
     book = PriceBook.load()
     start = time.perf_counter()
-    measured = measurements(ws, "bm", "es", book, deliveries_per_output=100)
+    priced = measurements(ws, "bm", "es", book, deliveries_per_output=100)
     waterfalls(price_cells(ws, "bm", book, deliveries_per_output=100))
-    return (time.perf_counter() - start) / len(measured)
+    return (time.perf_counter() - start) / len(priced)
 
 
 def main() -> int:

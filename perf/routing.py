@@ -20,10 +20,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from pointsman.benchmark import register_effect_revision, register_environment, register_variants
-from pointsman.decision import PlannedInput, VerdictPlan, decide, store_verdict, verdict_document
+from pointsman.decision import decide, store_verdict, verdict_document
 from pointsman.errors import GuardRefused
-from pointsman.ids import VariantId
-from pointsman.model import Binding, Measurement, Variant
+from pointsman.model import Binding, Variant
 from pointsman.routing import (
     Freeze,
     Gateway,
@@ -40,59 +39,31 @@ from pointsman.safety import Identity
 from pointsman.settings import load_settings
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
+from tests.decision.comparisons import measured, plan, variant
 
 LIMIT_MS = 200.0
 VARIANTS, INPUTS = 6, 100
 VERDICT = "verdict-of-perf"
 
 
-def variant(number: int) -> VariantId:
-    return VariantId("postcard-1", f"wf{number}", "lab", "demo", "lab-cpu", "base")
-
-
 def prepare(ws: Workspace) -> None:
     """Six variants, a verdict for the second of them, and capacities."""
-    names = [variant(number) for number in range(VARIANTS)]
+    planned = plan(challengers=VARIANTS - 1, clusters=INPUTS)
+    names = planned.variants
     register_environment(ws, "lab", name="lab", kind="local")
     register_effect_revision(ws, "postcard-1", name="Postcard", media="video")
     register_variants(ws, [Variant(one, "lab") for one in names])
-    plan = VerdictPlan(
-        incumbent=names[0],
-        challengers=tuple(names[1:]),
-        inputs=tuple(PlannedInput(f"clip-{at:03d}", f"photo-{at:03d}") for at in range(INPUTS)),
-        repeats=1,
-        seed=20,
-        judge={"name": "local"},
-        input_set_sha256="a" * 64,
-        price_book_sha256="b" * 64,
-        deliveries_per_output=100,
-        code_version="perf",
-    )
-    data = [
-        Measurement(
-            dispatch_id=f"d-{number}-{at}",
-            variant=one,
-            input_id=planned.input_id,
-            cluster=planned.cluster,
-            repeat=0,
-            outcome="success",
-            quality=Decimal(90),
-            cost_usd=Decimal("0.005") if number == 1 else Decimal("0.01"),
-            total_ms=Decimal(250),
-        )
-        for number, one in enumerate(names)
-        for at, planned in enumerate(plan.inputs)
-    ]
-    found = decide(plan, data)
+    data = measured(planned, cost=lambda cell: "0.005" if cell[0] == 1 else "0.01")
+    found = decide(planned, data)
     store_verdict(
         ws,
         verdict_id=VERDICT,
         benchmark_id="bm_perf",
         evaluation_set_id="set_perf",
         route_key=names[0].route_key,
-        plan=plan,
+        plan=planned,
         verdict=found,
-        document=verdict_document(plan, data, found),
+        document=verdict_document(planned, data, found),
     )
     with ws.database.begin() as connection:
         for one in names[:2]:
