@@ -11,7 +11,7 @@ from pathlib import Path
 from pointsman.errors import InputRefused
 from pointsman.quality.label_sheets import SIDES, Item, Sheet
 from pointsman.quality.rubric import Criterion
-from pointsman.quality.showing import as_browsers_show
+from pointsman.quality.showing import as_browsers_show, bytes_of_picture
 
 MOST_BYTES = 150_000_000
 """What a browser opens without trouble."""
@@ -90,18 +90,48 @@ def labelling_page(sheet: Sheet) -> str:
     """The page of a sheet as HTML.
 
     Raises `InputRefused` for media that browsers do not show, and when they are too much for one page, and `RunFailed`
-    for a clip that does not play.
+    for a clip that does not play. What can be told of that without making clips playable is told before.
     """
-    lines, size = [], 0
-    for line in _page(sheet):
-        lines.append(line)
-        size += len(line)
+    _require_room_for_pictures(sheet)
+    lines = list(_before(sheet))
+    size = sum(map(len, lines))
+    for number, item in enumerate(sheet.items, 1):
+        criteria = sheet.rubric.asked(with_source=item.source is not None)
+        for line in _item(item, criteria, number, len(sheet.items)):
+            lines.append(line)
+            size += len(line)
+            if size > MOST_BYTES:
+                raise _too_much(sheet, whole=number - 1)
+    return "\n".join([*lines, *_after(sheet)]) + "\n"
+
+
+def _require_room_for_pictures(sheet: Sheet) -> None:
+    size = 0
+    for number, item in enumerate(sheet.items, 1):
+        for name, path in _media(item):
+            size += (bytes_of_picture(name, path) or 0) * 4 // 3
         if size > MOST_BYTES:
-            raise InputRefused("pairs", len(sheet.items), f"fewer: a page holds {MOST_BYTES} bytes with its media")
-    return "\n".join(lines) + "\n"
+            raise _too_much(sheet, whole=number - 1)
 
 
-def _page(sheet: Sheet) -> Iterator[str]:
+def _too_much(sheet: Sheet, *, whole: int) -> InputRefused:
+    page = f"a page holds {MOST_BYTES} bytes"
+    if not whole:
+        return InputRefused(
+            "pairs",
+            len(sheet.items),
+            f"pairs whose media fit into a page: {page}, and those of the first pair are more",
+            instruction="Have people rate a benchmark of shorter or smaller outputs.",
+        )
+    return InputRefused(
+        "pairs",
+        len(sheet.items),
+        f"about {whole}: {page}, and the media of the first {whole} pairs are as many as go into it",
+        instruction=f"Write a page with --pairs {whole}, and another one with another --seed where that is too few.",
+    )
+
+
+def _before(sheet: Sheet) -> Iterator[str]:
     script = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'sha256-{script}'"
@@ -120,8 +150,9 @@ def _page(sheet: Sheet) -> Iterator[str]:
         "<p>Each output was made by a method that you are not told. Choose for each question the level that fits best; "
         "leave a pair out if you cannot tell. Your answers stay in this browser until you save them as a file.</p>"
     )
-    for number, item in enumerate(sheet.items, 1):
-        yield from _item(item, sheet.rubric.asked(with_source=item.source is not None), number, len(sheet.items))
+
+
+def _after(sheet: Sheet) -> Iterator[str]:
     yield (
         '<div class="bar"><label>Your name <input id="labeller" maxlength="100" autocomplete="name"></label>'
         f'<button id="save" type="button">Save answers</button><span><span id="done"></span> of {len(sheet.items)} '
@@ -134,7 +165,7 @@ def _item(item: Item, criteria: tuple[Criterion, ...], number: int, count: int) 
     yield f'<section id="i{item.token}">\n<h2>Pair {number} of {count}</h2>\n<div class="media">'
     video = False
     for name, path in _media(item):
-        mime, content = as_browsers_show(name, path)
+        mime, content = as_browsers_show(name, path, most=MOST_BYTES)
         data = f"data:{mime};base64,{base64.b64encode(content).decode()}"
         video = video or mime.startswith("video/")
         shown = (

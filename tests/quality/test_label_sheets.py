@@ -7,12 +7,13 @@ import hashlib
 import json
 import re
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pointsman.errors import GuardRefused, InputRefused, NotFound
-from pointsman.quality import draw_up_sheet, labelling_page, load_rubric, quality_by_people, read_answers
+from pointsman.quality import draw_up_sheet, label_page, labelling_page, load_rubric, quality_by_people, read_answers
 from pointsman.quality.label_sheets import Sheet
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
@@ -182,7 +183,38 @@ def test_a_benchmark_of_one_variant_has_nothing_to_put_side_by_side(ws: Workspac
         sheet_of(ws, matrix, pairs=0)
 
 
-def test_more_than_a_browser_opens_is_refused(ws: Workspace, matrix: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pointsman.quality.label_page.MOST_BYTES", 1000)
-    with pytest.raises(InputRefused, match="a page holds 1000"):
-        labelling_page(sheet_of(ws, matrix))
+def test_more_than_a_browser_opens_is_refused_as_soon_as_that_shows(
+    ws: Workspace, clips: Clips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sheet = sheet_of(ws, Matrix(ws, clips, inputs=5))
+    made: list[Path] = []
+
+    def show(name: str, path: Path, *, most: int) -> tuple[str, bytes]:
+        made.append(path)
+        return "video/mp4", b"x" * 30_000
+
+    monkeypatch.setattr(label_page, "as_browsers_show", show)
+    monkeypatch.setattr(label_page, "MOST_BYTES", 300_000)  # 120,000 of each pair's clips, and the words of the page
+    with pytest.raises(InputRefused, match="a page holds 300000") as refused:
+        labelling_page(sheet)
+    assert len(made) == 8, "the second clip of the third pair is too much"
+    assert refused.value.allowed.startswith("about 2:")
+    assert "--pairs 2" in refused.value.instruction
+    monkeypatch.setattr(label_page, "MOST_BYTES", 50_000)
+    with pytest.raises(InputRefused, match="those of the first pair are more") as refused:
+        labelling_page(sheet)
+    assert "--pairs" not in refused.value.instruction
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(b"no medium", "which a browser can show"), (b"\x89PNG\r\n\x1a\n" + b"x" * 1000, "about 1:")]
+)
+def test_what_is_known_of_media_beforehand_is_told_before_a_clip_is_made_playable(
+    ws: Workspace, matrix: Matrix, monkeypatch: pytest.MonkeyPatch, content: bytes, told: str
+) -> None:
+    sheet = sheet_of(ws, matrix)
+    sheet.items[-1].right.write_bytes(content)
+    monkeypatch.setattr(label_page, "MOST_BYTES", 1000)
+    monkeypatch.setattr(label_page, "as_browsers_show", None)
+    with pytest.raises(InputRefused, match=told):
+        labelling_page(sheet)

@@ -12,7 +12,9 @@ import pytest
 from pointsman.errors import InputRefused, RunFailed
 from pointsman.quality.ffmpeg import ffmpeg_path, media_input, run_ffmpeg
 from pointsman.quality.media import Clip, look_at
-from pointsman.quality.showing import as_browsers_show
+from pointsman.quality.showing import as_browsers_show, bytes_of_picture
+
+MOST = 10**8
 
 
 def make(path: Path, *arguments: str) -> Path:
@@ -32,7 +34,7 @@ def test_a_clip_that_browsers_may_lack_the_codec_of_takes_the_form_of_all_others
     made = "testsrc=s=63x47:r=10:d=0.5"
     sound = ("-f", "lavfi", "-i", "sine=d=0.5", "-metadata", "comment=made by fast-lane")
     path = make(tmp_path / "clip.mp4", "-i", made, *sound, "-c:v", *codec)
-    mime, content = as_browsers_show("A", path)
+    mime, content = as_browsers_show("A", path, most=MOST)
     assert mime == "video/mp4"
     assert b"fast-lane" not in content
     shown = tmp_path / "shown.mp4"
@@ -45,12 +47,29 @@ def test_a_clip_that_browsers_may_lack_the_codec_of_takes_the_form_of_all_others
 
 def test_a_picture_stays_as_it_is_and_what_is_neither_or_does_not_play_is_named(tmp_path: Path) -> None:
     picture = make(tmp_path / "one.png", "-i", "testsrc2=s=16x16:d=1", "-frames:v", "1")
-    assert as_browsers_show("A", picture) == ("image/png", picture.read_bytes())
+    assert as_browsers_show("A", picture, most=MOST) == ("image/png", picture.read_bytes())
     words = tmp_path / "words.txt"
     words.write_text("no medium")
     with pytest.raises(InputRefused, match=r"output: .B. is not allowed"):
-        as_browsers_show("B", words)
+        as_browsers_show("B", words, most=MOST)
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"\0\0\0\x18ftypisom" + b"\0" * 50)
     with pytest.raises(RunFailed, match="The clip B could not be made"):
-        as_browsers_show("B", broken)
+        as_browsers_show("B", broken, most=MOST)
+
+
+def test_what_a_picture_takes_is_known_before_and_a_clip_is_broken_off_where_it_takes_too_much(
+    tmp_path: Path,
+) -> None:
+    picture = make(tmp_path / "one.png", "-i", "testsrc2=s=16x16:d=1", "-frames:v", "1")
+    assert bytes_of_picture("A", picture) == picture.stat().st_size
+    words = tmp_path / "words.txt"
+    words.write_text("no medium")
+    with pytest.raises(InputRefused, match=r"output: .B. is not allowed"):
+        bytes_of_picture("B", words)
+    noise = "nullsrc=s=320x180:r=10:d=3,geq=random(1)*255:128:128"
+    clip = make(tmp_path / "clip.mp4", "-i", noise, "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
+    assert bytes_of_picture("A", clip) is None
+    most = 100_000
+    whole, part = (len(as_browsers_show("A", clip, most=one)[1]) for one in (MOST, most))
+    assert most <= part < whole / 2
