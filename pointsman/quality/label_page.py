@@ -16,6 +16,10 @@ from pointsman.quality.showing import as_browsers_show, bytes_of_picture
 MOST_BYTES = 150_000_000
 """What a browser opens without trouble."""
 _NAMES = {"left": "A", "right": "B"}
+_TONE_MAPPED = (
+    "Of this pair there are clips in HDR, which are shown here tone-mapped, as a screen without HDR shows them: do not "
+    "hold against them how bright or how colourful their brightest parts are."
+)
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1c2126;--soft:#5b6570;--line:#d8dde3;--paper:#fff;--done:#1d7a46}
 @media(prefers-color-scheme:dark){:root{--ink:#e4e8ec;--soft:#9aa5b1;--line:#39424c;--paper:#14181c;--done:#6fd39b}}
@@ -89,8 +93,8 @@ note();
 def labelling_page(sheet: Sheet) -> str:
     """The page of a sheet as HTML.
 
-    Raises `InputRefused` for media that browsers do not show, and when they are too much for one page, and `RunFailed`
-    for a clip that does not play. What can be told of that without making clips playable is told before.
+    Raises what `as_browsers_show` does, and `InputRefused` when the media are too much for one page. What can be told
+    of that without making clips playable is told before.
     """
     _require_room_for_pictures(sheet)
     lines = list(_before(sheet))
@@ -109,7 +113,7 @@ def _require_room_for_pictures(sheet: Sheet) -> None:
     size = 0
     for number, item in enumerate(sheet.items, 1):
         for name, path in _media(item):
-            size += (bytes_of_picture(name, path) or 0) * 4 // 3
+            size += (bytes_of_picture(_named(name, number), path) or 0) * 4 // 3
         if size > MOST_BYTES:
             raise _too_much(sheet, whole=number - 1)
 
@@ -163,18 +167,21 @@ def _after(sheet: Sheet) -> Iterator[str]:
 
 def _item(item: Item, criteria: tuple[Criterion, ...], number: int, count: int) -> Iterator[str]:
     yield f'<section id="i{item.token}">\n<h2>Pair {number} of {count}</h2>\n<div class="media">'
-    video = False
+    video = tone_mapped = False
     for name, path in _media(item):
-        mime, content = as_browsers_show(name, path, most=MOST_BYTES)
-        data = f"data:{mime};base64,{base64.b64encode(content).decode()}"
-        video = video or mime.startswith("video/")
+        one = as_browsers_show(_named(name, number), path, most=MOST_BYTES)
+        data = f"data:{one.mime};base64,{base64.b64encode(one.content).decode()}"
+        clip = one.mime.startswith("video/")
+        video, tone_mapped = video or clip, tone_mapped or one.tone_mapped
         shown = (
             f'<video src="{data}" controls loop muted playsinline></video>'
-            if mime.startswith("video/")
+            if clip
             else f'<img src="{data}" alt="{name}">'
         )
         yield f"<figure><figcaption>{name}</figcaption>{shown}</figure>"
     yield "</div>"
+    if tone_mapped:  # of which of them is not said: it could tell who made it
+        yield f"<p>{_TONE_MAPPED}</p>"
     if video:
         yield '<p><button class="play" type="button">Play all from the start</button></p>'
     for criterion in criteria:
@@ -190,6 +197,10 @@ def _item(item: Item, criteria: tuple[Criterion, ...], number: int, count: int) 
             )
         yield "</fieldset>"
     yield "</section>"
+
+
+def _named(name: str, number: int) -> str:
+    return f"{name} of pair {number}"
 
 
 def _media(item: Item) -> list[tuple[str, Path]]:

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
-from pointsman.errors import InputRefused, RunFailed
+from pointsman.errors import DependencyDown, InputRefused, RunFailed
 from pointsman.quality.ffmpeg import media_input, run_ffmpeg
 from pointsman.quality.media import mime_type
+from pointsman.quality.tone_mapping import tone_mapping
 
 _DEADLINE_S = 300.0
 _H264 = ("-c:v", "libx264", "-crf", "10", "-preset", "veryfast", "-pix_fmt", "yuv420p")
 """Of a quality at which nobody sees a difference any more, in the one form that all browsers play."""
 _EVEN = "pad=ceil(iw/2)*2:ceil(ih/2)*2"
 _NOTHING_BESIDE = ("-map_metadata", "-1", "-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A medium as a page holds it. `tone_mapped` tells that it is HDR, which few screens show."""
+
+    mime: str
+    content: bytes
+    tone_mapped: bool = False
 
 
 def bytes_of_picture(name: str, path: Path) -> int | None:
@@ -25,20 +36,29 @@ def bytes_of_picture(name: str, path: Path) -> int | None:
     return None if _mime(name, path).startswith("video/") else path.stat().st_size
 
 
-def as_browsers_show(name: str, path: Path, *, most: int) -> tuple[str, bytes]:
-    """MIME type and content. A picture stays as it is; every clip takes one form, whatever it was before.
+def as_browsers_show(name: str, path: Path, *, most: int) -> Shown:
+    """A picture stays as it is; every clip takes one form, whatever it was before.
 
     A clip that would take more than `most` bytes is broken off there: what is given back is then as long or longer.
 
-    Raises `InputRefused` naming `name` for what is no such file, and `RunFailed` (`not_shown`) for a clip that does not
-    play.
+    Raises, naming `name`, `InputRefused` for what is no such file, `RunFailed` (`not_shown`) for a clip that does not
+    play, and `DependencyDown` (`tone_mapping_missing`) for one in HDR where ffmpeg cannot make that fit a screen.
     """
     mime = _mime(name, path)
     if not mime.startswith("video/"):
-        return mime, path.read_bytes()
+        return Shown(mime, path.read_bytes())
+    # There is nothing to write, so ffmpeg ends when it has read the header.
+    hdr = tone_mapping(run_ffmpeg(media_input(path), deadline_s=_DEADLINE_S, stop=threading.Event()).log)
+    if hdr is not None and hdr.lacking is not None:
+        raise DependencyDown(
+            f"The clip {name} is HDR ({hdr.transfer}) and would look washed out on a page: {hdr.lacking}.",
+            instruction="Unset IMAGEIO_FFMPEG_EXE, or set it to an ffmpeg that has the filters zscale and tonemap.",
+            code="tone_mapping_missing",
+        )
+    filters = _EVEN if hdr is None else f"{_EVEN},{hdr.filters}"
     with tempfile.TemporaryDirectory(prefix="pointsman-shown-") as folder:
         shown = Path(folder) / "shown.mp4"
-        streams = ("-map", "0:v:0", "-map", "0:a:0?", "-vf", _EVEN, "-fps_mode", "passthrough")
+        streams = ("-map", "0:v:0", "-map", "0:a:0?", "-vf", filters, "-fps_mode", "passthrough")
         form = (*_H264, "-c:a", "aac", *_NOTHING_BESIDE, "-fs", str(most), "-f", "mp4")
         done = run_ffmpeg(
             [*media_input(path), *streams, *form, str(shown)], deadline_s=_DEADLINE_S, stop=threading.Event()
@@ -49,7 +69,7 @@ def as_browsers_show(name: str, path: Path, *, most: int) -> tuple[str, bytes]:
                 instruction="Draw up another choice of pairs with another --seed, or judge the benchmark anew.",
                 code="not_shown",
             )
-        return "video/mp4", shown.read_bytes()
+        return Shown("video/mp4", shown.read_bytes(), tone_mapped=hdr is not None)
 
 
 def _mime(name: str, path: Path) -> str:

@@ -15,6 +15,7 @@ import pytest
 from pointsman.errors import GuardRefused, InputRefused, NotFound
 from pointsman.quality import draw_up_sheet, label_page, labelling_page, load_rubric, quality_by_people, read_answers
 from pointsman.quality.label_sheets import Sheet
+from pointsman.quality.showing import Shown
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
 from tests.quality.test_data_classes import classify
@@ -189,9 +190,9 @@ def test_more_than_a_browser_opens_is_refused_as_soon_as_that_shows(
     sheet = sheet_of(ws, Matrix(ws, clips, inputs=5))
     made: list[Path] = []
 
-    def show(name: str, path: Path, *, most: int) -> tuple[str, bytes]:
+    def show(name: str, path: Path, *, most: int) -> Shown:
         made.append(path)
-        return "video/mp4", b"x" * 30_000
+        return Shown("video/mp4", b"x" * 30_000)
 
     monkeypatch.setattr(label_page, "as_browsers_show", show)
     monkeypatch.setattr(label_page, "MOST_BYTES", 300_000)  # 120,000 of each pair's clips, and the words of the page
@@ -218,3 +219,18 @@ def test_what_is_known_of_media_beforehand_is_told_before_a_clip_is_made_playabl
     monkeypatch.setattr(label_page, "as_browsers_show", None)
     with pytest.raises(InputRefused, match=told):
         labelling_page(sheet)
+
+
+def test_a_pair_with_hdr_says_that_it_is_tone_mapped_and_not_which_of_them(
+    ws: Workspace, matrix: Matrix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sheet = sheet_of(ws, matrix)
+
+    def show(name: str, path: Path, *, most: int) -> Shown:
+        return Shown("video/mp4", b"x", tone_mapped=name == "B of pair 2")
+
+    monkeypatch.setattr(label_page, "as_browsers_show", show)
+    _, first, second = labelling_page(sheet).split("<section")
+    assert "tone-mapped" not in first
+    assert second.count("tone-mapped") == 1
+    assert re.findall("<figcaption>(.*?)</figcaption>", second) == ["Source", "A", "B"]

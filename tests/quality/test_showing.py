@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pointsman.errors import InputRefused, RunFailed
+from pointsman.errors import DependencyDown, InputRefused, RunFailed
+from pointsman.quality import tone_mapping
 from pointsman.quality.ffmpeg import ffmpeg_path, media_input, run_ffmpeg
 from pointsman.quality.media import Clip, look_at
-from pointsman.quality.showing import as_browsers_show, bytes_of_picture
+from pointsman.quality.showing import Shown, as_browsers_show, bytes_of_picture
 
 MOST = 10**8
 
@@ -34,11 +35,12 @@ def test_a_clip_that_browsers_may_lack_the_codec_of_takes_the_form_of_all_others
     made = "testsrc=s=63x47:r=10:d=0.5"
     sound = ("-f", "lavfi", "-i", "sine=d=0.5", "-metadata", "comment=made by fast-lane")
     path = make(tmp_path / "clip.mp4", "-i", made, *sound, "-c:v", *codec)
-    mime, content = as_browsers_show("A", path, most=MOST)
-    assert mime == "video/mp4"
-    assert b"fast-lane" not in content
+    made_playable = as_browsers_show("A", path, most=MOST)
+    assert made_playable.mime == "video/mp4"
+    assert not made_playable.tone_mapped
+    assert b"fast-lane" not in made_playable.content
     shown = tmp_path / "shown.mp4"
-    shown.write_bytes(content)
+    shown.write_bytes(made_playable.content)
     assert codecs_of(shown) == ["h264", "aac"]
     clip = look_at(shown, deadline_s=30, stop=threading.Event())
     assert isinstance(clip, Clip)
@@ -47,7 +49,7 @@ def test_a_clip_that_browsers_may_lack_the_codec_of_takes_the_form_of_all_others
 
 def test_a_picture_stays_as_it_is_and_what_is_neither_or_does_not_play_is_named(tmp_path: Path) -> None:
     picture = make(tmp_path / "one.png", "-i", "testsrc2=s=16x16:d=1", "-frames:v", "1")
-    assert as_browsers_show("A", picture, most=MOST) == ("image/png", picture.read_bytes())
+    assert as_browsers_show("A", picture, most=MOST) == Shown("image/png", picture.read_bytes())
     words = tmp_path / "words.txt"
     words.write_text("no medium")
     with pytest.raises(InputRefused, match=r"output: .B. is not allowed"):
@@ -67,9 +69,57 @@ def test_what_a_picture_takes_is_known_before_and_a_clip_is_broken_off_where_it_
     words.write_text("no medium")
     with pytest.raises(InputRefused, match=r"output: .B. is not allowed"):
         bytes_of_picture("B", words)
-    noise = "nullsrc=s=320x180:r=10:d=3,geq=random(1)*255:128:128"
+    noise = "color=gray:s=96x64:r=10:d=15,noise=alls=100:allf=t"
     clip = make(tmp_path / "clip.mp4", "-i", noise, "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
     assert bytes_of_picture("A", clip) is None
-    most = 100_000
-    whole, part = (len(as_browsers_show("A", clip, most=one)[1]) for one in (MOST, most))
+    most = 30_000
+    whole, part = (len(as_browsers_show("A", clip, most=one).content) for one in (MOST, most))
     assert most <= part < whole / 2
+
+
+WHITE = {"smpte2084": 573, "arib-std-b67": 721}
+"""Paper white, 203 cd/m2, in ten bits of each curve (ITU-R BT.2408, table 1)."""
+
+
+def hdr_clip(path: Path, transfer: str, *, all_told: bool = True) -> Path:
+    """A clip in ten bits, all of it paper white."""
+    white = f"color=s=32x16:r=10:d=0.3,format=yuv420p10le,geq=lum={WHITE[transfer]}:cb=512:cr=512"
+    colours = ":colorprim=bt2020:colormatrix=bt2020nc" if all_told else ""
+    coded = ("-c:v", "libx265", "-x265-params", f"log-level=error:transfer={transfer}{colours}")
+    return make(path, "-i", white, "-pix_fmt", "yuv420p10le", *coded)
+
+
+def first_frame(path: Path) -> tuple[int, str]:
+    """The mean of its luma, from 16 to 235, and what its header says of its colours."""
+    log = run_ffmpeg(
+        [*media_input(path), "-vf", "signalstats,metadata=print", "-frames:v", "1", "-f", "null", "-"],
+        deadline_s=30,
+        stop=threading.Event(),
+    ).log
+    luma = re.search(r"signalstats\.YAVG=([\d.]+)", log)
+    colours = re.search(r"Video: h264.*?yuv420p\((.*?)\)", log)
+    assert luma is not None
+    assert colours is not None
+    return round(float(luma[1])), colours[1]
+
+
+@pytest.mark.parametrize(("transfer", "all_told"), [("smpte2084", True), ("arib-std-b67", True), ("smpte2084", False)])
+def test_hdr_is_shown_as_bright_as_it_is_meant_and_as_what_it_then_is(
+    tmp_path: Path, transfer: str, all_told: bool
+) -> None:
+    shown = as_browsers_show("A", hdr_clip(tmp_path / "hdr.mp4", transfer, all_told=all_told), most=MOST)
+    assert shown.tone_mapped
+    path = tmp_path / "shown.mp4"
+    path.write_bytes(shown.content)
+    luma, colours = first_frame(path)
+    # 90 per cent of the way to white; its ten bits cut down to eight would be at 143 or 180.
+    assert 210 <= luma <= 225
+    assert colours.startswith("tv, bt709, progressive")
+
+
+def test_hdr_that_this_ffmpeg_cannot_map_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = hdr_clip(tmp_path / "hdr.mp4", "smpte2084")
+    monkeypatch.setattr(tone_mapping, "ffmpeg_filters", lambda: frozenset({"tonemap", "scale"}))
+    with pytest.raises(DependencyDown, match=r"A of pair 3 is HDR \(smpte2084\).*has no filter zscale\.") as refused:
+        as_browsers_show("A of pair 3", clip, most=MOST)
+    assert refused.value.code == "tone_mapping_missing"
