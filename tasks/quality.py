@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from prefect import get_run_logger, task
@@ -19,11 +19,14 @@ from tasks.recording import record_report
 _EVERYTHING = 10**9
 
 
-def _chosen(name: str, price_book: str, *, at_once: bool = False) -> ChosenJudge:
+def _chosen(
+    name: str, price_book: str, *, at_once: bool = False, tell: Callable[[str], None] | None = None
+) -> ChosenJudge:
     book = open_price_book(price_book)
     now = open_workspace().clock.now()
     spec = open_judge(name)
-    return (spec.at_once() if at_once else spec).build(load_settings(), price=lambda sku: book.price(sku, now))
+    spec = spec.at_once() if at_once else spec
+    return spec.build(load_settings(), price=lambda sku: book.price(sku, now), tell=tell)
 
 
 def judge_identities(name: str, price_book: str) -> list[JudgeIdentity]:
@@ -69,7 +72,8 @@ def outputs_of_chunk(set_id: str, size: int, chunk: int) -> list[str]:
 
 @task(name="judge-chunk", **JUDGE)
 def judge_chunk(set_id: str, judge: str, price_book: str, dispatch_ids: Sequence[str]) -> None:
-    chosen = _chosen(judge, price_book)
+    """The run's log says what becomes of batches that are waited for."""
+    chosen = _chosen(judge, price_book, tell=get_run_logger().info)
     quality.judge_chunk(open_workspace(), set_id, chosen.judge, dispatch_ids, cap=chosen.cap)
 
 

@@ -25,6 +25,7 @@ from pointsman.canonical import sha256_of
 from pointsman.clock import Clock, SystemClock
 from pointsman.model import Json
 from pointsman.quality.asking import LEVELS, PREFERENCE, VALUES, WORDS, Form, levels_form, preference_form
+from pointsman.quality.gemini_batch_news import Tell
 from pointsman.quality.gemini_batches import Batching
 from pointsman.quality.gemini_calls import TEMPERATURE, Asked, Asker, Question, Try
 from pointsman.quality.gemini_files import FilesApi
@@ -79,7 +80,7 @@ class GeminiJudge:
     With `pairwise` each output is compared with its reference, in both orders: 50 is as good as the reference, 100
     better by every criterion, 0 worse by every one.
     With `wait_s` questions are sent as batches, at the price of batches, each of which may take so long; what has no
-    answer then is asked at once.
+    answer then is asked at once. `tell` hears of each batch when its state changes, and every quarter of an hour.
     `base_url` replaces Google's address. The key is sent in a header and appears in no URL, log, record or error.
     """
 
@@ -98,6 +99,7 @@ class GeminiJudge:
         video: Video = "inline",
         pairwise: bool = False,
         wait_s: float = 0.0,
+        tell: Tell | None = None,
     ) -> None:
         self._api_key = api_key
         self._model = model
@@ -111,6 +113,7 @@ class GeminiJudge:
         self._video: Video = video
         self._pairwise = pairwise
         self._wait_s = wait_s
+        self._tell: Tell = tell or (lambda _: None)
         self._forms: dict[tuple[str, bool], Form] = {}
         self._pace = Pace(workers, self._clock)
         asked = {
@@ -192,6 +195,7 @@ class GeminiJudge:
             policy=self._policy,
             clock=self._clock,
             wait_s=self._wait_s,
+            tell=self._tell,
         )
         # Whoever does not wait any more still ends what is open, and uses what was answered.
         batched = bool(self._wait_s or calls.batches.all())

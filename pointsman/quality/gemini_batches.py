@@ -26,6 +26,7 @@ from google.genai import types
 from pointsman.clock import Clock
 from pointsman.quality.gemini_answers import ASKING_FAILED, Problem, problem_of
 from pointsman.quality.gemini_batch_answers import Answer, Ended, Place, answers_in, read_call
+from pointsman.quality.gemini_batch_news import BatchNews, Tell
 from pointsman.quality.gemini_calls import Asker, Question, Try, asked_by, failed_try, request_of, upload_problem
 from pointsman.quality.gemini_files import FilesApi, UploadFailed
 from pointsman.quality.protocol import Batch, Calls, JudgeUnavailable
@@ -53,7 +54,7 @@ Tries = dict[Place, tuple[Try, ...]]
 class Batching:
     """Sends the batches of one sitting and waits for each until `wait_s` after it was sent.
 
-    With `wait_s` 0 none is sent, and those that are open end now.
+    With `wait_s` 0 none is sent, and those that are open end now. `tell` is told what becomes of them meanwhile.
     """
 
     client: genai.Client
@@ -64,6 +65,7 @@ class Batching:
     policy: RetryPolicy
     clock: Clock
     wait_s: float
+    tell: Tell
 
     def ask(self, questions: Iterable[Question], calls: Calls, stop: threading.Event) -> Tries:
         """What batches made of these questions, those of earlier sittings included; the others are yet to be asked.
@@ -164,10 +166,12 @@ class Batching:
         if batch.name is None and (name := self._surely(functools.partial(self._listed, batch))) is not None:
             batch = calls.batches.named(batch, name)
         if batch.name is not None:
-            ended, file_name = self._ended(batch, batch.name)
+            news = BatchNews(batch, batch.name, self.tell)
+            ended, file_name = self._ended(batch, batch.name, news)
             if file_name is not None:
                 content = self._surely(lambda: self.client.files.download(file=file_name))
                 ended, answers = ("lost", answers) if content is None else (ended, answers_in(content, len(answers)))
+            news.ended(ended, sum(answer is not None for answer in answers))
         tries = self._tries(replace(batch, state=ended), answers, wanted)
         self._close(batch, ended, answers, [one for _, one in tries], calls)
         # Only now: whoever is killed before needs it again.
@@ -192,7 +196,7 @@ class Batching:
             for place, call, answer in zip(places, batch.calls, answers, strict=True)
         ]
 
-    def _ended(self, batch: Batch, name: str) -> tuple[Ended, str | None]:
+    def _ended(self, batch: Batch, name: str, news: BatchNews) -> tuple[Ended, str | None]:
         """Wait until it has ended: how, and the file of its answers. One that takes too long is cancelled."""
         until = batch.sent + timedelta(seconds=self.wait_s)
         pause, cancelled = FIRST_LOOK_S, False
@@ -210,6 +214,7 @@ class Batching:
             if now >= until:
                 self._surely(lambda: self.client.batches.cancel(name=name))
                 cancelled, pause, until = True, FIRST_LOOK_S, now + timedelta(seconds=GRACE_S)
+            news.looked(job.state, now, until=until, cancelled=cancelled)
             self.clock.sleep(min(pause, max(1.0, (until - now).total_seconds())))
             pause = min(pause * 1.5, RAREST_LOOK_S)
 

@@ -110,9 +110,16 @@ class JudgeSpec(BaseModel):
         return self.model_copy(update={"wait_hours": None})
 
     def build(
-        self, settings: Settings, *, clock: Clock | None = None, price: Callable[[str], Number] | None = None
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        price: Callable[[str], Number] | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> ChosenJudge:
         """The judge. `price` gives the USD of one unit of a sku, which a spending cap needs.
+
+        `tell` is given a sentence now and then by a judge that makes people wait for hours.
 
         Raises `InputRefused` when Gemini is asked for without a key, and when a cap cannot be held because there is no
         price; nothing was sent then.
@@ -146,6 +153,7 @@ class JudgeSpec(BaseModel):
             video=self.video,
             pairwise=self.mode == "pairwise",
             wait_s=3600.0 * (self.wait_hours or 0),
+            tell=tell,
         )
         how = f", in batches that may take {self.wait_hours} hours" if self.wait_hours else ""
         return ChosenJudge(

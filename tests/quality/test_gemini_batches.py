@@ -240,6 +240,27 @@ def test_a_cancelled_batch_that_does_not_end_is_left_after_a_while(judged: Judge
     assert judged.codes() == {"completed": 4, "batch_expired": 3}
 
 
+def test_whoever_waits_is_told_what_changes_and_now_and_then_that_it_goes_on(judged: Judged) -> None:
+    told: list[str] = []
+    judged.gemini.batches.looks = 10**9
+    judged.go(wait_s=2 * HOUR, tell=told.append)
+    first, second, *others = told
+    sent = "Gemini's batches/b1 (3 calls, sent 2026-01-01 00:00 UTC)"
+    assert first == f"{sent} is running since 2026-01-01 00:00 UTC; it is waited for until 2026-01-01 02:00 UTC."
+    assert second == first, "the same after a quarter of an hour or more"
+    assert len(others) <= 8
+    assert others[-2].startswith(f"{sent} is being cancelled (still running) since 2026-01-01 02:00 UTC;")
+    assert others[-1] == "Gemini's batches/b1 is no longer waited for (late): 0 of 3 calls have an answer."
+
+
+def test_a_batch_that_succeeds_says_so_once(judged: Judged) -> None:
+    told: list[str] = []
+    judged.gemini.batches.looks = 10
+    judged.go(tell=told.append)
+    assert len(told) == 2
+    assert told[-1] == "Gemini's batches/b1 is no longer waited for (succeeded): 3 of 3 calls have an answer."
+
+
 # Sending it
 
 
