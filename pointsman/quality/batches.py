@@ -20,7 +20,10 @@ from pointsman.workspace import Workspace
 
 
 class LedgerBatches:
-    """`Batches` that stand in the table `judge_batches`, and their calls in `attempts` and `usage`."""
+    """The batches of one evaluation set in the table `judge_batches`, and their calls in `attempts` and `usage`.
+
+    They outlive whoever sent them, so that another can wait on.
+    """
 
     def __init__(self, ws: Workspace, set_id: str, *, judge: str) -> None:
         self._ws = ws
@@ -28,7 +31,7 @@ class LedgerBatches:
         self._judge = judge
 
     def all(self) -> list[Batch]:
-        """As `Batches.all`."""
+        """Every batch of this judgement, in the order in which they were sent."""
         table = tables.judge_batches
         wanted = sa.select(table).where(table.c.evaluation_set_id == self._set_id).order_by(table.c.number)
         with self._ws.database.connect() as connection:
@@ -47,7 +50,7 @@ class LedgerBatches:
         ]
 
     def open(self, calls: Sequence[tuple[str, str]], skus: tuple[str, ...], uploads: Sequence[str]) -> Batch:
-        """As `Batches.open`."""
+        """Write down that a call about each `(subject, key)` is about to be made, all in one batch."""
         table, now = tables.judge_batches, self._ws.clock.now()
         with self._ws.database.begin() as connection:
             before = sa.select(sa.func.count()).where(table.c.evaluation_set_id == self._set_id)
@@ -69,7 +72,7 @@ class LedgerBatches:
         return batch
 
     def named(self, batch: Batch, name: str) -> Batch:
-        """As `Batches.named`."""
+        """Write down what the service calls it."""
         self._update(batch, name=name)
         return replace(batch, name=name)
 
@@ -80,7 +83,7 @@ class LedgerBatches:
         answers: Sequence[Mapping[str, Json] | None],
         attempts: Sequence[JudgeAttempt],
     ) -> Batch:
-        """As `Batches.close`."""
+        """Write down what came of it, and of each of its calls, at once."""
         table = tables.judge_batches
         kept = [None if answer is None else dict(answer) for answer in answers]
         with self._ws.database.begin() as connection:

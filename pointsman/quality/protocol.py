@@ -9,10 +9,13 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from pointsman.errors import DependencyDown
 from pointsman.model import Json, Number
+
+if TYPE_CHECKING:
+    from pointsman.quality.batches import LedgerBatches
 
 NO_REFERENCE = "no reference"
 """`scores["basis"]` of an output that was looked at without its source: such checks alone never make a quality."""
@@ -134,37 +137,11 @@ class Batch:
     answers: tuple[Mapping[str, Json] | None, ...] | None = None
 
 
-class Batches(Protocol):
-    """The record of calls that are sent together: it outlives whoever sent them, so that another can wait on."""
-
-    def all(self) -> list[Batch]:
-        """Every batch of this judgement, in the order in which they were sent."""
-        ...
-
-    def open(self, calls: Sequence[tuple[str, str]], skus: tuple[str, ...], uploads: Sequence[str]) -> Batch:
-        """Write down that a call about each `(subject, key)` is about to be made, all in one batch."""
-        ...
-
-    def named(self, batch: Batch, name: str) -> Batch:
-        """Write down what the service calls it."""
-        ...
-
-    def close(
-        self,
-        batch: Batch,
-        state: str,
-        answers: Sequence[Mapping[str, Json] | None],
-        attempts: Sequence[JudgeAttempt],
-    ) -> Batch:
-        """Write down what came of it, and of each of its calls, at once."""
-        ...
-
-
 class Calls(Protocol):
     """The record of the calls that a judge makes of others: each stands in it before it is made. Thread-safe."""
 
     @property
-    def batches(self) -> Batches: ...
+    def batches(self) -> LedgerBatches: ...
 
     def begin(self, subject: str, skus: tuple[str, ...]) -> int:
         """Write down that a call about `subject` (a dispatch id, say), billed by `skus`, is about to be made.

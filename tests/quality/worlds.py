@@ -28,9 +28,10 @@ from pointsman.quality import (
     Sample,
     load_rubric,
 )
+from pointsman.quality.batches import LedgerBatches
 from pointsman.quality.ffmpeg import ffmpeg_path
 from pointsman.quality.gemini import GeminiJudge
-from pointsman.quality.protocol import Batches, Calls
+from pointsman.quality.protocol import Calls
 from pointsman.quality.retry import RetryPolicy
 from pointsman.settings import Secret
 from pointsman.storage import tables
@@ -226,11 +227,11 @@ class Counted:
     def __init__(self) -> None:
         self.begun: list[str] = []
         self.ended: list[JudgeAttempt] = []
-        self._batches = Mock(Batches, **{"all.return_value": []})
+        self._batches = Mock(LedgerBatches, **{"all.return_value": []})
         self._lock = threading.Lock()
 
     @property
-    def batches(self) -> Batches:
+    def batches(self) -> LedgerBatches:
         return self._batches
 
     def room(self, skus: tuple[str, ...]) -> int | None:
