@@ -55,7 +55,7 @@ def propose_routing(request: ProposeRoutingRequest) -> Proposal:
     """The incumbent is what served the route when this began. The change waits, suspended, until somebody agrees.
 
     Where something speaks against it, and in production, it is only said what the change would be. Asked again about
-    the same matrix, it says what became of the first time.
+    the same matrix, it says what became of the first time; what a run that has died left undone it goes on with.
     """
     standing = standing_proposal(request.of_run)
     if standing.why:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from uuid import UUID
 
 from prefect import task
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
 from pydantic import BaseModel, ConfigDict
 
 from pointsman import routing
 from pointsman.benchmark import matrix_run
 from pointsman.errors import GuardRefused
 from pointsman.ids import RouteKey, VariantId, derive
+from pointsman.routing import BindingRecord
+from pointsman.safety import Approval, wait_instead
+from pointsman.workspace import Workspace
 from tasks.opening import open_workspace
 from tasks.policies import RECORD
 
@@ -27,7 +33,7 @@ class RouteOfBenchmark(BaseModel):
 
 
 class Standing(BaseModel):
-    """What became of the change that a matrix led to: `by_us`, this run asked for it; `why`, another one did."""
+    """What became of the change that a matrix led to: `by_us`, it is this run's to make; `why`, it is not."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -76,19 +82,51 @@ def route_of_benchmark(bm_id: str) -> RouteOfBenchmark:
 
 @task(name="standing-proposal", **RECORD)
 def standing_proposal(of_run: str) -> Standing:
-    """Whether the change was asked for already: the event that a matrix has ended may come more than once."""
+    """Whether the change was asked for already: the event that a matrix has ended may come more than once.
+
+    Whoever asked goes on with it. Where that run has died meanwhile, the first run that comes takes its place, for
+    good: what is not made yet is made once, by the consent that was asked for then, and what serves is proved.
+    """
     ws = open_workspace()
     found = routing.asked_for_with(ws, derive("apply", of_run))
     if found is None:
         return Standing()
     approval = routing.consent_to(ws, found)
-    if approval is not None and approval.waiter == ws.actor:
+    if approval is not None and (approval.waiter == ws.actor or _takes_over(ws, found, approval)):
         return Standing(by_us=True)
-    if approval is not None and approval.state(ws.clock.now()) == "waiting":
-        what = f"waits: pointsman approve {approval.id}"
+    return Standing(
+        why=f"It was asked for before; generation {found.binding.generation} {_in_words(ws, found, approval)}"
+    )
+
+
+def _takes_over(ws: Workspace, found: BindingRecord, approval: Approval) -> bool:
+    if found.status == "awaiting_approval":
+        to_do = approval.state(ws.clock.now()) in ("waiting", "approved")
     else:
-        what = f"is {found.status.replace('_', ' ')}."
-    return Standing(why=f"It was asked for before; generation {found.binding.generation} {what}")
+        to_do = found.status in ("applying", "active")
+    return to_do and _has_died(approval.waiter) and wait_instead(ws, approval)
+
+
+def _in_words(ws: Workspace, found: BindingRecord, approval: Approval | None) -> str:
+    if approval is None or found.status != "awaiting_approval":
+        return f"is {found.status.replace('_', ' ')}."
+    state = approval.state(ws.clock.now())
+    if state == "waiting":
+        return f"waits: pointsman approve {approval.id}"
+    return "is approved; another run makes it." if state == "approved" else f"was not made: {approval.id} is {state}."
+
+
+def _has_died(waiter: str) -> bool:
+    """Whether the flow run that waits for consent has ended without using it, or was deleted."""
+    kind, _, flow_run_id = waiter.partition(":")
+    if kind != "flow-run":
+        return False
+    with get_client(sync_client=True) as client:
+        try:
+            state = client.read_flow_run(UUID(flow_run_id)).state
+        except ObjectNotFound:
+            return True
+    return state is not None and state.is_final() and not state.is_completed()
 
 
 @task(name="speaks-against", **RECORD)

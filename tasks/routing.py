@@ -136,7 +136,9 @@ def propose_binding(
     ws = open_workspace()
     asked = _asked(ws, planned, run_id, steps, consent, ask_first)
     approval = routing.propose_binding(ws, open_gateway(planned.route_key, gateway), **asked)
-    return None if approval is None or approval.decision else Admission(approval.subject_id, "waiting", approval)
+    if approval is None or approval.state(ws.clock.now()) != "waiting":
+        return None
+    return Admission(approval.subject_id, "waiting", approval)
 
 
 @task(name="apply-binding", **CHANGE)

@@ -2,7 +2,14 @@
 
 from pointsman.safety.acting import who_acts
 from pointsman.safety.admission import Admission
-from pointsman.safety.approvals import Approval, approval_id, decide_approval, list_approvals, read_approval
+from pointsman.safety.approvals import (
+    Approval,
+    approval_id,
+    decide_approval,
+    list_approvals,
+    read_approval,
+    wait_instead,
+)
 from pointsman.safety.entering import Entrant, enter_production
 from pointsman.safety.forecast import Forecast
 from pointsman.safety.guards import Guard, Intent, Limits, Refusal, first_refusal, guards
@@ -45,5 +52,6 @@ __all__ = [
     "settle_spending",
     "spent_in_month",
     "unproven",
+    "wait_instead",
     "who_acts",
 ]

@@ -159,6 +159,13 @@ def decide_approval(
         return _known(connection, approval_id)
 
 
+def wait_instead(ws: Workspace, approval: Approval) -> bool:
+    """Let this process wait in the place of the one that did; False where another one took its place before."""
+    mine = (_APPROVALS.c.id == approval.id) & (_APPROVALS.c.waiter == approval.waiter)
+    with ws.database.begin() as connection:
+        return connection.execute(sa.update(_APPROVALS).where(mine).values(waiter=ws.actor)).rowcount == 1
+
+
 def _refuse(
     found: Approval, by: Identity, now: datetime, decision: Decision, limits: Limits, *, is_shared: bool
 ) -> None:

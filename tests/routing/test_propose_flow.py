@@ -1,17 +1,22 @@
 """A matrix that has ended is judged and decided; the binding that a winner asks for waits for somebody's consent."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
+from uuid import UUID
 
 import pytest
 from prefect import Task
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelled, Cancelling, Completed, Crashed, Failed, Paused, Running
 
 import flows.apply_routing
 import flows.propose_routing
 import tasks.proposing
 import tasks.routing
 from flows.propose_routing import REPEATED, ProposeRoutingRequest
-from pointsman.errors import GuardRefused
+from pointsman.actions import ActionLog
+from pointsman.errors import DependencyDown, GuardRefused
 from pointsman.ids import benchmark_id
 from pointsman.reporting import to_markdown
 from pointsman.routing import (
@@ -23,7 +28,7 @@ from pointsman.routing import (
     propose_binding,
     set_rules,
 )
-from pointsman.safety import Identity, Limits, decide_approval, list_approvals, unproven
+from pointsman.safety import Identity, Limits, decide_approval, list_approvals, read_approval, unproven
 from pointsman.settings import load_settings
 from tasks.economics import Decided
 from tasks.routing import Probed
@@ -79,6 +84,30 @@ def world(ws, tmp_path, monkeypatch):
     monkeypatch.setattr(flows.apply_routing, "await_decision", wait)
     serve_a(state)
     return state
+
+
+@pytest.fixture
+def runs(world, monkeypatch):
+    """`runs.at_work(who)` lets that flow run act from now on; `runs.states` is how the Prefect server has them."""
+    found = SimpleNamespace(states={}, at_work=None, meanwhile=lambda: None)
+
+    def at_work(who):
+        found.states.setdefault(who, Running())
+        world.ws = replace(world.ws, actor=f"flow-run:{who}")
+        for module in (tasks.routing, tasks.proposing):
+            monkeypatch.setattr(module, "open_workspace", lambda ws=world.ws: ws)
+
+    def read_flow_run(who):
+        if who not in found.states:
+            raise ObjectNotFound(Exception("404"))
+        state = found.states[who]
+        found.meanwhile()
+        return SimpleNamespace(state=state)
+
+    server = SimpleNamespace(read_flow_run=read_flow_run)
+    monkeypatch.setattr(tasks.proposing, "get_client", lambda sync_client: nullcontext(server))
+    found.at_work = at_work
+    return found
 
 
 def seen_by_all(moved, run_id, target, *_):
@@ -139,18 +168,131 @@ def test_a_rejected_change_is_not_made(world):
     assert [one.status for one in history(world.ws, ROUTE)] == ["aborted", "active"]
 
 
-def test_the_same_event_for_another_run_judges_nothing_and_asks_for_nothing(world, monkeypatch):
+FIRST, SECOND, THIRD = (UUID(int=number) for number in (1, 2, 3))
+
+
+def asked_by_the_first(runs):
+    runs.at_work(FIRST)
     with pytest.raises(Suspended):
         propose()
+
+
+@pytest.mark.parametrize("state", [Paused(), Running(), Cancelling(), Completed()])
+def test_the_same_event_for_another_run_judges_nothing_and_asks_for_nothing(world, runs, state):
+    asked_by_the_first(runs)
     (waits,) = list_approvals(world.ws)
-    monkeypatch.setattr(tasks.proposing, "open_workspace", lambda: replace(world.ws, actor="flow-run:2"))
     asked = len(world.asked)
+    runs.states[FIRST] = state
+    runs.at_work(SECOND)
     again = propose()
     assert (again.decided, again.change) == (None, None)
     assert again.why == f"It was asked for before; generation 2 waits: pointsman approve {waits.id}"
     decide(world)
-    assert propose().why == "It was asked for before; generation 2 is awaiting approval."
+    assert propose().why == "It was asked for before; generation 2 is approved; another run makes it."
     assert (len(world.asked), len(world.reports), len(history(world.ws, ROUTE))) == (asked, 1, 2)
+
+
+DEAD = [Crashed(), Failed(), Cancelled(), None]
+
+
+@pytest.mark.parametrize("state", DEAD, ids=["crashed", "failed", "cancelled", "deleted"])
+def test_what_was_approved_is_made_by_another_run_when_the_one_that_asked_has_died(world, runs, state):
+    asked_by_the_first(runs)
+    approved = decide(world)
+    runs.states[FIRST] = state
+    if state is None:
+        del runs.states[FIRST]
+    runs.at_work(SECOND)
+    done = propose()
+    assert (done.change.after, done.change.generation, done.change.probe.passed) == ({str(B): 100}, 2, True)
+    assert [(one.status, one.actor) for one in history(world.ws, ROUTE)] == [
+        ("active", f"flow-run:{FIRST}"),
+        ("superseded", "tester"),
+    ]
+    now = read_approval(world.ws, approved.id)
+    assert (now.requester, now.decided_by, now.waiter) == ("flow-run:1", "maria", f"flow-run:{SECOND}")
+    assert current(world.ws, ROUTE) == world.gateway.read(ROUTE)
+    runs.states[SECOND] = Completed()
+    runs.at_work(THIRD)
+    assert propose().why == "It was asked for before; generation 2 is active."
+
+
+def test_whoever_takes_the_place_of_a_run_that_died_waits_for_the_same_consent(world, runs):
+    asked_by_the_first(runs)
+    runs.states[FIRST] = Crashed()
+    runs.at_work(SECOND)
+    with pytest.raises(Suspended):
+        propose()
+    waits = decide(world)
+    assert waits.waiter == f"flow-run:{SECOND}", "who decides wakes the run that waits now"
+    runs.at_work(FIRST)
+    assert propose().why == "It was asked for before; generation 2 is approved; another run makes it."
+    runs.at_work(SECOND)
+    assert propose().change.generation == 2
+
+
+def test_of_two_runs_that_find_the_same_one_dead_one_goes_on(world, runs):
+    asked_by_the_first(runs)
+    decide(world)
+    runs.states[FIRST] = Crashed()
+    made = []
+
+    def the_other_is_faster():
+        runs.meanwhile = lambda: None
+        runs.at_work(SECOND)
+        made.append(propose())
+
+    runs.meanwhile = the_other_is_faster
+    runs.at_work(THIRD)
+    again = propose()
+    assert made[0].change.generation == 2
+    assert (again.change, again.why) == (
+        None,
+        "It was asked for before; generation 2 is approved; another run makes it.",
+    )
+    told = [one for one in ActionLog(world.ws).read() if one.event == "routing_applied"]
+    assert [one.data["generation"] for one in told] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("where", "left"), [((FlagdFileGateway, "publish"), "applying"), ((flows.apply_routing, "probe"), "active")]
+)
+def test_what_a_run_began_to_make_and_left_is_made_and_proved(world, runs, monkeypatch, where, left):
+    asked_by_the_first(runs)
+    decide(world)
+    with monkeypatch.context() as patch:
+        patch.setattr(*where, gone)
+        with pytest.raises(DependencyDown):
+            propose()
+    assert history(world.ws, ROUTE)[0].status == left
+    runs.states[FIRST] = Crashed()
+    runs.at_work(SECOND)
+    assert propose().change.probe.passed
+    assert [one.status for one in history(world.ws, ROUTE)] == ["active", "superseded"]
+
+
+@pytest.mark.parametrize("how", ["rejected", "expired"])
+def test_what_did_not_get_consent_is_made_by_nobody(world, runs, how):
+    asked_by_the_first(runs)
+    (waits,) = list_approvals(world.ws)
+    if how == "rejected":
+        decide(world, how)
+    else:
+        world.ws.clock.sleep(25 * 3600)
+    runs.states[FIRST] = Crashed()
+    runs.at_work(SECOND)
+    assert propose().why == f"It was asked for before; generation 2 was not made: {waits.id} is {how}."
+    runs.at_work(FIRST)
+    with pytest.raises(GuardRefused, match=f"is {how}") as refused:
+        propose()
+    assert refused.value.code == f"approval_{how}"
+    runs.at_work(SECOND)
+    assert propose().why == "It was asked for before; generation 2 is aborted."
+    assert current(world.ws, ROUTE).weights == {A: 100}
+
+
+def gone(*_args, **_more):
+    raise DependencyDown("Nobody answers.", instruction="pointsman doctor")
 
 
 def test_a_change_of_somebody_else_in_the_meantime_is_not_undone_by_consent(world):

@@ -1,12 +1,23 @@
 """Changes of one route at the same moment, on both databases: one wins, the other is told which generation did."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
 from pointsman.clock import ManualClock
 from pointsman.errors import Conflict
-from pointsman.routing import FlagdFileGateway, apply_binding, current, history, reconcile
+from pointsman.routing import (
+    FlagdFileGateway,
+    RoutingRules,
+    apply_binding,
+    current,
+    history,
+    propose_binding,
+    reconcile,
+    set_rules,
+)
+from pointsman.safety import Identity, read_approval, unproven, wait_instead
 from pointsman.storage import LocalResults
 from pointsman.workspace import Workspace
 from tests.routing.worlds import ROUTE, A, B, C, register
@@ -58,3 +69,24 @@ def test_of_two_applies_one_wins_and_the_other_gets_a_conflict_that_names_the_ge
         assert f"generation {won.generation}" in lost.message
         assert reconcile(ws, FlagdFileGateway(path), ROUTE).done == "nothing"
     assert [one.status for one in history(ws, ROUTE)].count("active") == 1
+
+
+def test_of_two_that_want_to_wait_for_a_consent_in_the_place_of_another_one_does(ws, tmp_path):
+    set_rules(ws, ROUTE, RoutingRules(approval=True), Identity("maria", "admin", "local"))
+    request = {"route_key": ROUTE, "weights": {A: 100}, "expected": None, "cause": "race", "idempotency_key": "first"}
+    left = propose_binding(ws, FlagdFileGateway(tmp_path / "flags.json"), **request, requester=unproven("racer"))
+    for _ in range(ROUNDS):
+        start, took = threading.Barrier(2), []
+
+        def race(name, left=left, start=start, took=took):
+            start.wait(10)
+            if wait_instead(replace(ws, actor=name), left):
+                took.append(name)
+
+        racers = [threading.Thread(target=race, args=(f"{left.waiter}{one}",)) for one in "ab"]
+        for racer in racers:
+            racer.start()
+        for racer in racers:
+            racer.join(60)
+        left = read_approval(ws, left.id)
+        assert took == [left.waiter]
