@@ -24,6 +24,7 @@ from pointsman.decision import decide, store_verdict, verdict_document
 from pointsman.errors import GuardRefused
 from pointsman.model import Binding, Variant
 from pointsman.routing import (
+    BindingRequest,
     Freeze,
     Gateway,
     GatewaySpec,
@@ -101,22 +102,17 @@ def change(ws: Workspace, spec: GatewaySpec, cycle: int, now: Binding) -> Bindin
     """What `route apply --verdict` asks of the engine."""
     gateway = gateway_of(ws, now.route_key, None, lambda _: spec)
     proposed = binding_for_verdict(ws, VERDICT)
-    asked: dict[str, Any] = {
-        "route_key": proposed.route_key,
-        "weights": proposed.weights,
-        "expected": now.generation,
-        "cause": proposed.cause,
-        "verdict_id": VERDICT,
-        "idempotency_key": f"apply {cycle}",
-    }
-    ensure_may_apply(ws, gateway, **asked)
-    return apply_binding(ws, gateway, **asked)
+    asked = BindingRequest(
+        proposed.route_key, proposed.weights, now.generation, proposed.cause, f"apply {cycle}", verdict_id=VERDICT
+    )
+    ensure_may_apply(ws, gateway, asked)
+    return apply_binding(ws, gateway, asked)
 
 
-def refusals(ws: Workspace, gateway: Gateway, asked: dict[str, Any]) -> list[str]:
+def refusals(ws: Workspace, gateway: Gateway, asked: BindingRequest) -> list[str]:
     """The codes of what speaks against a change."""
     try:
-        ensure_may_apply(ws, gateway, **asked)
+        ensure_may_apply(ws, gateway, asked)
     except GuardRefused as refused:
         codes: Any = refused.data["codes"]
         return list(codes)
@@ -133,12 +129,10 @@ def main() -> int:
         ws = Workspace.open(load_settings(home=home), actor="perf")
         prepare(ws)
         spec, route_key = GatewaySpec(path=str(home / "flags.json")), variant(0).route_key
-        request: dict[str, Any] = {"route_key": route_key, "cause": "perf"}
         gateway = gateway_of(ws, route_key, None, lambda _: spec)
-        now = apply_binding(ws, gateway, weights={variant(0): 100}, expected=None, idempotency_key="first", **request)
+        now = apply_binding(ws, gateway, BindingRequest(route_key, {variant(0): 100}, None, "perf", "first"))
         rule(ws)
-        asked = {"weights": {variant(2): 100}, "expected": 1, "idempotency_key": "by hand", **request}
-        broken = refusals(ws, gateway, asked)
+        broken = refusals(ws, gateway, BindingRequest(route_key, {variant(2): 100}, 1, "perf", "by hand"))
         # Whatever a rule reads is missing where no verdict is named, and nothing is known of this one's capacity.
         assert len(broken) == 6, broken
         for cycle in range(cycles):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
 
 from prefect import task
 from pydantic import BaseModel, ConfigDict
@@ -96,31 +95,28 @@ def check_capacity(planned: Moved, peak_per_s: float, headroom: float) -> None:
     routing.ensure_capacity(open_workspace(), weights, peak=peak, headroom=factor)
 
 
-def _change(ws: Workspace, planned: Moved, run_id: str, steps: tuple[int, ...], ask_first: bool) -> dict[str, Any]:
-    return {
-        "route_key": RouteKey.parse(planned.route_key),
-        "weights": {variant(ws, one).id: weight for one, weight in planned.after.items()},
-        "expected": planned.before_generation,
-        "cause": planned.cause,
-        "verdict_id": planned.verdict_id,
-        "idempotency_key": derive("apply", run_id),
-        "steps": steps,
-        "ask_first": ask_first,
-    }
-
-
-def _asked(
-    ws: Workspace, planned: Moved, run_id: str, steps: tuple[int, ...], consent: Consent | None, ask_first: bool
-) -> dict[str, Any]:
-    return {**_change(ws, planned, run_id, steps, ask_first), "requester": requester_of(ws), "consent": consent}
+def _request(
+    ws: Workspace, planned: Moved, run_id: str, steps: tuple[int, ...], ask_first: bool
+) -> routing.BindingRequest:
+    return routing.BindingRequest(
+        RouteKey.parse(planned.route_key),
+        {variant(ws, one).id: weight for one, weight in planned.after.items()},
+        planned.before_generation,
+        planned.cause,
+        derive("apply", run_id),
+        verdict_id=planned.verdict_id,
+        steps=steps,
+        requester=requester_of(ws),
+        ask_first=ask_first,
+    )
 
 
 @task(name="check-change", **RECORD)
 def check_change(planned: Moved, run_id: str, gateway: str | None, steps: tuple[int, ...], ask_first: bool) -> None:
     """Refuse what breaks a rule of the route, before anybody is asked to agree to it; what has begun is not asked."""
     ws = open_workspace()
-    change = _change(ws, planned, run_id, steps, ask_first)
-    routing.ensure_may_apply(ws, open_gateway(planned.route_key, gateway), **change)
+    asked = _request(ws, planned, run_id, steps, ask_first)
+    routing.ensure_may_apply(ws, open_gateway(planned.route_key, gateway), asked)
 
 
 @task(name="propose-binding", **RECORD)
@@ -134,8 +130,8 @@ def propose_binding(
 ) -> Admission | None:
     """Record the change and hold it to the rules of its route; the consent that it waits for, if any."""
     ws = open_workspace()
-    asked = _asked(ws, planned, run_id, steps, consent, ask_first)
-    approval = routing.propose_binding(ws, open_gateway(planned.route_key, gateway), **asked)
+    asked = _request(ws, planned, run_id, steps, ask_first)
+    approval = routing.propose_binding(ws, open_gateway(planned.route_key, gateway), asked, consent=consent)
     if approval is None or approval.state(ws.clock.now()) != "waiting":
         return None
     return Admission(approval.subject_id, "waiting", approval)
@@ -152,8 +148,8 @@ def apply_binding(
 ) -> Moved:
     """Let it serve, or the first step of a canary; one that has begun is found at the step where it is."""
     ws = open_workspace()
-    asked = _asked(ws, planned, run_id, steps, consent, ask_first)
-    applied = routing.apply_binding(ws, open_gateway(planned.route_key, gateway), **asked)
+    asked = _request(ws, planned, run_id, steps, ask_first)
+    applied = routing.apply_binding(ws, open_gateway(planned.route_key, gateway), asked, consent=consent)
     return at_step(ws, planned, applied)
 
 

@@ -1,6 +1,6 @@
 """Moving traffic: append-only bindings, the gateways that show them, rollback, and the probe that proves them."""
 
-from pointsman.routing.apply import apply_binding, ensure_may_apply, propose_binding, rollback
+from pointsman.routing.apply import BindingRequest, apply_binding, ensure_may_apply, propose_binding, rollback
 from pointsman.routing.bindings import BindingRecord, asked_for_with, current, history, resolve, routes
 from pointsman.routing.canary import CanaryRules, Finding, judge_canary, stopped_canary
 from pointsman.routing.capacity_gate import HEADROOM, capacity_gate, ensure_capacity
@@ -52,6 +52,7 @@ __all__ = [
     "AppConfigGateway",
     "AppConfigSpec",
     "BindingRecord",
+    "BindingRequest",
     "CanaryRules",
     "Drift",
     "Evidence",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
@@ -25,27 +26,31 @@ _NAMED = 20
 """So many generations are named where one is not known."""
 
 
-def apply_binding(
-    ws: Workspace,
-    gateway: Gateway,
-    *,
-    route_key: RouteKey,
-    weights: Mapping[VariantId, int],
-    expected: int | None,
-    cause: str,
-    idempotency_key: str,
-    verdict_id: str | None = None,
-    steps: Sequence[int] = (100,),
-    requester: Identity | None = None,
-    consent: Consent | None = None,
-    ask_first: bool = False,
-) -> Binding:
-    """Make `weights` (whole percents of registered variants) the next generation of the route, and return it.
+@dataclass(frozen=True, slots=True)
+class BindingRequest:
+    """What somebody wants to be the next generation of a route: `weights`, whole percents of registered variants.
 
-    `expected` is the generation that the caller takes to be current, None for a route without a binding. The same
+    `expected` is the generation that they take to be current, None for a route without a binding. The same
     `idempotency_key` with the same request gives the same generation, and continues one that was interrupted.
     One that is to `ask_first` waits for consent whatever the rules of the route say, and overtakes no other change.
     With several `steps` (percents that grow to 100) it is the first step of a canary, which `advance` continues.
+    """
+
+    route_key: RouteKey
+    weights: Mapping[VariantId, int]
+    expected: int | None
+    cause: str
+    idempotency_key: str
+    verdict_id: str | None = None
+    steps: Sequence[int] = (100,)
+    requester: Identity | None = None
+    ask_first: bool = False
+
+
+def apply_binding(
+    ws: Workspace, gateway: Gateway, request: BindingRequest, *, consent: Consent | None = None
+) -> Binding:
+    """Make what is asked for the next generation of the route, and return it.
 
     Raises, before anything is written: `InputRefused` or `NotFound` for bad weights or unknown variants, `GuardRefused`
     when a verdict is named that does not ask for these weights, a rule of the route is broken, or the route is in
@@ -55,58 +60,28 @@ def apply_binding(
     reach (the generation stays applying and the same call continues it), `RunFailed` when the gateway does not show it
     (the generation is failed), `Conflict` when a newer change overtook this one.
     """
-    change, rules = _applying(
-        ws, gateway, route_key, weights, expected, cause, idempotency_key, verdict_id, steps, requester, ask_first
-    )
-    return make(ws, gateway, change, _guarded(ws, route_key, consent, rules))
+    change, rules = _applying(ws, gateway, request)
+    return make(ws, gateway, change, _guarded(ws, request.route_key, consent, rules))
 
 
 def propose_binding(
-    ws: Workspace,
-    gateway: Gateway,
-    *,
-    route_key: RouteKey,
-    weights: Mapping[VariantId, int],
-    expected: int | None,
-    cause: str,
-    idempotency_key: str,
-    verdict_id: str | None = None,
-    steps: Sequence[int] = (100,),
-    requester: Identity | None = None,
-    consent: Consent | None = None,
-    ask_first: bool = False,
+    ws: Workspace, gateway: Gateway, request: BindingRequest, *, consent: Consent | None = None
 ) -> Approval | None:
     """Only record the change that the same call of `apply_binding` carries out; the consent that it waits for, if any.
 
     Raises as `apply_binding` does.
     """
-    change, rules = _applying(
-        ws, gateway, route_key, weights, expected, cause, idempotency_key, verdict_id, steps, requester, ask_first
-    )
-    record = propose(ws, gateway, change, _guarded(ws, route_key, consent, rules))
+    change, rules = _applying(ws, gateway, request)
+    record = propose(ws, gateway, change, _guarded(ws, request.route_key, consent, rules))
     return consent_to(ws, record) if record.status == "awaiting_approval" else None
 
 
-def ensure_may_apply(
-    ws: Workspace,
-    gateway: Gateway,
-    *,
-    route_key: RouteKey,
-    weights: Mapping[VariantId, int],
-    expected: int | None,
-    cause: str,
-    idempotency_key: str,
-    verdict_id: str | None = None,
-    steps: Sequence[int] = (100,),
-    ask_first: bool = False,
-) -> None:
-    """Raise what the same call of `apply_binding` would be refused for now, consent apart, and write nothing.
+def ensure_may_apply(ws: Workspace, gateway: Gateway, request: BindingRequest) -> None:
+    """Raise what `apply_binding` would refuse this request for now, consent apart, and write nothing.
 
     For before somebody is asked for consent: what breaks a rule is nobody's to agree to.
     """
-    change, rules = _applying(
-        ws, gateway, route_key, weights, expected, cause, idempotency_key, verdict_id, steps, None, ask_first
-    )
+    change, rules = _applying(ws, gateway, request)
     foresee(ws, gateway, change, rules)
 
 
@@ -120,23 +95,12 @@ def _guarded(
     return check
 
 
-def _applying(
-    ws: Workspace,
-    gateway: Gateway,
-    route_key: RouteKey,
-    weights: Mapping[VariantId, int],
-    expected: int | None,
-    cause: str,
-    idempotency_key: str,
-    verdict_id: str | None,
-    steps: Sequence[int],
-    requester: Identity | None,
-    ask_first: bool,
-) -> tuple[Change, Callable[[], None]]:
-    percents = check_steps(steps)
+def _applying(ws: Workspace, gateway: Gateway, request: BindingRequest) -> tuple[Change, Callable[[], None]]:
+    route_key, weights, cause = request.route_key, request.weights, request.cause
+    percents = check_steps(request.steps)
     canary = len(percents) > 1
-    rollout_id = f"canary_{derive('rollout', route_key, idempotency_key)}" if canary else None
-    awaits_consent = waits_for_consent(ws, route_key, ask_first=ask_first)
+    rollout_id = f"canary_{derive('rollout', route_key, request.idempotency_key)}" if canary else None
+    awaits_consent = waits_for_consent(ws, route_key, ask_first=request.ask_first)
 
     def path(serving: Binding | None) -> list[Mapping[VariantId, int]]:
         """What is to serve, one after the other."""
@@ -153,7 +117,7 @@ def _applying(
     def content(
         connection: sa.Connection, serving: bindings.BindingRecord | None
     ) -> tuple[Mapping[VariantId, int], str]:
-        if ask_first:
+        if request.ask_first:
             ensure_undisturbed(ws, connection, route_key)
         if serving is not None and serving.step is not None:
             raise GuardRefused(
@@ -177,7 +141,7 @@ def _applying(
                 why=cause,
             )
         if awaits_consent:
-            ask_for_consent(ws, connection, new, requester or unproven(ws.actor))
+            ask_for_consent(ws, connection, new, request.requester or unproven(ws.actor))
 
     def rules() -> None:
         Binding(route_key, 1, weights, cause)
@@ -185,21 +149,21 @@ def _applying(
             shown = {str(variant): weight for variant, weight in weights.items()}
             raise InputRefused("binding weights", shown, "whole percents from 0 to 100 that sum to 100")
         _check_registered(ws, route_key, weights)
-        if verdict_id is not None:
-            ensure_asked_for(ws, verdict_id, route_key, weights)
+        if request.verdict_id is not None:
+            ensure_asked_for(ws, request.verdict_id, route_key, weights)
         serving = bindings.current(ws, route_key)
-        ensure_allowed(ws, Intended(route_key, weights, path(serving), serving, verdict_id))
+        ensure_allowed(ws, Intended(route_key, weights, path(serving), serving, request.verdict_id))
         ensure_ready(gateway, route_key, weights)
 
-    details = {"weights": {str(v): w for v, w in weights.items()}, "cause": cause, "verdict_id": verdict_id}
+    details = {"weights": {str(v): w for v, w in weights.items()}, "cause": cause, "verdict_id": request.verdict_id}
     change = Change(
         kind="apply",
         route_key=route_key,
-        expected=expected,
-        idempotency_key=idempotency_key,
+        expected=request.expected,
+        idempotency_key=request.idempotency_key,
         details=details | ({"steps": list(percents)} if canary else {}),
         content=content,
-        verdict_id=verdict_id,
+        verdict_id=request.verdict_id,
         rollout_id=rollout_id,
         step=0 if canary else None,
         also=also,

@@ -10,7 +10,7 @@ import typer
 
 from pointsman.decision import read_hud
 from pointsman.ids import RouteKey, VariantId, derive
-from pointsman.routing import apply_binding, current
+from pointsman.routing import BindingRequest, apply_binding, current
 from pointsman.settings import load_settings
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
@@ -110,15 +110,9 @@ def _start_from(ws: Workspace, incumbent: VariantId, run_id: str) -> None:
 
     serving = current(ws, incumbent.route_key)
     if serving is not None and serving.sole_variant != incumbent:
-        apply_binding(
-            ws,
-            open_gateway(str(incumbent.route_key), None),
-            route_key=incumbent.route_key,
-            weights={incumbent: 100},
-            expected=serving.generation,
-            cause="the demo starts from the lab's incumbent",
-            idempotency_key=derive("demo start", run_id),
-        )
+        door, why = open_gateway(str(incumbent.route_key), None), "the demo starts from the lab's incumbent"
+        key = derive("demo start", run_id)
+        apply_binding(ws, door, BindingRequest(incumbent.route_key, {incumbent: 100}, serving.generation, why, key))
 
 
 def _measured_seconds(ws: Workspace, run_id: str, bm_id: str) -> float:

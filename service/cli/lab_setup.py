@@ -22,7 +22,7 @@ from pointsman.dispatch import TargetSpec
 from pointsman.errors import RunFailed
 from pointsman.ids import VariantId, derive
 from pointsman.model import Variant
-from pointsman.routing import GatewaySpec, apply_binding, current, gateway_of
+from pointsman.routing import BindingRequest, GatewaySpec, apply_binding, current, gateway_of
 from pointsman.settings import load_settings
 from pointsman.workspace import Workspace
 from service.cli.world import (
@@ -134,14 +134,9 @@ def _register(ws: Workspace, catalogue: Any, clips: Any, gateway_path: Path) -> 
     files = [InputFile(Path(clip["path"]), clip["cluster"], clip["input_id"]) for clip in clips]
     register_input_set(ws, INPUT_SET, files)
     incumbent = VariantId.parse(catalogue["incumbent"])
-    if current(ws, incumbent.route_key) is None:
-        apply_binding(
-            ws,
-            gateway_of(ws, incumbent.route_key, None, lambda _: GatewaySpec(path=str(gateway_path))),
-            route_key=incumbent.route_key,
-            weights={incumbent: 100},
-            expected=None,
-            cause="the lab's first binding",
-            idempotency_key=derive("first binding", incumbent.route_key),
-        )
+    route_key = incumbent.route_key
+    if current(ws, route_key) is None:
+        door = gateway_of(ws, route_key, None, lambda _: GatewaySpec(path=str(gateway_path)))
+        key = derive("first binding", route_key)
+        apply_binding(ws, door, BindingRequest(route_key, {incumbent: 100}, None, "the lab's first binding", key))
     return incumbent

@@ -21,7 +21,7 @@ from pointsman.ids import RouteKey, VariantId
 from pointsman.model import Variant
 from pointsman.preparation import Preparation, prepare
 from pointsman.quality import JudgeIdentity
-from pointsman.routing import GatewaySpec, apply_binding
+from pointsman.routing import BindingRequest, GatewaySpec, apply_binding
 from pointsman.workspace import Workspace
 from tests.benchmark.samples import VARIANTS, make_clip
 
@@ -51,11 +51,7 @@ def _bind(ws: Workspace, folder: Path, variant: VariantId, *, expected: int | No
     apply_binding(
         ws,
         GatewaySpec(path=str(folder / "flags.json")).build(),
-        route_key=KEY,
-        weights={variant: 100},
-        expected=expected,
-        cause="test",
-        idempotency_key=f"bind {variant}",
+        BindingRequest(KEY, {variant: 100}, expected, "test", f"bind {variant}"),
     )
 
 

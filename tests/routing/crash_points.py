@@ -10,7 +10,16 @@ import sqlalchemy as sa
 
 from pointsman.errors import Conflict
 from pointsman.ids import derive
-from pointsman.routing import FlagdFileGateway, advance, apply_binding, current, history, reconcile, rollback
+from pointsman.routing import (
+    BindingRequest,
+    FlagdFileGateway,
+    advance,
+    apply_binding,
+    current,
+    history,
+    reconcile,
+    rollback,
+)
 from pointsman.routing.bindings import SERVING
 from tests.routing.worlds import DATABASE, ROUTE, A, B, C, MemoryGateway, workspace
 
@@ -102,15 +111,11 @@ def watched(ws, gateway, strike_at, strike):
 
 
 def first(ws, gateway):
-    return apply_binding(
-        ws, gateway, route_key=ROUTE, weights={A: 100}, expected=None, cause="first", idempotency_key="first"
-    )
+    return apply_binding(ws, gateway, BindingRequest(ROUTE, {A: 100}, None, "first", "first"))
 
 
 def second(ws, gateway):
-    return apply_binding(
-        ws, gateway, route_key=ROUTE, weights={B: 100}, expected=1, cause="second", idempotency_key="second"
-    )
+    return apply_binding(ws, gateway, BindingRequest(ROUTE, {B: 100}, 1, "second", "second"))
 
 
 def back(ws, gateway):
@@ -122,22 +127,11 @@ def back_to_the_first(ws, gateway):
 
 
 def third(ws, gateway):
-    return apply_binding(
-        ws, gateway, route_key=ROUTE, weights={C: 100}, expected=2, cause="third", idempotency_key="third"
-    )
+    return apply_binding(ws, gateway, BindingRequest(ROUTE, {C: 100}, 2, "third", "third"))
 
 
 def canary(ws, gateway):
-    return apply_binding(
-        ws,
-        gateway,
-        route_key=ROUTE,
-        weights={B: 100},
-        expected=1,
-        cause="canary",
-        idempotency_key="canary",
-        steps=(5, 25, 100),
-    )
+    return apply_binding(ws, gateway, BindingRequest(ROUTE, {B: 100}, 1, "canary", "canary", steps=(5, 25, 100)))
 
 
 def next_step(ws, gateway):

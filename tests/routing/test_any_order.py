@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
 
 from pointsman.errors import Conflict, DependencyDown, GuardRefused
-from pointsman.routing import apply_binding, current, history, rollback
+from pointsman.routing import BindingRequest, apply_binding, current, history, rollback
 from pointsman.states import BINDING
 from tests.routing.worlds import DATABASE, ROUTE, A, B, C, MemoryGateway, workspace
 
@@ -44,6 +44,10 @@ class CrashingGateway(MemoryGateway):
             raise Killed
 
 
+def apply_asked(ws, gateway, **asked):
+    return apply_binding(ws, gateway, BindingRequest(**asked))
+
+
 @pytest.fixture(scope="module")
 def machine(prepared):
     class Changes(RuleBasedStateMachine):
@@ -70,7 +74,7 @@ def machine(prepared):
 
         def send(self, request, crash):
             """Send a request; None when it was cut short. An answer must be the one this request always gets."""
-            call = {"apply": apply_binding, "rollback": rollback}[request["call"]]
+            call = {"apply": apply_asked, "rollback": rollback}[request["call"]]
             self.gateway.crash, self.gateway.published = crash, []
             before = current(self.ws, ROUTE)
             try:

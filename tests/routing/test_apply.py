@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from pointsman.actions import ActionLog
 from pointsman.errors import Conflict, DependencyDown, GuardRefused, InputRefused, NotFound, RunFailed
 from pointsman.model import Binding
-from pointsman.routing import FlagdFileGateway, apply_binding, current, drift, history, resolve, routes
+from pointsman.routing import BindingRequest, FlagdFileGateway, apply_binding, current, drift, history, resolve, routes
 from pointsman.routing import rollback as roll_back
 from pointsman.storage import tables
 from tests.routing.worlds import OTHER_ROUTE, ROUTE, A, B, C, MemoryGateway, register, variant, workspace
@@ -20,8 +21,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def apply(ws, gateway, weights, expected, key=None, **more):
-    request = {"route_key": ROUTE, "cause": "test", "idempotency_key": key or f"key of {weights} after {expected}"}
-    return apply_binding(ws, gateway, weights=weights, expected=expected, **{**request, **more})
+    asked = BindingRequest(ROUTE, weights, expected, "test", key or f"key of {weights} after {expected}")
+    return apply_binding(ws, gateway, replace(asked, **more))
 
 
 def rollback(ws, gateway, expected, key="rollback", reason="the probe failed"):
@@ -141,7 +142,7 @@ def test_bad_weights_and_unknown_variants_are_refused_before_anything_is_written
 @pytest.mark.parametrize("key", ["", "k" * 301])
 def test_an_idempotency_key_has_a_length(ws, gateway, key):
     with pytest.raises(InputRefused, match="idempotency key"):
-        apply_binding(ws, gateway, route_key=ROUTE, weights={A: 100}, expected=None, cause="test", idempotency_key=key)
+        apply_binding(ws, gateway, BindingRequest(ROUTE, {A: 100}, None, "test", key))
 
 
 def test_a_rollback_is_a_new_generation_with_what_served_before(ws, gateway):

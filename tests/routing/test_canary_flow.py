@@ -22,6 +22,7 @@ from pointsman.dispatch import TargetSpec
 from pointsman.economics import PriceBook
 from pointsman.errors import GuardRefused, RunFailed
 from pointsman.routing import (
+    BindingRequest,
     CanaryRules,
     FlagdFileGateway,
     Freeze,
@@ -95,9 +96,7 @@ def world(ws, tmp_path, monkeypatch):
     picture.write_bytes(b"P6 2 2 255\n" + bytes(12))
     register_input_set(real, "pictures", [InputFile(picture, "one", "picture")])
     gateway = FlagdFileGateway(tmp_path / "flags.json")
-    apply_binding(
-        real, gateway, route_key=ROUTE, weights={A: 100}, expected=None, cause="first", idempotency_key="first"
-    )
+    apply_binding(real, gateway, BindingRequest(ROUTE, {A: 100}, None, "first", "first"))
     for module in (flows.apply_routing, flows.promote_routing, flows.rollback_routing):
         for name, value in list(vars(module).items()):
             if isinstance(value, Task):

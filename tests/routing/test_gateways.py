@@ -11,7 +11,7 @@ import pytest
 from pointsman.clock import ManualClock
 from pointsman.errors import Conflict, DependencyDown
 from pointsman.model import Binding
-from pointsman.routing import FlagdFileGateway, GatewaySpec, apply_binding, drift, reconcile, rollback
+from pointsman.routing import BindingRequest, FlagdFileGateway, GatewaySpec, apply_binding, drift, reconcile, rollback
 from pointsman.routing.gateways import ShowsNoBinding
 from tests.routing.gateway_contract import GatewayContract, binding
 from tests.routing.worlds import ROUTE, A, B, C, MemoryGateway
@@ -125,9 +125,8 @@ def test_a_file_that_shows_no_binding_is_named_and_left_as_it_is(flags, content)
 
 def test_a_flag_of_the_route_that_is_no_binding_is_drift_that_is_restored_and_stops_no_way_back(ws, flags):
     gateway = FlagdFileGateway(flags)
-    request = {"route_key": ROUTE, "cause": "test"}
-    apply_binding(ws, gateway, weights={A: 100}, expected=None, idempotency_key="1", **request)
-    apply_binding(ws, gateway, weights={B: 100}, expected=1, idempotency_key="2", **request)
+    apply_binding(ws, gateway, BindingRequest(ROUTE, {A: 100}, None, "test", "1"))
+    apply_binding(ws, gateway, BindingRequest(ROUTE, {B: 100}, 1, "test", "2"))
 
     def by_hand():
         document = json.loads(flags.read_text())

@@ -21,6 +21,7 @@ from pointsman.routing import (
     AlbSpec,
     AppConfigGateway,
     AppConfigSpec,
+    BindingRequest,
     GatewaySpec,
     apply_binding,
     current,
@@ -292,9 +293,7 @@ def test_an_appconfig_out_of_reach_is_a_dependency_out_of_reach(hosted):
 
 
 def apply(ws, gateway, weights, expected):
-    return apply_binding(
-        ws, gateway, route_key=ROUTE, weights=weights, expected=expected, cause="test", idempotency_key=f"{expected}"
-    )
+    return apply_binding(ws, gateway, BindingRequest(ROUTE, weights, expected, "test", f"{expected}"))
 
 
 OTHER = variant("x264", route=OTHER_ROUTE)

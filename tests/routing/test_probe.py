@@ -12,7 +12,15 @@ from pointsman.clock import SystemClock
 from pointsman.dispatch import TargetSpec
 from pointsman.errors import Cancelled, DependencyDown, InputRefused
 from pointsman.model import Binding, InputMember
-from pointsman.routing import FlagdFileGateway, apply_binding, judge_probe, probe_plan, rollback, run_probe
+from pointsman.routing import (
+    BindingRequest,
+    FlagdFileGateway,
+    apply_binding,
+    judge_probe,
+    probe_plan,
+    rollback,
+    run_probe,
+)
 from pointsman.settings import Secret
 from pointsman.workspace import Workspace
 from tests.routing.effects import SECRET, effects
@@ -117,9 +125,7 @@ def world(ws, tmp_path):
 
 
 def move(ws, gateway, weights, expected):
-    return apply_binding(
-        ws, gateway, route_key=ROUTE, weights=weights, expected=expected, cause="test", idempotency_key=f"k{expected}"
-    )
+    return apply_binding(ws, gateway, BindingRequest(ROUTE, weights, expected, "test", f"k{expected}"))
 
 
 def probe(ws, state, binding, cancelled=lambda: False):

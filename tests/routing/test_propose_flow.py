@@ -20,6 +20,7 @@ from pointsman.errors import DependencyDown, GuardRefused
 from pointsman.ids import benchmark_id
 from pointsman.reporting import to_markdown
 from pointsman.routing import (
+    BindingRequest,
     FlagdFileGateway,
     RoutingRules,
     apply_binding,
@@ -116,8 +117,7 @@ def seen_by_all(moved, run_id, target, *_):
 
 
 def serve_a(world):
-    request = {"route_key": ROUTE, "weights": {A: 100}, "expected": None, "cause": "first", "idempotency_key": "1"}
-    apply_binding(world.ws, world.gateway, **request)
+    apply_binding(world.ws, world.gateway, BindingRequest(ROUTE, {A: 100}, None, "first", "1"))
 
 
 def propose():
@@ -298,9 +298,7 @@ def gone(*_args, **_more):
 def test_a_change_of_somebody_else_in_the_meantime_is_not_undone_by_consent(world):
     with pytest.raises(Suspended):
         propose()
-    apply_binding(
-        world.ws, world.gateway, route_key=ROUTE, weights={C: 100}, expected=1, cause="by hand", idempotency_key="hand"
-    )
+    apply_binding(world.ws, world.gateway, BindingRequest(ROUTE, {C: 100}, 1, "by hand", "hand"))
     with pytest.raises(GuardRefused, match=r"generation 2|overtaken") as refused:
         propose()
     assert refused.value.code == "routing_overtaken"
@@ -322,13 +320,11 @@ def test_what_speaks_against_a_change_is_said_and_nobody_is_asked(world):
 
 def test_a_change_that_a_person_asked_for_is_not_overtaken(world):
     set_rules(world.ws, ROUTE, RoutingRules(approval=True), MARIA)
-    by_hand = {"route_key": ROUTE, "weights": {C: 100}, "expected": 1, "cause": "by hand", "idempotency_key": "hand"}
-    propose_binding(world.ws, world.gateway, **by_hand, requester=MARIA)
+    by_hand = BindingRequest(ROUTE, {C: 100}, 1, "by hand", "hand", requester=MARIA)
+    propose_binding(world.ws, world.gateway, by_hand)
     assert propose().why == f"Generation 2 of {ROUTE} is under way: awaiting approval."
     with pytest.raises(GuardRefused) as refused:
-        propose_binding(
-            world.ws, world.gateway, **{**by_hand, "idempotency_key": "other"}, requester=MARIA, ask_first=True
-        )
+        propose_binding(world.ws, world.gateway, replace(by_hand, idempotency_key="other", ask_first=True))
     assert refused.value.code == "change_under_way"
     assert [one.status for one in history(world.ws, ROUTE)] == ["awaiting_approval", "active"]
     world.ws.clock.sleep(25 * 3600)
@@ -363,8 +359,7 @@ def test_a_matrix_without_the_incumbent_or_a_challenger_is_not_judged(world, ran
 
 
 def test_a_route_that_several_variants_serve_has_no_incumbent(world):
-    split = {"route_key": ROUTE, "expected": 1, "cause": "split", "idempotency_key": "2"}
-    apply_binding(world.ws, world.gateway, weights={A: 50, B: 50}, **split)
+    apply_binding(world.ws, world.gateway, BindingRequest(ROUTE, {A: 50, B: 50}, 1, "split", "2"))
     with pytest.raises(GuardRefused, match="none to compare with"):
         propose()
     assert world.asked == []

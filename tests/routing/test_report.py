@@ -3,7 +3,7 @@
 import pytest
 
 from pointsman.reporting import to_html, to_markdown
-from pointsman.routing import ProbeResult, apply_binding, in_words, pause, rollback, routing_report
+from pointsman.routing import BindingRequest, ProbeResult, apply_binding, in_words, pause, rollback, routing_report
 from tests.routing.worlds import ROUTE, A, B, MemoryGateway
 
 
@@ -13,9 +13,7 @@ def gateway():
 
 
 def move(ws, gateway, weights, expected, cause="because"):
-    return apply_binding(
-        ws, gateway, route_key=ROUTE, weights=weights, expected=expected, cause=cause, idempotency_key=f"{expected}"
-    )
+    return apply_binding(ws, gateway, BindingRequest(ROUTE, weights, expected, cause, f"{expected}"))
 
 
 def test_a_route_without_binding_says_so(ws):
@@ -60,8 +58,7 @@ def test_a_binding_in_words_names_the_largest_share_first():
 
 def test_a_canary_is_shown_with_what_was_found_at_its_steps_and_what_is_held(ws, gateway):
     move(ws, gateway, {A: 100}, None)
-    request = {"weights": {B: 100}, "expected": 1, "cause": "test", "idempotency_key": "canary", "steps": (5, 100)}
-    apply_binding(ws, gateway, route_key=ROUTE, **request)
+    apply_binding(ws, gateway, BindingRequest(ROUTE, {B: 100}, 1, "test", "canary", steps=(5, 100)))
     pause(ws, ROUTE, "looking at it")
     report = routing_report(ws, ROUTE)
     shown = to_markdown(report)

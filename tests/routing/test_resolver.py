@@ -8,7 +8,7 @@ from sqlalchemy.exc import OperationalError
 from pointsman.clock import ManualClock
 from pointsman.errors import DependencyDown, InputRefused
 from pointsman.model import Binding
-from pointsman.routing import FlagdFileGateway, Resolver, apply_binding, rollback
+from pointsman.routing import BindingRequest, FlagdFileGateway, Resolver, apply_binding, rollback
 from tests.routing.worlds import ROUTE, A, B
 
 
@@ -70,9 +70,8 @@ def test_while_nobody_answers_the_last_answer_goes_on_being_given_also_after_a_r
 
 def test_an_older_generation_is_not_believed_and_a_rollback_is_a_newer_one(ws, clock, tmp_path):
     gateway = FlagdFileGateway(tmp_path / "flags.json")
-    request = {"route_key": ROUTE, "cause": "test"}
-    apply_binding(ws, gateway, weights={A: 100}, expected=None, idempotency_key="1", **request)
-    apply_binding(ws, gateway, weights={B: 100}, expected=1, idempotency_key="2", **request)
+    apply_binding(ws, gateway, BindingRequest(ROUTE, {A: 100}, None, "test", "1"))
+    apply_binding(ws, gateway, BindingRequest(ROUTE, {B: 100}, 1, "test", "2"))
     resolver = Resolver(gateway.read, cache=tmp_path / "cache.json", fresh_s=0, clock=clock)
     assert resolver.resolve(ROUTE).variant == B
     rollback(ws, gateway, route_key=ROUTE, expected=2, idempotency_key="3", reason="worse")

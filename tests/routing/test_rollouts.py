@@ -13,6 +13,7 @@ from pointsman.errors import Conflict, DependencyDown, GuardRefused, InputRefuse
 from pointsman.ids import RouteKey
 from pointsman.model import Missing
 from pointsman.routing import (
+    BindingRequest,
     Freeze,
     RoutingRules,
     advance,
@@ -52,18 +53,9 @@ def door(ws):
     return made
 
 
-def apply(ws, gateway, weights, expected=1, steps=STEPS, route=ROUTE, **more):
-    return apply_binding(
-        ws,
-        gateway,
-        route_key=route,
-        weights=weights,
-        expected=expected,
-        cause="test",
-        idempotency_key=f"{weights} {expected}",
-        steps=steps,
-        **more,
-    )
+def apply(ws, gateway, weights, expected=1, steps=STEPS, route=ROUTE, consent=None):
+    asked = BindingRequest(route, weights, expected, "test", f"{weights} {expected}", steps=steps)
+    return apply_binding(ws, gateway, asked, consent=consent)
 
 
 def go_back(ws, gateway, expected):
@@ -186,21 +178,20 @@ def test_a_canary_whose_later_steps_move_too_much_does_not_begin(ws, door):
 
 def test_what_would_be_refused_is_said_before_anybody_is_asked_and_writes_nothing(ws, door):
     register_environment(ws, "lab", name="production", kind="production")
-    change = {"route_key": ROUTE, "weights": {B: 100}, "expected": 1, "cause": "test", "idempotency_key": "k"}
-    ensure_may_apply(ws, door, **change)
+    change = BindingRequest(ROUTE, {B: 100}, 1, "test", "k")
+    ensure_may_apply(ws, door, change)
     with pytest.raises(Conflict, match="is generation 1"):
-        ensure_may_apply(ws, door, **{**change, "expected": 2})
+        ensure_may_apply(ws, door, replace(change, expected=2))
     set_rules(ws, ROUTE, RoutingRules(max_shift_percent=5), ADMIN)
     with pytest.raises(GuardRefused, match="at most 5 % may"):
-        ensure_may_apply(ws, door, **change)
+        ensure_may_apply(ws, door, change)
     assert states(ws) == [(1, "active", None)]
     set_rules(ws, ROUTE, RoutingRules(), ADMIN)
-    assert (
-        apply_binding(ws, door, **change, steps=STEPS, consent=replace(CONSENT, environment_id="lab")).generation == 2
-    )
-    ensure_may_apply(ws, door, **change, steps=STEPS)
+    by_steps = replace(change, steps=STEPS)
+    assert apply_binding(ws, door, by_steps, consent=replace(CONSENT, environment_id="lab")).generation == 2
+    ensure_may_apply(ws, door, by_steps)
     with pytest.raises(GuardRefused, match="is in a canary"):
-        ensure_may_apply(ws, door, **{**change, "idempotency_key": "another", "expected": 2})
+        ensure_may_apply(ws, door, replace(change, idempotency_key="another", expected=2))
 
 
 def test_going_back_after_a_restore_goes_to_what_served_before_what_was_restored(ws, door):
@@ -291,45 +282,45 @@ WHO = Identity("otto", "operator", "token")
 
 def test_a_change_that_takes_consent_waits_for_it_and_is_carried_out_by_the_same_call(ws, door):
     set_rules(ws, ROUTE, RoutingRules(approval=True), ADMIN)
-    request = {"route_key": ROUTE, "weights": {B: 100}, "expected": 1, "cause": "test", "idempotency_key": "k"}
-    waits = propose_binding(ws, door, **request, requester=WHO)
+    request = BindingRequest(ROUTE, {B: 100}, 1, "test", "k", requester=WHO)
+    waits = propose_binding(ws, door, request)
     assert "100 % x265@lab-cpu; test" in waits.what
     assert states(ws)[0] == (2, "awaiting_approval", None)
     with pytest.raises(GuardRefused) as waiting:
-        apply_binding(ws, door, **request, requester=WHO)
+        apply_binding(ws, door, request)
     assert (waiting.value.code, waiting.value.instruction) == ("awaiting_approval", f"pointsman approve {waits.id}")
     assert current(ws, ROUTE).generation == 1 == door.read(ROUTE).generation
     with pytest.raises(GuardRefused, match="cannot decide it"):
         decide_approval(ws, waits.id, WHO, "approved", reason="", limits=LIMITS)
     decide_approval(ws, waits.id, ADMIN, "approved", reason="", limits=LIMITS)
-    assert propose_binding(ws, door, **request, requester=WHO) is not None, "consent is given, not yet used"
-    assert apply_binding(ws, door, **request, requester=WHO) == current(ws, ROUTE) == door.read(ROUTE)
-    assert propose_binding(ws, door, **request, requester=WHO) is None
+    assert propose_binding(ws, door, request) is not None, "consent is given, not yet used"
+    assert apply_binding(ws, door, request) == current(ws, ROUTE) == door.read(ROUTE)
+    assert propose_binding(ws, door, request) is None
     assert states(ws)[0] == (2, "active", None)
 
 
 @pytest.mark.parametrize("how", ["rejected", "expired"])
 def test_a_change_that_did_not_get_consent_is_over(ws, door, how):
     set_rules(ws, ROUTE, RoutingRules(approval=True), ADMIN)
-    request = {"route_key": ROUTE, "weights": {B: 100}, "expected": 1, "cause": "test", "idempotency_key": "k"}
-    waits = propose_binding(ws, door, **request, requester=WHO)
+    request = BindingRequest(ROUTE, {B: 100}, 1, "test", "k", requester=WHO)
+    waits = propose_binding(ws, door, request)
     if how == "rejected":
         decide_approval(ws, waits.id, ADMIN, "rejected", reason="no", limits=LIMITS)
     else:
         ws.clock.sleep(24 * 3600 + 1)
     with pytest.raises(GuardRefused) as over:
-        apply_binding(ws, door, **request, requester=WHO)
+        apply_binding(ws, door, request)
     assert over.value.code == f"approval_{how}"
     assert states(ws)[0] == (2, "aborted", None)
 
 
 def test_a_newer_change_overtakes_what_waits(ws, door):
     set_rules(ws, ROUTE, RoutingRules(approval=True), ADMIN)
-    request = {"route_key": ROUTE, "weights": {B: 100}, "expected": 1, "cause": "test"}
-    propose_binding(ws, door, **request, idempotency_key="k1", requester=WHO)
-    propose_binding(ws, door, **request, idempotency_key="k2", requester=WHO)
+    request = BindingRequest(ROUTE, {B: 100}, 1, "test", "k1", requester=WHO)
+    propose_binding(ws, door, request)
+    propose_binding(ws, door, replace(request, idempotency_key="k2"))
     with pytest.raises(Conflict, match="the newest is generation 3"):
-        apply_binding(ws, door, **request, idempotency_key="k1", requester=WHO)
+        apply_binding(ws, door, request)
 
 
 CONSENT = Consent("ap_1", "prod", 5, Decimal(1), ("effects-5xx",))
@@ -342,15 +333,15 @@ def test_in_production_every_step_takes_the_consent_of_its_guard_and_no_second_o
     register(ws, one)
     register(ws, other)
     set_rules(ws, route, RoutingRules(approval=True), ADMIN)
-    first = {"route_key": route, "weights": {one: 100}, "expected": None, "cause": "test", "idempotency_key": "k1"}
+    first = BindingRequest(route, {one: 100}, None, "test", "k1", requester=WHO)
     for change in (propose_binding, apply_binding):
         for consent in (None, replace(CONSENT, environment_id="another")):
             with pytest.raises(GuardRefused) as refused:
-                change(ws, door, **first, requester=WHO, consent=consent)
+                change(ws, door, first, consent=consent)
             assert refused.value.code == "production_not_guarded"
     assert history(ws, route) == []
-    assert propose_binding(ws, door, **first, requester=WHO, consent=CONSENT) is None
-    assert apply_binding(ws, door, **first, requester=WHO, consent=CONSENT).generation == 1
+    assert propose_binding(ws, door, first, consent=CONSENT) is None
+    assert apply_binding(ws, door, first, consent=CONSENT).generation == 1
     apply(ws, door, {other: 100}, 1, (25, 100), route, consent=CONSENT)
     rollout, _ = require_canary(ws, route)
     with pytest.raises(GuardRefused) as step:

@@ -12,6 +12,7 @@ from pointsman.actions import ActionLog
 from pointsman.decision import decide, store_verdict, verdict_document
 from pointsman.errors import GuardRefused, InputRefused, NotFound
 from pointsman.routing import (
+    BindingRequest,
     Freeze,
     RoutingRules,
     apply_binding,
@@ -43,9 +44,7 @@ def gateway(ws):
 
 def apply(ws, gateway, weights, expected=1, **more):
     key = f"{weights} {expected} {more.get('verdict_id')}"
-    return apply_binding(
-        ws, gateway, route_key=ROUTE, weights=weights, expected=expected, cause="test", idempotency_key=key, **more
-    )
+    return apply_binding(ws, gateway, BindingRequest(ROUTE, weights, expected, "test", key, **more))
 
 
 def keep(ws, **rules):
@@ -131,15 +130,7 @@ def test_so_many_routes_of_an_environment_are_changed_in_a_day(ws, gateway):
     register(ws, other)
     set_rules(ws, OTHER_ROUTE, RoutingRules(max_changes_per_day=1), ADMIN)
     with pytest.raises(GuardRefused, match="1 changes of routes of lab"):
-        apply_binding(
-            ws,
-            gateway,
-            route_key=OTHER_ROUTE,
-            weights={other: 100},
-            expected=None,
-            cause="test",
-            idempotency_key="other",
-        )
+        apply_binding(ws, gateway, BindingRequest(OTHER_ROUTE, {other: 100}, None, "test", "other"))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pointsman.errors import Conflict, DependencyDown, GuardRefused, InputRefuse
 from pointsman.routing import (
     AlbSpec,
     AppConfigSpec,
+    BindingRequest,
     FlagdFileGateway,
     GatewaySpec,
     apply_binding,
@@ -43,9 +44,7 @@ def saved(tmp_path):
 
 
 def apply(ws, gateway, weights, expected):
-    return apply_binding(
-        ws, gateway, route_key=ROUTE, weights=weights, expected=expected, cause="test", idempotency_key=f"{expected}"
-    )
+    return apply_binding(ws, gateway, BindingRequest(ROUTE, weights, expected, "test", f"{expected}"))
 
 
 def back(ws, gateway, expected):

@@ -1,11 +1,13 @@
 """Only a verdict with a winner changes routing, and only to what it asks for."""
 
+from dataclasses import replace
+
 import pytest
 import sqlalchemy as sa
 
 from pointsman.errors import GuardRefused, NotFound
 from pointsman.ids import VariantId
-from pointsman.routing import apply_binding, binding_for_verdict, current, history
+from pointsman.routing import BindingRequest, apply_binding, binding_for_verdict, current, history
 from pointsman.storage import tables
 from tests.routing.worlds import ROUTE, A, B, MemoryGateway
 
@@ -29,8 +31,8 @@ def verdict(ws, verdict_id: str, outcome: str, winner: VariantId | None) -> None
 
 
 def apply(ws, gateway, weights, **more):
-    request = {"route_key": ROUTE, "expected": None, "cause": "test", "idempotency_key": "k", "verdict_id": "v"}
-    return apply_binding(ws, gateway, weights=weights, **{**request, **more})
+    asked = BindingRequest(ROUTE, weights, None, "test", "k", verdict_id="v")
+    return apply_binding(ws, gateway, replace(asked, **more))
 
 
 def test_a_winner_goes_on_its_route(ws):

@@ -24,6 +24,7 @@ from pointsman.model import Binding, Missing
 from pointsman.quality import JudgeIdentity
 from pointsman.reporting import to_markdown
 from pointsman.routing import (
+    BindingRequest,
     FlagdFileGateway,
     RoutingRules,
     apply_binding,
@@ -63,10 +64,9 @@ def world(ws, tmp_path, monkeypatch):
         verdict=found,
         document=verdict_document(plan, data, found),
     )
-    request = {"route_key": ROUTE, "cause": "test"}
-    apply_binding(ws, gateway, weights={A: 100}, expected=None, idempotency_key="1", **request)
+    apply_binding(ws, gateway, BindingRequest(ROUTE, {A: 100}, None, "test", "1"))
     wanted = binding_for_verdict(ws, "v").weights
-    apply_binding(ws, gateway, weights=wanted, expected=1, idempotency_key="2", verdict_id="v", **request)
+    apply_binding(ws, gateway, BindingRequest(ROUTE, wanted, 1, "test", "2", verdict_id="v"))
     state = SimpleNamespace(ws=ws, gateway=gateway, jobs=routed(), cells=data, reports=[])
     state.meanwhile, state.mirrors = lambda: None, lambda: "bm_2"
     for name, value in list(vars(flows.watch_routing).items()):
@@ -256,8 +256,8 @@ def test_routed_jobs_that_ran_on_what_has_no_share_are_drift_and_no_reason_to_go
 def test_a_route_that_changes_in_the_middle_of_a_look_has_not_drifted(world):
     set_rules(world.ws, ROUTE, RoutingRules(auto_rollback=True), ADMIN)
     world.jobs = routed(0, refused=20)
-    new = {"route_key": ROUTE, "weights": {C: 100}, "expected": 2, "cause": "by hand", "idempotency_key": "3"}
-    world.meanwhile = lambda: apply_binding(world.ws, world.gateway, **new)
+    new = BindingRequest(ROUTE, {C: 100}, 2, "by hand", "3")
+    world.meanwhile = lambda: apply_binding(world.ws, world.gateway, new)
     found = watch()
     assert (found.overtaken_by, found.rolled_back_to, found.confirmed) == (3, None, False)
     assert drifts(world) == []
@@ -317,21 +317,18 @@ def test_what_ends_the_mirrored_jobs_is_no_drift_and_hides_none(world):
 
 
 def test_a_canary_and_a_split_have_no_promise_and_say_why(world):
-    split = {"route_key": ROUTE, "weights": {A: 50, B: 50}, "expected": 2, "cause": "split", "idempotency_key": "3"}
-    apply_binding(world.ws, world.gateway, **split)
+    apply_binding(world.ws, world.gateway, BindingRequest(ROUTE, {A: 50, B: 50}, 2, "split", "3"))
     world.ws.clock.sleep(25 * 3600)
     found = watch()
     assert (found.variant, found.confirmed, found.promises) == (None, False, ())
     assert "as several variants share the traffic; the gateway agrees" in shown(world)
-    canary = {"route_key": ROUTE, "weights": {C: 100}, "expected": 3, "cause": "go", "idempotency_key": "4"}
-    apply_binding(world.ws, world.gateway, steps=(5, 100), **canary)
+    apply_binding(world.ws, world.gateway, BindingRequest(ROUTE, {C: 100}, 3, "go", "4", steps=(5, 100)))
     assert watch().nothing_promised == "a canary is under way, which is looked at by itself"
 
 
 def test_what_was_gone_back_to_keeps_its_promise_and_is_not_taken_back_by_itself(world):
     set_rules(world.ws, ROUTE, RoutingRules(auto_rollback=True), ADMIN)
-    by_hand = {"route_key": ROUTE, "weights": {C: 100}, "expected": 2, "cause": "by hand", "idempotency_key": "3"}
-    apply_binding(world.ws, world.gateway, **by_hand)
+    apply_binding(world.ws, world.gateway, BindingRequest(ROUTE, {C: 100}, 2, "by hand", "3"))
     back = {"route_key": ROUTE, "expected": 3, "idempotency_key": "4", "reason": "worse"}
     rollback(world.ws, world.gateway, **back)
     assert (watch().generation, watch().variant) == (4, str(B))

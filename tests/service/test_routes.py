@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pointsman.dispatch import TargetSpec
 from pointsman.errors import DependencyDown
 from pointsman.ids import RouteKey, VariantId
-from pointsman.routing import FlagdFileGateway, GatewaySpec, advance, apply_binding, current, under_way
+from pointsman.routing import BindingRequest, FlagdFileGateway, GatewaySpec, advance, apply_binding, current, under_way
 from pointsman.storage import tables
 from tests.service.worlds import INCUMBENT, OTHER, ROUTE, registered
 
@@ -66,16 +66,7 @@ def test_restoring_takes_a_comparison(pointsman, gateway):
 def in_a_canary(ws, door):
     """OTHER at 5 %."""
     one, other = VariantId.parse(INCUMBENT), VariantId.parse(OTHER)
-    apply_binding(
-        ws,
-        door,
-        route_key=one.route_key,
-        weights={other: 100},
-        expected=1,
-        cause="test",
-        idempotency_key="canary",
-        steps=(5, 100),
-    )
+    apply_binding(ws, door, BindingRequest(one.route_key, {other: 100}, 1, "test", "canary", steps=(5, 100)))
 
 
 class Done(BaseModel):

@@ -9,7 +9,7 @@ from pointsman.benchmark import (
 )
 from pointsman.ids import VariantId
 from pointsman.model import Variant
-from pointsman.routing import GatewaySpec, apply_binding, gateway_of
+from pointsman.routing import BindingRequest, GatewaySpec, apply_binding, gateway_of
 from pointsman.settings import load_settings
 from pointsman.workspace import Workspace
 
@@ -32,10 +32,6 @@ def registered(home):
     apply_binding(
         ws,
         gateway_of(ws, route_key, None, lambda _: GatewaySpec(path=str(home / "routing" / "flags.json"))),
-        route_key=route_key,
-        weights={VariantId.parse(INCUMBENT): 100},
-        expected=None,
-        cause="the first",
-        idempotency_key="the first",
+        BindingRequest(route_key, {VariantId.parse(INCUMBENT): 100}, None, "the first", "the first"),
     )
     return ws

@@ -8,6 +8,7 @@ import pytest
 from pointsman.clock import ManualClock
 from pointsman.errors import Conflict
 from pointsman.routing import (
+    BindingRequest,
     FlagdFileGateway,
     RoutingRules,
     apply_binding,
@@ -36,15 +37,7 @@ def test_of_two_applies_one_wins_and_the_other_gets_a_conflict_that_names_the_ge
     path = tmp_path / "flags.json"
 
     def apply(weights, expected, key):
-        return apply_binding(
-            ws,
-            FlagdFileGateway(path),
-            route_key=ROUTE,
-            weights=weights,
-            expected=expected,
-            cause="race",
-            idempotency_key=key,
-        )
+        return apply_binding(ws, FlagdFileGateway(path), BindingRequest(ROUTE, weights, expected, "race", key))
 
     apply({A: 100}, None, "first")
     for turn in range(ROUNDS):
@@ -73,8 +66,8 @@ def test_of_two_applies_one_wins_and_the_other_gets_a_conflict_that_names_the_ge
 
 def test_of_two_that_want_to_wait_for_a_consent_in_the_place_of_another_one_does(ws, tmp_path):
     set_rules(ws, ROUTE, RoutingRules(approval=True), Identity("maria", "admin", "local"))
-    request = {"route_key": ROUTE, "weights": {A: 100}, "expected": None, "cause": "race", "idempotency_key": "first"}
-    left = propose_binding(ws, FlagdFileGateway(tmp_path / "flags.json"), **request, requester=unproven("racer"))
+    asked = BindingRequest(ROUTE, {A: 100}, None, "race", "first", requester=unproven("racer"))
+    left = propose_binding(ws, FlagdFileGateway(tmp_path / "flags.json"), asked)
     for _ in range(ROUNDS):
         start, took = threading.Barrier(2), []
 
