@@ -40,14 +40,14 @@ def compare(duel: Duel, experiment_usd: Number) -> Comparison:
     allocated = _less(spent, would)
     cash = _less(_less(spent, old.sunk(out)), _less(would, new.sunk(out)))
     volume = duel.setting.production.outputs_per_month
-    monthly: Number = Missing("outputs per month are not declared")
-    if volume is not None and not isinstance(cash, Missing):
-        monthly = cash * volume
+    monthly: Number = cash
+    if not isinstance(cash, Missing):
+        monthly = Missing("outputs per month are not declared") if volume is None else cash * volume
     return Comparison(
         challenger=duel.challenger.variant,
         allocated_saving=allocated,
         cash_saving=cash,
-        cash_saving_usd_per_month=cash if isinstance(cash, Missing) else monthly,
+        cash_saving_usd_per_month=monthly,
         one_off_usd=new.one_off_usd,
         payback_months=payback(new.one_off_usd, monthly),
         payback_months_with_experiment=payback(total((new.one_off_usd, experiment_usd)), monthly),
@@ -56,14 +56,19 @@ def compare(duel: Duel, experiment_usd: Number) -> Comparison:
 
 
 def payback(once_usd: Number, saved_usd_per_month: Number) -> Number:
-    """Months until what was paid once is saved. `Missing` when nothing is saved: it never is."""
+    """Months until what was paid once is saved; `Missing` where it never is. What costs nothing is paid back at once,
+    unless money is lost from then on.
+    """
+    never = Missing("never: it saves no cash")
+    if not isinstance(saved_usd_per_month, Missing) and saved_usd_per_month < 0:
+        return never
     if isinstance(once_usd, Missing):
         return once_usd
     if isinstance(saved_usd_per_month, Missing):
         return saved_usd_per_month
-    if saved_usd_per_month <= 0:
-        return Missing("never: it saves no cash") if once_usd else Decimal(0)
-    return once_usd / saved_usd_per_month
+    if once_usd and not saved_usd_per_month:
+        return never
+    return once_usd / saved_usd_per_month if once_usd else Decimal(0)
 
 
 def _less(one: Number, other: Number) -> Number:

@@ -393,7 +393,8 @@ def test_without_an_accepted_output_there_is_no_cost_of_one(world: World, tmp_pa
     world.cell(PAID, Tried("failed", [("api:video", "1")]), status="failed", reason="boom")
     document = money(world, book_of(tmp_path, PRICES + GPU_FLEET))
     assert usd(lines(document, PAID)["list price"]) == Missing("no output was accepted")
-    assert of(document, "cash_saving") == Missing("no output was accepted")
+    for name in ("cash_saving", "cash_saving_usd_per_month", "payback_months"):
+        assert of(document, name) == Missing("no output was accepted")
 
 
 def test_how_sure_the_frontier_is(world: World, tmp_path: Path):
@@ -471,7 +472,9 @@ def test_the_document_follows_from_its_arguments_alone(world: World, tmp_path: P
 def test_what_is_never_saved_is_never_paid_back():
     assert payback(Decimal(10), Decimal(4)) == Decimal("2.5")
     assert payback(Decimal(10), Decimal(0)) == Missing("never: it saves no cash")
-    assert payback(Decimal(0), Decimal(-1)) == 0
+    assert payback(Decimal(0), Decimal(1)) == payback(Decimal(0), Decimal(0)) == 0
+    assert payback(Decimal(0), Decimal(-1)) == Missing("never: it saves no cash"), "it loses money month by month"
+    assert payback(Missing("unknown"), Decimal(-1)) == Missing("never: it saves no cash"), "whatever it costs"
     assert payback(Missing("unknown"), Decimal(4)) == Missing("unknown")
 
 
