@@ -40,12 +40,14 @@ class OutputCost:
     """What one accepted output costs in production.
 
     `fixed` capacity is paid on when its work goes elsewhere, and so is `committed_usd` (per output, as long as there
-    are so many). `one_off_usd` is what the switch to this variant costs once.
+    are so many), which buys `committed_share` of what the capacity costs on demand. `one_off_usd` is what the switch to
+    this variant costs once.
     """
 
     lines: tuple[Line, ...]
     fixed: bool
     committed_usd: Number
+    committed_share: Number
     one_off_usd: Number
 
     def running(self, without: Collection[str] = ()) -> Number:
@@ -53,10 +55,13 @@ class OutputCost:
         return total(line.usd for line in self.lines if line.name not in ONE_OFF and line.name not in without)
 
     def sunk(self, without: Collection[str] = ()) -> Number:
-        """What of it is paid on when the work goes elsewhere."""
+        """What of it is paid on when the work goes elsewhere. Without its line, a commitment is still paid on: then it is
+        what it buys of the lines that are left.
+        """
+        compute = total(line.usd for line in self.lines if line.name in OF_COMPUTE and line.name not in without)
         if self.fixed:
-            return total(line.usd for line in self.lines if line.name in OF_COMPUTE and line.name not in without)
-        return _NOTHING if "commitments" in without else self.committed_usd
+            return compute
+        return _product(compute, self.committed_share) if "commitments" in without else self.committed_usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,7 @@ def output_cost(parts: Parts, setting: Setting, incumbent: Parts | None = None) 
         lines=tuple(lines),
         fixed=parts.hosting is not None and parts.hosting.fixed,
         committed_usd=_committed(parts, production),
+        committed_share=_committed_share(parts, production, on_demand),
         one_off_usd=once,
     )
 
@@ -228,6 +234,17 @@ def _committed(parts: Parts, production: Production) -> Number:
     if production.outputs_per_month is None:
         return _NO_VOLUME
     return parts.hosting.commitment.usd_per_month / production.outputs_per_month
+
+
+def _committed_share(parts: Parts, production: Production, on_demand: Number) -> Number:
+    if parts.hosting is None or parts.hosting.commitment is None:
+        return _NOTHING
+    if production.outputs_per_month is None:
+        return _NO_VOLUME
+    if isinstance(on_demand, Missing) or not on_demand:
+        return on_demand
+    monthly = on_demand * production.outputs_per_month
+    return 1 - parts.hosting.commitment.beyond(monthly) / monthly
 
 
 def _product(one: Number, other: Number) -> Number:

@@ -181,6 +181,23 @@ def test_what_is_paid_on_is_saved_on_paper_only(world: World, tmp_path: Path, mo
     assert usd(new["dual running"]) == 0
 
 
+def test_a_commitment_is_paid_on_against_capacity_of_which_nothing_is_declared_too(world: World, tmp_path: Path):
+    """It buys all of the fleet: whatever the other costs in cash is lost."""
+    undeclared = VariantId("effect-1", "z", "lab", "demo", "cpu", "default")
+    fill(world, HOSTED)
+    world.cell(undeclared, Tried("completed", [("cpu:vcpu-second", "2")]), output_bytes=1_000_000, quality="90")
+    more = 'commitment_usd_per_hour = "10"\ncommitment_discount = "0.3"\n'
+    book = book_of(tmp_path, PRICES + GPU_FLEET + more)
+    document = money(world, book, TOLD, HOSTED, undeclared)
+    assert "commitments" in document["comparisons"][0]["left_out"]
+    saved = Decimal("1.006") * 20 / 3600 - Decimal("0.002")
+    assert of(document, "allocated_saving") == pytest.approx(saved)
+    assert of(document, "cash_saving") == Decimal("-0.002")
+    assert of(document, "payback_months") == Missing("never: it saves no cash")
+    unsaid = money(world, book, Production(), HOSTED, undeclared)
+    assert of(unsaid, "cash_saving") == Missing("outputs per month are not declared")
+
+
 def test_a_commitment_is_cheaper_than_on_demand_when_it_is_used_up(world: World, tmp_path: Path):
     fill(world, HOSTED, PAID)
     more = 'commitment_usd_per_hour = "1"\ncommitment_discount = "0.3"\n'
