@@ -19,8 +19,9 @@ def frontier_membership(
 ) -> dict[VariantId, float | Missing]:
     """The share of resamples of the clusters in which no other variant is as cheap and as good, and better in one.
 
-    A cell without an output has quality 0, as in the verdict. A variant with a cost or a quality that is not known is
-    on no frontier and beats nobody. `qualities` are by dispatch id.
+    A cell without an output has quality 0, as in the verdict. A variant with a cost or a quality that is not known, or
+    with a cell that our own side lost, is on no frontier and beats nobody. Of a single cluster nothing can be said: it
+    is drawn each time. `qualities` are by dispatch id.
     """
     variants = sorted({cell.variant for cell in cells})
     clusters = sorted({cell.cluster for cell in cells})
@@ -31,6 +32,8 @@ def frontier_membership(
     for cell in cells:
         at = row[cell.variant], column[cell.cluster]
         counted[at] += 1
+        if cell.outcome == "infrastructure":
+            why.setdefault(cell.variant, "a cell of it was lost by our own infrastructure")
         spent = cell.cost
         if isinstance(spent, Missing):
             why.setdefault(cell.variant, spent.reason)
@@ -44,6 +47,8 @@ def frontier_membership(
             why.setdefault(cell.variant, judged.reason)
         else:
             quality[at] += float(judged)
+    if len(clusters) == 1:
+        why = {variant: "inputs of a single source show no spread" for variant in variants} | why
     known = [at for variant, at in row.items() if variant not in why]
     shares = _shares(cost[known], success[known], quality[known], counted[known], seed) if known else np.zeros(0)
     found = {variants[at]: float(share) for at, share in zip(known, shares, strict=True)}

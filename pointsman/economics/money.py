@@ -67,7 +67,11 @@ def money_document(
 ) -> dict[str, Json]:
     """A pure function of what was measured, priced and told. Money is in decimal strings; what is unknown says why."""
     labels = {row["variant"]: row["label"] for row in hud["rows"]}
-    shown = [cell for cell in cells if str(cell.variant) in labels and cell.status not in NEVER_SENT]
+    shown = [
+        cell
+        for cell in cells
+        if str(cell.variant) in labels and (cell.status not in NEVER_SENT or cell.outcome == "refused")
+    ]
     parts = parts_of(shown, book, [VariantId.parse(variant) for variant in labels])
     incumbent = parts[VariantId.parse(hud["incumbent"])]
     at = max((cell.ended for cell in shown if cell.ended is not None), default=None)
@@ -153,11 +157,9 @@ def _unit_prices(prices: Sequence[PriceEntry], turn: Turn) -> list[Json]:
 
 
 def _cheapest(parts: Parts) -> tuple[bool, Decimal, VariantId]:
-    known = parts.compute
-    delivered = parts.egress
-    if isinstance(known, Missing) or isinstance(delivered, Missing):
-        return True, Decimal(0), parts.variant
-    return False, known + delivered, parts.variant
+    beside = total((parts.idle, parts.cold_start, parts.minimum_billing))
+    known = total((parts.compute, Decimal(0) if isinstance(beside, Missing) else beside, parts.egress))
+    return (True, Decimal(0), parts.variant) if isinstance(known, Missing) else (False, known, parts.variant)
 
 
 def _compared(hud: Mapping[str, Any], challengers: Sequence[Parts]) -> str | None:

@@ -135,7 +135,10 @@ class Parts:
 
 
 def parts_of(cells: Iterable[PricedCell], book: PriceBook, variants: Iterable[VariantId]) -> dict[VariantId, Parts]:
-    """Of each of the variants, ordered by id, from its cells that were run; of others nothing is known."""
+    """Of each of the variants, ordered by id, from its cells that were run; of others nothing is known.
+
+    One that was not given all its cells has no list price: what it was given are other inputs than those of the rest.
+    """
     by_variant: dict[VariantId, list[PricedCell]] = {variant: [] for variant in variants}
     for cell in cells:
         by_variant[cell.variant].append(cell)
@@ -146,6 +149,7 @@ def _parts(variant: VariantId, cells: Sequence[PricedCell], book: PriceBook) -> 
     good = [cell for cell in cells if cell.outcome == "success"]
     bad = [cell for cell in cells if cell.outcome != "success"]
     accepted = len(good)
+    not_given = next((cell.output_compute for cell in cells if cell.status == "skipped"), None)
     attempts = [attempt for cell in cells for attempt in cell.tried]
     hosting = book.hosting_of(variant.provider)
     hold = _hold([attempt.busy for attempt in attempts])
@@ -163,7 +167,7 @@ def _parts(variant: VariantId, cells: Sequence[PricedCell], book: PriceBook) -> 
     return Parts(
         variant=variant,
         accepted=accepted,
-        list_price=each(cell.output_compute for cell in good),
+        list_price=each(cell.output_compute for cell in good) if not_given is None else not_given,
         retries=each(cell.other_compute for cell in good),
         failed=each(amount for cell in bad for amount in (cell.output_compute, cell.other_compute)),
         lost=each(cell.lost_compute for cell in cells),

@@ -428,6 +428,36 @@ def test_how_sure_the_frontier_is(world: World, tmp_path: Path):
     assert 0.15 < found[str(HOSTED)] < 0.85, "off the frontier where only the first cluster is drawn"
 
 
+def test_of_a_variant_that_was_not_given_all_cells_nothing_is_compared(world: World, tmp_path: Path):
+    fill(world, HOSTED, PAID)
+    world.cell(PAID, status="skipped", reason="early_stop: 1 of its first 2 cells failed")
+    document = money(world, book_of(tmp_path, PRICES + GPU_FLEET))
+    why = "not all of its cells were run: early_stop: 1 of its first 2 cells failed"
+    assert usd(lines(document, PAID)["list price"]) == of(document, "cash_saving") == Missing(why)
+    assert document["sensitivity"] == document["utilisation"]["break_even"] == []
+    found = {one["variant"]: one["probability"] for one in document["frontier_membership"]}
+    assert found == {str(HOSTED): 1.0, str(PAID): {"missing": why}}
+
+
+def test_no_frontier_is_sure_of_what_was_lost_or_rests_on_one_source(world: World, tmp_path: Path):
+    book = book_of(tmp_path, PRICES + GPU_FLEET)
+    tried = Tried("completed", [DONE["gpu"]])
+    world.cell(HOSTED, tried, output_bytes=0, quality="90")
+    (alone,) = money(world, book, TOLD, HOSTED)["frontier_membership"]
+    assert alone["probability"] == {"missing": "inputs of a single source show no spread"}
+    fill(world, HOSTED, PAID)
+    world.cell(PAID, Tried("lost", [DONE["api"]]), status="failed", reason="target_lost")
+    found = [one["probability"] for one in money(world, book)["frontier_membership"]]
+    assert found == [1.0, {"missing": "a cell of it was lost by our own infrastructure"}]
+
+
+def test_the_cheapest_is_so_with_its_idle_time(world: World, tmp_path: Path):
+    """The fleet is half the price of the API while it is busy, and half as much again with its idle time."""
+    fill(world, ABROAD, HOSTED, PAID)
+    hud = hud_of(ABROAD, HOSTED, PAID, incumbent=ABROAD)
+    assert weigh(world.ws, hud, book_of(tmp_path, PRICES + GPU_FLEET), TOLD)["challenger"] == str(PAID)
+
+
 def test_the_document_is_kept_beside_the_hud_and_read_back(world: World, tmp_path: Path):
     fill(world, HOSTED, PAID)
     book = book_of(tmp_path, PRICES + GPU_FLEET)
