@@ -158,7 +158,7 @@ def _saving_intervals(
     low, high = math.floor(_TAIL * (_RESAMPLES - 1)), math.ceil((1 - _TAIL) * (_RESAMPLES - 1))
     ends: dict[VariantId, tuple[Number, Number]] = {}
     for row, variant in enumerate(by_variant):
-        if row == 0 or len(column) < 2 or not np.isfinite(savings[row]).all():
+        if row == 0 or len(column) < 2 or not success[0].any() or not np.isfinite(savings[row]).all():
             why = Missing("it is the incumbent" if row == 0 else "too few clusters or successes, or an unknown cost")
             ends[variant] = why, why
         else:

@@ -162,6 +162,13 @@ def test_an_incumbent_that_costs_nothing_leaves_every_saving_undefined():
     assert isinstance(number_of(row(hud, 1)["saving_interval"][0]), Missing)
 
 
+def test_an_incumbent_without_a_success_leaves_every_saving_undefined_and_without_an_interval():
+    planned = plan()
+    hud = hud_of(planned, measured(planned, failed=lambda cell: cell[0] == 0))
+    assert isinstance(number_of(row(hud, 1)["saving"]), Missing)
+    assert isinstance(number_of(row(hud, 1)["saving_interval"][0]), Missing)
+
+
 def test_a_variant_without_a_success_has_no_cost_per_success_but_a_bound():
     planned = plan()
     hud = hud_of(planned, measured(planned, failed=lambda cell: cell[0] == 2))
