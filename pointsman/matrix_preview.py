@@ -222,6 +222,7 @@ def _needed(
             saving=saving,
             challengers=variants - 1,
             inputs_per_cluster=max(1, round(inputs_per_cluster)),
+            sequential=bool(rules.get("sequential")),
             **{name: rules[name] for name in _MARGINS},
         )
         return inputs_needed(assumed, seed)

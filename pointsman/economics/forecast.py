@@ -62,7 +62,7 @@ def forecast_load(
     From past attempts of the variant, else from the price of a job at its provider, else from the provider's other
     variants of the same effect (an assumption, and called one). `Missing`, with the reason, when none of them is known.
     """
-    unit = _measured(ws, variant, min(inputs, dispatches), book, at, confidence)
+    unit = _measured(ws, variant, max(1, min(inputs, dispatches)), book, at, confidence)
     if isinstance(unit, Missing):
         listed = _listed(variant, book, at)
         unit = listed if listed is not None else _like_others(ws, variant, book, at, unit.reason)

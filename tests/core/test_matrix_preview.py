@@ -110,6 +110,25 @@ def test_cost_and_time_are_forecast_from_what_was_measured(ws: Workspace, book: 
     assert found.document()["cost_usd"]["usd"] == "0.960000000000"
 
 
+def test_a_variant_that_may_see_no_input_costs_nothing_whatever_it_cost_before(ws: Workspace, book: PriceBook) -> None:
+    ran(ws, ONE, ["1", "2"])
+    ran(ws, OTHER, ["1", "2"])
+    seeing = replace(ONE, data_classes=("faces",))
+    found = preview(ws, book, [seeing, OTHER], inputs(4, classified=4))
+    blind = next(one for one in found.variants if one.variant == OTHER.id)
+    assert (blind.cells, blind.cost.usd, found.cells) == (0, 0, 4)
+
+
+def test_a_comparison_that_may_be_looked_at_needs_more_inputs(ws: Workspace, book: PriceBook) -> None:
+    fixed, looked_at = (
+        preview(ws, book, [ONE, OTHER], inputs(4), rules={**RULES, "sequential": sequential}).needed
+        for sequential in (False, True)
+    )
+    assert not isinstance(fixed, Missing)
+    assert not isinstance(looked_at, Missing)
+    assert looked_at.inputs > fixed.inputs
+
+
 def test_limits_of_a_variant_make_a_matrix_longer(ws: Workspace, book: PriceBook) -> None:
     ran(ws, ONE, ["1", "1"])
     for limits, seconds in (
