@@ -18,11 +18,13 @@ import sqlalchemy as sa
 from pointsman.decision.plan import VerdictPlan
 from pointsman.errors import Conflict, GuardRefused
 from pointsman.ids import RouteKey
+from pointsman.states import BINDING
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
 
 _YEAR = timedelta(days=365)
 _SWITCHED = ("applying", "canary", "active", "superseded", "rolled_back")
+_MOVES = ("applying", "canary", "active")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +113,20 @@ def allowance(plan: VerdictPlan, draws: Sequence[Draw], switched: datetime | Non
 
 
 def _switched(connection: sa.Connection, route: RouteKey) -> datetime | None:
-    """When the route was switched last; its first generation is no switch."""
-    table = tables.routing_bindings
-    newest = sa.select(sa.func.max(table.c.created_at)).where(
-        table.c.route_key == str(route), table.c.generation > 1, table.c.status.in_(_SWITCHED)
+    """When traffic moved last, which may be long after it was asked for; the first generation is no switch."""
+    table, moves = tables.routing_bindings, tables.state_transitions
+    of_it = (
+        (moves.c.entity == BINDING.name)
+        & (moves.c.entity_id == table.c.route_key + "#" + sa.cast(table.c.generation, sa.String))
+        & moves.c.to_state.in_(_MOVES)
     )
-    found: datetime | None = connection.execute(newest).scalar()
-    return found
+    switches = (
+        sa.select(sa.func.coalesce(sa.func.max(moves.c.at), sa.func.max(table.c.created_at)).label("at"))
+        .select_from(table.outerjoin(moves, of_it))
+        .where(table.c.route_key == str(route), table.c.generation > 1, table.c.status.in_(_SWITCHED))
+        .group_by(table.c.generation)
+    )
+    return max(connection.execute(switches).scalars(), default=None)
 
 
 def _ensure_rested(plan: VerdictPlan, switched: datetime | None, now: datetime) -> None:

@@ -120,6 +120,18 @@ def test_a_route_rests_after_a_switch_and_not_after_its_first_binding(
     assert share_risk(ws, "bm_1", [repeated()])[0].alpha == 0.05, "and took nothing meanwhile"
 
 
+def test_a_route_rests_from_when_its_traffic_moved_and_not_from_when_that_was_asked_for(ws: Workspace) -> None:
+    bind(ws, 2)
+    ws.clock.sleep(13 * 86_400)
+    moved = {"entity": "binding", "entity_id": f"{ROUTE}#2", "from_state": "canary", "to_state": "active"}
+    with ws.database.begin() as connection:
+        kept = {**moved, "at": ws.clock.now(), "reason": "its canary went well", "actor": "somebody"}
+        connection.execute(sa.insert(tables.state_transitions), [kept])
+    ws.clock.sleep(13 * 86_400)
+    with pytest.raises(GuardRefused, match="switched on 2026-01-14 00:00 UTC"):
+        share_risk(ws, "bm_1", [repeated()])
+
+
 def test_two_that_are_declared_in_one_moment_do_not_both_take_it(ws: Workspace, monkeypatch: Any) -> None:
     share_risk(ws, "bm_1", [repeated()])
     ws.clock.sleep(86_400)
