@@ -30,6 +30,8 @@ from pointsman.scenario import latest_capacities, p95_under_load
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
 
+_CONCLUSIVE = ("WINNER", "EQUIVALENT", "NO_SIGNIFICANT_WINNER")
+
 
 def conclude(
     ws: Workspace,
@@ -44,9 +46,12 @@ def conclude(
     With `price_per_view_usd`, what a delivered view is sold for, the HUD shows margins.
 
     Repeating it gives the same verdict id and, from the same data, the same bytes. Raises `NotFound` for an unknown
-    benchmark or evaluation set, `Conflict` when no declared plan names this judge or this price book.
+    benchmark or evaluation set, `Conflict` when no declared plan names this judge or this price book, and when the
+    benchmark's share of its route's risk went into the verdict of another judge.
     """
     plan = _plan_for(ws, benchmark_id, evaluation_set_id, book)
+    if plan.alpha_per_year is not None:
+        _ensure_decided_once(ws, benchmark_id, evaluation_set_id)
     verdict_id = f"vd_{derive('verdict', benchmark_id, evaluation_set_id, plan.sha256)}"
     load_runs = load_runs_of(ws, benchmark_id)
     reached = reach(ws, benchmark_id, evaluation_set_id, plan, book, _services(ws, plan, verdict_id, load_runs))
@@ -151,6 +156,24 @@ def _plan_for(ws: Workspace, benchmark_id: str, evaluation_set_id: str, book: Pr
         instruction=f"pointsman evaluate {benchmark_id}",
         code="judge_not_declared",
     )
+
+
+def _ensure_decided_once(ws: Workspace, benchmark_id: str, evaluation_set_id: str) -> None:
+    table = tables.verdicts
+    by_others = sa.select(table.c.id, table.c.outcome).where(
+        table.c.benchmark_id == benchmark_id,
+        table.c.evaluation_set_id != evaluation_set_id,
+        table.c.outcome.in_(_CONCLUSIVE),
+    )
+    with ws.database.connect() as connection:
+        other = connection.execute(by_others).first()
+    if other is not None:
+        raise Conflict(
+            f"{benchmark_id} was decided by another judge, {other.outcome} by {other.id}; "
+            "a second decision would take its share of the year's risk again.",
+            instruction=f"pointsman benchmark run --again {benchmark_id}",
+            code="alpha_taken",
+        )
 
 
 def _services(

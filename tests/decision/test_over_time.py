@@ -132,6 +132,16 @@ def test_a_route_rests_from_when_its_traffic_moved_and_not_from_when_that_was_as
         share_risk(ws, "bm_1", [repeated()])
 
 
+def test_a_benchmark_that_another_judge_decided_is_not_decided_again(tmp_path: Path, migrated: Path) -> None:
+    judged = Judged(tmp_path, migrated=migrated, rules={"deliveries_per_output": 0, "alpha_per_year": 0.25})
+    stored = judged.conclude()
+    assert judged.conclude() == stored
+    judged.change(tables.verdicts, {"evaluation_set_id": "es_other"}, id=stored.id)
+    with pytest.raises(Conflict, match=f"decided by another judge, {stored.outcome} by {stored.id}") as refused:
+        judged.conclude()
+    assert refused.value.code == "alpha_taken"
+
+
 def test_two_that_are_declared_in_one_moment_do_not_both_take_it(ws: Workspace, monkeypatch: Any) -> None:
     share_risk(ws, "bm_1", [repeated()])
     ws.clock.sleep(86_400)
