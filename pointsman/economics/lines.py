@@ -55,8 +55,9 @@ class OutputCost:
         return total(line.usd for line in self.lines if line.name not in ONE_OFF and line.name not in without)
 
     def sunk(self, without: Collection[str] = ()) -> Number:
-        """What of it is paid on when the work goes elsewhere. Without its line, a commitment is still paid on: then it is
-        what it buys of the lines that are left.
+        """What of it is paid on when the work goes elsewhere.
+
+        A commitment is paid on without its line, too: then it is what it buys of the lines that are left.
         """
         compute = total(line.usd for line in self.lines if line.name in OF_COMPUTE and line.name not in without)
         if self.fixed:

@@ -48,7 +48,7 @@ def frontier_membership(
         else:
             quality[at] += float(judged)
     if len(clusters) == 1:
-        why = {variant: "inputs of a single source show no spread" for variant in variants} | why
+        why = dict.fromkeys(variants, "inputs of a single source show no spread") | why
     known = [at for variant, at in row.items() if variant not in why]
     shares = _shares(cost[known], success[known], quality[known], counted[known], seed) if known else np.zeros(0)
     found = {variants[at]: float(share) for at, share in zip(known, shares, strict=True)}

@@ -47,7 +47,7 @@ def waterfall_table(money: Mapping[str, Any], challenger: str) -> Table:
     ]
     if (known := _known_of_both(old, new)) is not None:
         rows.append(["known of both", known[0], "", known[1], "", known[0] - known[1]])
-    rows.append(["total", *_total(old), *_total(new), "" if known is not None else _difference_of_totals(old, new)])
+    rows.append(["total", *_total(old), *_total(new), _difference_of_totals(old, new)])
     columns = ("line", f"{old['label']} (incumbent)", "is", new["label"], "is", "saves")
     return Table(columns, rows, "From list price to an accepted output in production, USD each")
 
@@ -63,10 +63,12 @@ def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> Cell:
 
 
 def _known_of_both(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Decimal, Decimal] | None:
-    """What each costs in the lines that are known of both; None where all are, and the totals say it."""
+    """What each costs in the lines that are known of both; None where all are, and the totals say it, and where the
+    list price is not among them: the rest says nothing.
+    """
     pairs = [(number_of(one["usd"]), number_of(other["usd"])) for one, other in _lines(old, new)]
     known = [(one, other) for one, other in pairs if isinstance(one, Decimal) and isinstance(other, Decimal)]
-    if len(known) == len(pairs):
+    if len(known) == len(pairs) or any(isinstance(one, Missing) for one in pairs[0]):
         return None
     return sum((one for one, _ in known), Decimal(0)), sum((other for _, other in known), Decimal(0))
 
@@ -80,8 +82,9 @@ def _total(variant: Mapping[str, Any]) -> tuple[Cell, Cell]:
     return ("not known", "missing") if isinstance(found, Missing) else (found, "")
 
 
-def _difference_of_totals(old: Mapping[str, Any], new: Mapping[str, Any]) -> Decimal:
-    return Decimal(old["total_usd"]) - Decimal(new["total_usd"])
+def _difference_of_totals(old: Mapping[str, Any], new: Mapping[str, Any]) -> Cell:
+    spent, would = number_of(old["total_usd"]), number_of(new["total_usd"])
+    return "" if isinstance(spent, Missing) or isinstance(would, Missing) else spent - would
 
 
 def _saving(money: Mapping[str, Any], challenger: str) -> list[Section]:
@@ -186,7 +189,7 @@ def _membership(money: Mapping[str, Any]) -> Table:
             one["label"],
             Missing(one["probability"]["missing"])
             if isinstance(one["probability"], dict)
-            else f"{100 * one['probability']:.0f} %",
+            else f"{100 * one['probability']:.3g} %",
         )
         for one in sorted(money["frontier_membership"], key=order)[:_MOST_ROWS]
     ]

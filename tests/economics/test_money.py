@@ -435,6 +435,7 @@ def test_of_a_variant_that_was_not_given_all_cells_nothing_is_compared(world: Wo
     why = "not all of its cells were run: early_stop: 1 of its first 2 cells failed"
     assert usd(lines(document, PAID)["list price"]) == of(document, "cash_saving") == Missing(why)
     assert document["sensitivity"] == document["utilisation"]["break_even"] == []
+    assert "known of both |" not in to_markdown(Report("", "", money_sections(document, str(PAID))))
     found = {one["variant"]: one["probability"] for one in document["frontier_membership"]}
     assert found == {str(HOSTED): 1.0, str(PAID): {"missing": why}}
 
