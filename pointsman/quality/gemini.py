@@ -44,6 +44,7 @@ from pointsman.quality.protocol import (
 )
 from pointsman.quality.retry import RetryPolicy
 from pointsman.quality.rubric import Rubric, quality_of
+from pointsman.quality.tone_mapping import MAP
 from pointsman.quality.workers import judge_concurrently
 from pointsman.settings import Secret
 
@@ -128,6 +129,7 @@ class GeminiJudge:
             "seed": self._policy.seed,
             "repeats": repeats,
             "pairwise": pairwise,
+            **({"tone_mapping": MAP} if video == "frames" else {}),
         }
         self.identity = JudgeIdentity("gemini", model, sha256_of(asked))
         self._skus = (f"gemini:{model}:input-token", f"gemini:{model}:output-token")

@@ -47,8 +47,7 @@ def as_browsers_show(name: str, path: Path, *, most: int) -> Shown:
     mime = _mime(name, path)
     if not mime.startswith("video/"):
         return Shown(mime, path.read_bytes())
-    # There is nothing to write, so ffmpeg ends when it has read the header.
-    hdr = tone_mapping(run_ffmpeg(media_input(path), deadline_s=_DEADLINE_S, stop=threading.Event()).log)
+    hdr = tone_mapping(path, deadline_s=_DEADLINE_S, stop=threading.Event())
     if hdr is not None and hdr.lacking is not None:
         raise DependencyDown(
             f"The clip {name} is HDR ({hdr.transfer}) and would look washed out on a page: {hdr.lacking}.",

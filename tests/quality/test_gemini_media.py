@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from pointsman.errors import RunFailed
-from pointsman.quality import JudgeUnavailable, Sample, gemini_files, gemini_media
+from pointsman.quality import JudgeUnavailable, Sample, gemini_files, gemini_media, tone_mapping
 from pointsman.quality.ffmpeg import ffmpeg_path
 from pointsman.quality.frames import sample_frames
 from pointsman.quality.media import mime_type
 from pointsman.quality.retry import RetryPolicy
 from tests.quality.gemini_stand_in import API_KEY, Reply, StandIn, judgement, refusal
+from tests.quality.hdr_clips import hdr_clip, luma_of
 from tests.quality.worlds import LEVELS, Clips, Counted, gemini_judge, never
 
 
@@ -162,3 +163,14 @@ def test_a_source_of_which_no_pictures_can_be_taken_ends_it_before_anything_is_a
 def test_the_way_media_are_sent_is_part_of_the_judges_identity(gemini: StandIn) -> None:
     assert gemini_judge(gemini.url, video="frames").identity != gemini_judge(gemini.url).identity
     assert gemini_judge(gemini.url, repeats=3).identity != gemini_judge(gemini.url).identity
+
+
+def test_pictures_of_a_clip_in_hdr_are_tone_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = hdr_clip(tmp_path / "hdr.mp4", "smpte2084")
+    (picture,) = sample_frames(clip, per_second=0.1, most=1, stop=never())
+    (tmp_path / "one.jpg").write_bytes(picture)
+    # Paper white, nine tenths of the way to the brightest there is; cut down to eight bits it would be just over half.
+    assert 220 <= luma_of(tmp_path / "one.jpg") <= 245
+    monkeypatch.setattr(tone_mapping, "ffmpeg_filters", lambda: frozenset({"scale"}))
+    with pytest.raises(RunFailed, match=r"HDR \(smpte2084\), and this ffmpeg has no filter zscale and tonemap"):
+        sample_frames(clip, per_second=0.1, most=1, stop=never())

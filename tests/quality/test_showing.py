@@ -14,6 +14,7 @@ from pointsman.quality import tone_mapping
 from pointsman.quality.ffmpeg import ffmpeg_path, media_input, run_ffmpeg
 from pointsman.quality.media import Clip, look_at
 from pointsman.quality.showing import Shown, as_browsers_show, bytes_of_picture
+from tests.quality.hdr_clips import hdr_clip, luma_of
 
 MOST = 10**8
 
@@ -77,32 +78,6 @@ def test_what_a_picture_takes_is_known_before_and_a_clip_is_broken_off_where_it_
     assert most <= part < whole / 2
 
 
-WHITE = {"smpte2084": 573, "arib-std-b67": 721}
-"""Paper white, 203 cd/m2, in ten bits of each curve (ITU-R BT.2408, table 1)."""
-
-
-def hdr_clip(path: Path, transfer: str, *, all_told: bool = True) -> Path:
-    """A clip in ten bits, all of it paper white."""
-    white = f"color=s=32x16:r=10:d=0.3,format=yuv420p10le,geq=lum={WHITE[transfer]}:cb=512:cr=512"
-    colours = ":colorprim=bt2020:colormatrix=bt2020nc" if all_told else ""
-    coded = ("-c:v", "libx265", "-x265-params", f"log-level=error:transfer={transfer}{colours}")
-    return make(path, "-i", white, "-pix_fmt", "yuv420p10le", *coded)
-
-
-def first_frame(path: Path) -> tuple[int, str]:
-    """The mean of its luma, from 16 to 235, and what its header says of its colours."""
-    log = run_ffmpeg(
-        [*media_input(path), "-vf", "signalstats,metadata=print", "-frames:v", "1", "-f", "null", "-"],
-        deadline_s=30,
-        stop=threading.Event(),
-    ).log
-    luma = re.search(r"signalstats\.YAVG=([\d.]+)", log)
-    colours = re.search(r"Video: h264.*?yuv420p\((.*?)\)", log)
-    assert luma is not None
-    assert colours is not None
-    return round(float(luma[1])), colours[1]
-
-
 @pytest.mark.parametrize(("transfer", "all_told"), [("smpte2084", True), ("arib-std-b67", True), ("smpte2084", False)])
 def test_hdr_is_shown_as_bright_as_it_is_meant_and_as_what_it_then_is(
     tmp_path: Path, transfer: str, all_told: bool
@@ -111,10 +86,10 @@ def test_hdr_is_shown_as_bright_as_it_is_meant_and_as_what_it_then_is(
     assert shown.tone_mapped
     path = tmp_path / "shown.mp4"
     path.write_bytes(shown.content)
-    luma, colours = first_frame(path)
     # 90 per cent of the way to white; its ten bits cut down to eight would be at 143 or 180.
-    assert 210 <= luma <= 225
-    assert colours.startswith("tv, bt709, progressive")
+    assert 210 <= luma_of(path) <= 225
+    log = run_ffmpeg(media_input(path), deadline_s=30, stop=threading.Event()).log
+    assert re.search(r"Video: h264.*yuv420p\(tv, bt709, progressive", log)
 
 
 def test_hdr_that_this_ffmpeg_cannot_map_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
