@@ -19,7 +19,7 @@ import polars as pl
 import sqlalchemy as sa
 
 from pointsman.economics.attempts import priced_attempt
-from pointsman.economics.exact import PICO_DOLLAR
+from pointsman.economics.exact import EXACT, PICO_DOLLAR
 from pointsman.economics.price_book import PriceBook
 from pointsman.economics.pricing import not_taken, total
 from pointsman.errors import NotFound
@@ -213,4 +213,4 @@ def _unit(usd: float, low: float, high: float, method: str) -> _Unit:
 
 
 def _exact(amount: Decimal) -> Decimal:
-    return amount.quantize(PICO_DOLLAR)
+    return EXACT.quantize(amount, PICO_DOLLAR)

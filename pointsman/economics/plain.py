@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
+from pointsman.economics.exact import EXACT, PICO_DOLLAR
 from pointsman.model import Json, Missing, Number
-
-_DECIMALS = 12
 
 
 def exact_text(number: Decimal) -> str:
@@ -29,7 +28,7 @@ def plain(number: Number) -> Json:
 
 def rounded(number: Decimal) -> Decimal:
     """As `plain` writes it."""
-    return round(number, _DECIMALS)
+    return EXACT.quantize(number, PICO_DOLLAR)
 
 
 def number_of(value: str | Mapping[str, str]) -> Number:

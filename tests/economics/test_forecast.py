@@ -15,6 +15,7 @@ from pointsman.dispatch import DriveSummary, Percentiles
 from pointsman.economics import PriceBook, forecast_load, price_load_run
 from pointsman.economics.forecast import JOB_UNIT
 from pointsman.economics.hosting import Hosting
+from pointsman.economics.plain import plain
 from pointsman.ids import VariantId
 from pointsman.model import Missing
 from pointsman.safety import Forecast, spent_in_month
@@ -75,6 +76,13 @@ def test_inputs_count_alike_however_often_each_was_dispatched(world: World, book
     assert float(found.high) == pytest.approx(0.2 + half)
     assert found.low == 0, "an interval of money does not go below nothing"
     assert "10 past dispatches over 2 inputs" in found.method
+
+
+def test_a_price_with_far_too_many_zeros_is_told_and_not_stumbled_over(world: World, tmp_path: Path) -> None:
+    dear = book_of(tmp_path, EASY_PRICES + price(f"cpu:{JOB_UNIT}", "1" + "0" * 20))
+    found = forecast(world, dear).usd
+    assert found == Decimal(10) ** 22
+    assert plain(found) == "1" + "0" * 22
 
 
 def test_a_fleet_is_paid_for_while_it_idles_and_starts(world: World, book: PriceBook) -> None:
