@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pointsman.benchmark import Cell, matrix_seconds, plan_cells, withheld
-from pointsman.decision import Assumptions, PlanSize, inputs_needed
+from pointsman.decision import Assumptions, PlanSize, inputs_needed, left_for
 from pointsman.economics import PriceBook, forecast_load, forecast_together
 from pointsman.errors import InputRefused
 from pointsman.ids import VariantId
@@ -66,6 +66,8 @@ class MatrixPreview:
     seconds: Number
     needed: PlanSize | Missing
     assumed_saving: float
+    alpha: float
+    """The risk that is left for this decision: what is declared, or less where a route's decisions share a budget."""
 
     @property
     def cells(self) -> int:
@@ -91,6 +93,7 @@ class MatrixPreview:
             if isinstance(needed, Missing)
             else {"inputs": needed.inputs, "clusters": needed.clusters, "power": needed.power},
             "assumed_saving": self.assumed_saving,
+            "alpha": self.alpha,
             "variants": [
                 {
                     "variant": str(one.variant),
@@ -157,6 +160,9 @@ def preview_matrix(
         found.append(PlannedVariant(one.id, run[one.id], dict(skipped[one.id]), cost, mean_ms, one.limits.usd))
     together = forecast_together([one.cost for one in found if one.cells])
     clusters = len({member.cluster for member in inputs.members})
+    alpha = rules["alpha"]
+    if rules.get("alpha_per_year") is not None:
+        alpha = left_for(ws, variants[0].id.route_key, alpha, rules["alpha_per_year"])
     return MatrixPreview(
         variants=tuple(found),
         inputs=len(inputs.members),
@@ -166,8 +172,11 @@ def preview_matrix(
         low=together.low,
         high=together.high,
         seconds=_seconds(given, found, variants, in_flight_per_provider),
-        needed=_needed(len(variants), len(inputs.members) / clusters, seed, rules, assumed_saving),
+        needed=_needed(
+            len(variants), len(inputs.members) / clusters, seed, {**rules, "alpha": alpha}, assumed_saving
+        ),
         assumed_saving=assumed_saving,
+        alpha=alpha,
     )
 
 
@@ -197,7 +206,7 @@ def preview_report(preview: MatrixPreview) -> Report:
         ("90 % interval, high", preview.high),
         ("forecast time, seconds", preview.seconds),
         ("inputs of the set", f"{preview.inputs} in {preview.clusters} clusters"),
-        (f"inputs needed to show a saving of {100 * preview.assumed_saving:g} %", size),
+        (f"inputs needed to show a saving of {100 * preview.assumed_saving:g} % at alpha = {preview.alpha:.2g}", size),
     ]
     sections: list[Any] = [Table(columns, rows), Figures(figures)]
     whys = [(one.variant.label, count, why) for one in preview.variants for why, count in sorted(one.skipped.items())]

@@ -15,7 +15,7 @@ from pointsman.decision.document import VerdictDocument, read_document, verdict_
 from pointsman.decision.estimates import Estimate, estimates
 from pointsman.decision.figures import VariantFigures, cost_per_success, mean_quality, p95_of, variant_figures
 from pointsman.decision.hud_report import hud_report, hud_table
-from pointsman.decision.over_time import share_risk
+from pointsman.decision.over_time import left_for, share_risk
 from pointsman.decision.plan import PlannedInput, VerdictPlan
 from pointsman.decision.planner import Assumptions, PlanSize, inputs_needed
 from pointsman.decision.store import StoredVerdict, document_path, load_verdict, store_verdict
@@ -44,6 +44,7 @@ __all__ = [
     "hud_report",
     "hud_table",
     "inputs_needed",
+    "left_for",
     "load_runs_of",
     "load_verdict",
     "mean_quality",

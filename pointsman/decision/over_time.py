@@ -86,6 +86,15 @@ def share_risk(ws: Workspace, benchmark_id: str, plans: Sequence[VerdictPlan]) -
     return [replace(one, alpha=known) for one in plans]
 
 
+def left_for(ws: Workspace, route: RouteKey, alpha: float, alpha_per_year: float) -> float:
+    """The alpha that the route's budget would leave a decision which is declared now; nothing is taken."""
+    table = tables.alpha_draws
+    wanted = sa.select(table.c.at, table.c.alpha).where(table.c.route_key == str(route)).order_by(table.c.number)
+    with ws.database.connect() as connection:
+        drawn = [Draw(row.at, row.alpha) for row in connection.execute(wanted)]
+    return held(alpha, alpha_per_year, drawn, ws.clock.now())
+
+
 def allowance(plan: VerdictPlan, draws: Sequence[Draw], switched: datetime | None, now: datetime) -> float:
     """The alpha of a decision that is declared now, after these draws of its route and its last switch.
 

@@ -129,6 +129,21 @@ def test_a_comparison_that_may_be_looked_at_needs_more_inputs(ws: Workspace, boo
     assert looked_at.inputs > fixed.inputs
 
 
+def test_inputs_are_counted_for_what_earlier_decisions_left_of_the_years_risk(ws: Workspace, book: PriceBook) -> None:
+    rules = {**RULES, "alpha_per_year": 0.25}
+    whole = preview(ws, book, [ONE, OTHER], inputs(4), rules=rules)
+    row = {"route_key": str(ONE.id.route_key), "number": 1, "benchmark_id": "bm_1", "alpha": 0.05}
+    with ws.database.begin() as connection:
+        day = timedelta(days=7)
+        connection.execute(sa.insert(tables.alpha_draws), [{**row, "at": ws.clock.now() - day}])
+    left = preview(ws, book, [ONE, OTHER], inputs(4), rules=rules)
+    assert (whole.alpha, round(left.alpha, 5)) == (0.05, round(7 * 0.2 / 365, 5))
+    assert not isinstance(whole.needed, Missing)
+    assert not isinstance(left.needed, Missing)
+    assert left.needed.inputs > whole.needed.inputs
+    assert "at alpha = 0.0038" in to_markdown(preview_report(left))
+
+
 def test_limits_of_a_variant_make_a_matrix_longer(ws: Workspace, book: PriceBook) -> None:
     ran(ws, ONE, ["1", "1"])
     for limits, seconds in (
