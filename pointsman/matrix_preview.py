@@ -172,9 +172,7 @@ def preview_matrix(
         low=together.low,
         high=together.high,
         seconds=_seconds(given, found, variants, in_flight_per_provider),
-        needed=_needed(
-            len(variants), len(inputs.members) / clusters, seed, {**rules, "alpha": alpha}, assumed_saving
-        ),
+        needed=_needed(len(variants), len(inputs.members) / clusters, seed, {**rules, "alpha": alpha}, assumed_saving),
         assumed_saving=assumed_saving,
         alpha=alpha,
     )
