@@ -214,7 +214,7 @@ def _utilisation(parts: Sequence[Parts], setting: Setting, labels: Mapping[str, 
         ],
         "break_even": [
             {"variant": str(one.variant), "label": labels[str(one.variant)], "against": labels[str(one.against)]}
-            | {"utilisation": plain(one.utilisation)}
+            | {"utilisation": plain(one.utilisation), "left_out": list(one.left_out)}
             for one in break_evens(parts, setting)
         ],
     }

@@ -172,10 +172,14 @@ def utilisation_sections(money: Mapping[str, Any]) -> list[Section]:
     sections: list[Section] = [utilisation_chart(found)]
     if found["break_even"]:
         rows = [
-            (one["label"], one["against"], _level(one["utilisation"], "share").removeprefix("never "))
+            (
+                *(one["label"], one["against"], _level(one["utilisation"], "share").removeprefix("never ")),
+                ", ".join(one.get("left_out", ())),
+            )
             for one in found["break_even"]
         ]
-        sections.append(Table(("self-hosted", "paid per output", "as cheap from"), rows, "Break-even utilisation"))
+        columns = ("self-hosted", "paid per output", "as cheap from", "not counted")
+        sections.append(Table(columns, rows, "Break-even utilisation"))
     return sections
 
 

@@ -31,11 +31,15 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class BreakEven:
-    """From which utilisation on a self-hosted variant is as cheap as one that is paid per output."""
+    """From which utilisation on a self-hosted variant is as cheap as one that is paid per output.
+
+    `left_out` are the lines that are not known of both, and so not counted.
+    """
 
     variant: VariantId
     against: VariantId
     utilisation: Number
+    left_out: tuple[str, ...]
 
 
 def curves(parts: Sequence[Parts], setting: Setting) -> list[Curve]:
@@ -60,7 +64,7 @@ def break_evens(parts: Sequence[Parts], setting: Setting) -> list[BreakEven]:
     """Of each self-hosted variant against each that is paid per output, on the lines that are known of both."""
     hosted = [one for one in parts if _runs_by_the_hour(one)]
     paid = [one for one in parts if _is_paid_per_output(one)]
-    return [BreakEven(one.variant, by.variant, _break_even(one, by, setting)) for one in hosted for by in paid]
+    return [_break_even(one, by, setting) for one in hosted for by in paid]
 
 
 def _runs_by_the_hour(parts: Parts) -> bool:
@@ -71,21 +75,22 @@ def _is_paid_per_output(parts: Parts) -> bool:
     return not parts.timed and not isinstance(parts.list_price, Missing)
 
 
-def _break_even(hosted: Parts, paid: Parts, setting: Setting) -> Number:
+def _break_even(hosted: Parts, paid: Parts, setting: Setting) -> BreakEven:
     price = output_cost(paid, setting)
+    out = left_out(output_cost(hosted.at_utilisation(Decimal(1)), setting), price)
 
     def advantage(utilisation: float) -> float:
         cost = output_cost(hosted.at_utilisation(Decimal(repr(utilisation))), setting)
-        out = left_out(cost, price)
         own, other = cost.running(out), price.running(out)
         assert not isinstance(own, Missing)
         assert not isinstance(other, Missing)
         return float(other - own)
 
     found = crossing(advantage, _LEAST, 1.0)
+    at: Number = Missing("cheaper at any utilisation" if advantage(1.0) > 0 else "dearer even when it is always busy")
     if found is not None:
-        return Decimal(format(found, ".6g"))
-    return Missing("cheaper at any utilisation" if advantage(1.0) > 0 else "dearer even when it is always busy")
+        at = Decimal(format(found, ".6g"))
+    return BreakEven(hosted.variant, paid.variant, at, out)
 
 
 def _known(cost: OutputCost) -> Decimal:

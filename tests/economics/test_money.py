@@ -343,6 +343,17 @@ def test_the_break_even_is_what_can_be_solved_by_hand(world: World, tmp_path: Pa
     assert isinstance(found('minimum_billing_s = "36"\n'), Missing), "36 s are billed at least, and 35.8 may be paid"
 
 
+def test_a_break_even_names_the_lines_that_it_leaves_out(world: World, tmp_path: Path):
+    fill(world, HOSTED, PAID)
+    book = book_of(tmp_path, PRICES + GPU_FLEET + 'commitment_usd_per_hour = "10"\ncommitment_discount = "0.3"\n')
+    document = money(world, book, Production(judged_share=0, through_nat=()))
+    (even,) = document["utilisation"]["break_even"]
+    assert even["left_out"] == ["commitments"]
+    assert "% | commitments |" in to_markdown(Report("", "", money_sections(document)))
+    (even,) = money(world, book)["utilisation"]["break_even"]
+    assert even["left_out"] == []
+
+
 def test_where_the_answer_changes(world: World, tmp_path: Path):
     """By the worked example: 0.010 USD an output is met at 56 % use of a fleet that costs 1.006 USD an hour."""
     fill(world, HOSTED, PAID, output_bytes=0)
