@@ -7,7 +7,7 @@ from prefect import task
 
 from pointsman import checks
 from pointsman.actions import ActionLog
-from pointsman.decision import load_runs_of
+from pointsman.decision import load_tests_of
 from pointsman.errors import DataCheckFailed
 from pointsman.quality import evaluation_set
 from pointsman.scenario import read_run, scan_ledger
@@ -58,8 +58,9 @@ def check_price_book(book_sha256: str) -> None:
 
 
 def check_measured(bm_id: str) -> None:
-    """Whatever a decision reads that was measured: each load test beside the matrix, and its cells."""
-    for runs in load_runs_of(open_workspace(), bm_id).values():
-        for run_id in runs:
-            check_ledger(run_id)
+    """Whatever a decision reads that was measured: each completed load test beside the matrix, and its cells."""
+    for tests in load_tests_of(open_workspace(), bm_id).values():
+        for run_id, status in tests.items():
+            if status == "completed":
+                check_ledger(run_id)
     check_run_items(bm_id)

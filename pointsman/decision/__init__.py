@@ -1,7 +1,7 @@
 """The decision: a plan declared before data is read, the verdict it leads to, and the document that proves it."""
 
 from pointsman.decision.audit import Audit, Check, audit, audit_document
-from pointsman.decision.conclude import conclude, load_runs_of, read_hud, verdicts_of
+from pointsman.decision.conclude import conclude, load_tests_of, read_hud, verdicts_of
 from pointsman.decision.decide import decide
 from pointsman.decision.declared import (
     declare_plans,
@@ -45,7 +45,7 @@ __all__ = [
     "hud_table",
     "inputs_needed",
     "left_for",
-    "load_runs_of",
+    "load_tests_of",
     "load_verdict",
     "mean_quality",
     "minimum_detectable_saving",

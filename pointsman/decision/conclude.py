@@ -53,7 +53,8 @@ def conclude(
     if plan.alpha_per_year is not None:
         _ensure_decided_once(ws, benchmark_id, evaluation_set_id)
     verdict_id = f"vd_{derive('verdict', benchmark_id, evaluation_set_id, plan.sha256)}"
-    load_runs = load_runs_of(ws, benchmark_id)
+    load_tests = load_tests_of(ws, benchmark_id)
+    load_runs = {variant: _that_count(tests) for variant, tests in load_tests.items()}
     reached = reach(ws, benchmark_id, evaluation_set_id, plan, book, _services(ws, plan, verdict_id, load_runs))
     data, verdict = reached.data, reached.verdict
     if plan.sequential:  # each look has a verdict of its own
@@ -72,11 +73,12 @@ def conclude(
     for fact in price_missing(cells):
         ActionLog(ws).record("price_missing", context=benchmark_id, fact=fact)
     run_ids = [run_id for runs in load_runs.values() for run_id in runs]
+    paid = [run_id for tests in load_tests.values() for run_id in tests]
     context = HudContext(
         verdict_id=stored.id,
         benchmark_id=benchmark_id,
         evaluation_set_id=evaluation_set_id,
-        experiment_cost=experiment_cost(ws, benchmark_id, cells, book, load_run_ids=run_ids),
+        experiment_cost=experiment_cost(ws, benchmark_id, cells, book, load_run_ids=paid),
         minimum_detectable_saving=minimum_detectable_saving(plan, data),
         measure_again=f"pointsman benchmark run --again {benchmark_id}",
         load_p95_ms=p95_under_load(ws, run_ids),
@@ -106,21 +108,23 @@ def verdicts_of(ws: Workspace, benchmark_id: str) -> list[StoredVerdict]:
     return [load_verdict(ws, verdict_id) for verdict_id in ids]
 
 
-def load_runs_of(ws: Workspace, benchmark_id: str) -> dict[VariantId, list[str]]:
-    """The completed load tests of the run that the matrix is a step of, by variant. Raises `NotFound`."""
+def load_tests_of(ws: Workspace, benchmark_id: str) -> dict[VariantId, dict[str, str]]:
+    """The status of all load tests that were started by the run of which the matrix is a step, by variant and id.
+
+    Raises `NotFound`."""
     runs = tables.load_test_runs
     parent = matrix_run(ws, benchmark_id).parent_run_id
     if parent is None:
         return {}
     wanted = (
-        sa.select(runs.c.id, runs.c.variant_id)
-        .where(runs.c.parent_run_id == parent, runs.c.status == "completed")
+        sa.select(runs.c.id, runs.c.variant_id, runs.c.status)
+        .where(runs.c.parent_run_id == parent, runs.c.status.not_in(("created", "awaiting_approval")))
         .order_by(runs.c.id)
     )
-    found: dict[VariantId, list[str]] = {}
+    found: dict[VariantId, dict[str, str]] = {}
     with ws.database.begin() as connection:
         for row in connection.execute(wanted):
-            found.setdefault(VariantId.parse(row.variant_id), []).append(row.id)
+            found.setdefault(VariantId.parse(row.variant_id), {})[row.id] = row.status
     return found
 
 
@@ -174,6 +178,11 @@ def _ensure_decided_once(ws: Workspace, benchmark_id: str, evaluation_set_id: st
             instruction=f"pointsman benchmark run --again {benchmark_id}",
             code="alpha_taken",
         )
+
+
+def _that_count(tests: Mapping[str, str]) -> list[str]:
+    """The completed load tests of a variant; where none completed all of them, so that there is no figure, and why."""
+    return [run_id for run_id, status in tests.items() if status == "completed"] or list(tests)
 
 
 def _services(

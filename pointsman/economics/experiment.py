@@ -48,7 +48,7 @@ def experiment_cost(
             )
         ),
         judging=_judging_cost(ws, benchmark_id, book),
-        load=total(load_cost(scan_run_attempts(ws, read_run(ws, run_id)), book) for run_id in load_run_ids),
+        load=total(_load_run_cost(ws, run_id, book) for run_id in load_run_ids),
     )
 
 
@@ -72,6 +72,14 @@ def price_load_run(ws: Workspace, run_id: str, book: PriceBook) -> Number:
         connection.execute(sa.update(runs).where(runs.c.id == run_id).values(metrics_json=metrics))
     settle_spending(ws, run_id, usd)
     return usd
+
+
+def _load_run_cost(ws: Workspace, run_id: str, book: PriceBook) -> Number:
+    record = read_run(ws, run_id)
+    try:
+        return load_cost(scan_run_attempts(ws, record), book)
+    except NotFound:
+        return Missing(f"the load test {run_id} has no closed ledger")
 
 
 def _judging_cost(ws: Workspace, benchmark_id: str, book: PriceBook) -> Number:

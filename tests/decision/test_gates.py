@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pointsman.decision import VerdictPlan, audit, decide, document_path, read_document
+from pointsman.decision import VerdictPlan, audit, decide, document_path, read_document, read_hud
 from pointsman.decision.hud_report import hud_table
 from pointsman.decision.service import Service, p95_of_all
 from pointsman.dispatch.attempts import ATTEMPTS_SCHEMA
@@ -23,6 +23,7 @@ from pointsman.storage import tables
 from tests.decision.comparisons import measured, plan, variant, wobble
 from tests.decision.judged import Judged
 from tests.decision.test_hud import hud_of
+from tests.economics.test_experiment import attempts
 from tests.scenario.ledgers import ended_run
 
 
@@ -225,6 +226,21 @@ def test_a_provider_that_queues_without_errors_is_caught_by_the_latency_gate(mig
     assert 400 <= said.services[variant(0)].p95_ms < 402
     assert said.services[variant(1)].p95_ms > 20_000
     assert "fails the latency gate: p95 under load" in said.verdict.why
+    audit(judged.ws, stored.id).raise_unless_agreed()
+
+
+def test_a_load_test_that_was_stopped_is_paid_for_and_makes_no_latency_known(migrated: Path, tmp_path: Path) -> None:
+    judged = Judged(tmp_path, challengers=1, rules={"p95_limit_ms": 2_000.0}, migrated=migrated)
+    steady = Scenario(name="steady", stages=(Stage(name="all", rate=4, duration_s=30),))
+    ended_run(judged.ws, steady, run_id="load-1", variant=Variant(variant(1), "lab"), took_ms=np.full(120, 400.0))
+    folder = run_folder(judged.ws, read_run(judged.ws, "load-1"))
+    attempts(("completed", "lab-cpu:vcpu-second", "3000", None)).write_parquet(folder / "attempts-00000.parquet")
+    judged.change(tables.load_test_runs, {"parent_run_id": "run-1", "status": "failed"}, id="load-1")
+    stored = judged.conclude()
+    why = read_document(judged.ws.results.read(document_path(stored.id))).verdict.why
+    assert "cannot pass the latency gate" in why
+    assert "load-test run load-1 is failed" in why
+    assert read_hud(judged.ws, stored.id)["experiment_cost_usd"]["load"] == "3"
     audit(judged.ws, stored.id).raise_unless_agreed()
 
 

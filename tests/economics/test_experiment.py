@@ -205,6 +205,9 @@ def test_load_runs_are_read_from_where_they_were_kept(world: World, book: PriceB
         (folder / "summary.json").write_text(closed.model_dump_json())
     assert cost_of(world, book, load_run_ids=["run-1", "run-2"]).load == Decimal("0.003")
     assert cost_of(world, book, load_run_ids=["run-2"]).load == Decimal("0.002")
+    world.load_run("run-0", "lab/steady/t/run-0")
+    unknown = cost_of(world, book, load_run_ids=["run-0", "run-1"]).load
+    assert unknown == Missing("the load test run-0 has no closed ledger")
     with pytest.raises(NotFound, match="run-3"):
         cost_of(world, book, load_run_ids=["run-3"])
 
