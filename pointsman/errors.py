@@ -58,8 +58,9 @@ class InputRefused(PointsmanError):
         self.allowed = allowed
         shown = repr(value)
         shown = shown if len(shown) <= 120 else shown[:117] + "..."
+        wrong = "nothing is given" if value is None else f"{shown} is not allowed"
         super().__init__(
-            f"{field}: {shown} is not allowed; allowed: {allowed}.",
+            f"{field}: {wrong}; allowed: {allowed}.",
             instruction=instruction,
             code=code,
             field=field,

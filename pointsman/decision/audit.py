@@ -129,7 +129,7 @@ def _against_rows(ws: Workspace, row: StoredVerdict, said: VerdictDocument, docu
     now = hashlib.sha256(document).hexdigest()
     kept = row.document_sha256 or now
     yield Check("document as stored", kept, now, "" if row.document_sha256 else "its hash was not kept")
-    yield Check("outcome as stored", f"{row.outcome} {row.winner}", f"{said.verdict.outcome} {said.verdict.winner}")
+    yield Check("outcome as stored", _outcome(row), _outcome(said.verdict))
     yield _declared(ws, row, said)
     if said.evidence:
         addresses = output_addresses(ws, row.benchmark_id)
@@ -158,6 +158,10 @@ def _against_rows(ws: Workspace, row: StoredVerdict, said: VerdictDocument, docu
 
 def _cells(said: VerdictDocument) -> frozenset[str]:
     return frozenset(cell.dispatch_id for cell in said.data)
+
+
+def _outcome(found: StoredVerdict | Verdict) -> str:
+    return found.outcome if found.winner is None else f"{found.outcome} {found.winner}"
 
 
 def _declared(ws: Workspace, row: StoredVerdict, said: VerdictDocument) -> Check:

@@ -132,10 +132,8 @@ def _lacking(plan: VerdictPlan, measured: Cells) -> list[str]:
         )
     needed = 1 if plan.sequential else clusters_needed(plan.alpha)
     if len(plan.clusters) < needed:
-        lacking.append(
-            f"{len(plan.clusters)} clusters of inputs can never reach alpha = {plan.alpha:g}; "
-            f"{needed} or more are needed."
-        )
+        has = f"{len(plan.clusters)} {'cluster' if len(plan.clusters) == 1 else 'clusters'} of inputs"
+        lacking.append(f"{has} can never reach alpha = {plan.alpha:g}; {needed} or more are needed.")
     if plan.incumbent in measured.unpriced:
         reason = measured.unpriced[plan.incumbent]
         lacking.append(f"The cost of the incumbent {plan.incumbent.label} is not known ({reason}).")

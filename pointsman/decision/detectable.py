@@ -50,7 +50,8 @@ def minimum_detectable_saving(plan: VerdictPlan, data: Sequence[Measurement]) ->
     if measured.unjudged:
         return Missing("successful cells were not judged")
     if len(plan.clusters) < clusters_needed(plan.alpha):
-        return Missing(f"{len(plan.clusters)} clusters can never reach alpha = {plan.alpha:g}")
+        has = f"{len(plan.clusters)} {'cluster' if len(plan.clusters) == 1 else 'clusters'}"
+        return Missing(f"{has} can never reach alpha = {plan.alpha:g}")
     success = measured.totals.success.sum(axis=1)
     kept = [
         at

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pointsman.benchmark import list_matrix_runs
+from pointsman.benchmark import list_matrix_runs, matrix_run
 from pointsman.decision import (
     Assumptions,
     Audit,
@@ -48,12 +48,13 @@ def _verdict_id(ws: Workspace, subject: str | None) -> str:
             (found for one in list_matrix_runs(ws, limit=_LOOKED_AT) for found in verdicts_of(ws, one.id)), None
         )
         if newest is None:
-            raise NotFound("verdict", subject, "none was reached yet", instruction="pointsman demo")
+            raise NotFound("verdict", subject, "one that was reached, and none was yet", instruction="pointsman demo")
         return newest.id
     if not subject.startswith("bm_"):
         return load_verdict(ws, subject).id
     found = verdicts_of(ws, subject)
     if not found:
+        matrix_run(ws, subject)  # of one that is not there nothing could be evaluated
         raise NotFound("benchmark", subject, "one with a verdict", instruction=f"pointsman evaluate {subject}")
     return found[0].id
 

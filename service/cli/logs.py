@@ -9,7 +9,7 @@ import typer
 
 from pointsman.actions import ActionLog
 from pointsman.errors import InputRefused
-from service.cli.output import JsonFlag, emit, open_workspace, table
+from service.cli.output import JsonFlag, console, emit, open_workspace, table
 
 app = typer.Typer(add_completion=False)
 
@@ -37,7 +37,13 @@ def logs(
         }
         for e in entries
     ]
-    emit(as_json, document, lambda: table("Action log", ("at (UTC)", "severity", "event", "of", "do next"), rows))
+
+    def show() -> None:
+        table("Action log", ("at (UTC)", "severity", "event", "of", "do next"), rows)
+        if not rows:
+            console.print("No such event yet." if severity or since or run else "Nothing has happened yet.")
+
+    emit(as_json, document, show)
 
 
 def _time(text: str | None) -> datetime | None:

@@ -19,6 +19,9 @@ def route_of(ws: Workspace, text: str | None) -> RouteKey:
     if text is not None:
         return RouteKey.parse(text)
     known = routes(ws)
-    if len(known) != 1:
-        raise InputRefused("route", text, f"one of {', '.join(map(str, known)) or 'none: no route has a binding'}")
+    if not known:
+        allowed = "a route that has a binding, and none has one yet"
+        raise InputRefused("route", text, allowed, instruction="pointsman route apply --help")
+    if len(known) > 1:
+        raise InputRefused("route", text, f"one of {', '.join(map(str, known))}")
     return known[0]

@@ -129,6 +129,7 @@ def test_every_error_carries_its_exit_code_its_code_and_what_to_do(
 def test_a_refusal_names_field_value_and_what_is_allowed(kind: type[InputRefused], code: str) -> None:
     refusal = kind("repeats", -1, "1 or more")
     assert str(refusal) == "repeats: -1 is not allowed; allowed: 1 or more."
+    assert str(kind("repeats", None, "1 or more")) == "repeats: nothing is given; allowed: 1 or more."
     assert (refusal.exit_code, refusal.code) == (2, code)
     assert refusal.data == {"field": "repeats", "value": "-1", "allowed": "1 or more"}
 

@@ -160,6 +160,8 @@ def test_too_few_clusters_say_how_many_are_needed() -> None:
     verdict = decide(declared, measured(declared, cost=cheaper(0.9)))
     assert verdict.outcome == "INSUFFICIENT_DATA"
     assert "4 clusters of inputs can never reach alpha = 0.05; 5 or more are needed." in verdict.why
+    alone = plan(clusters=1)
+    assert "1 cluster of inputs can never reach" in decide(alone, measured(alone)).why
     enough = plan(challengers=1, clusters=5)
     assert decide(enough, measured(enough, cost=lambda cell: "0.005" if cell[0] else "0.01")).outcome == "WINNER"
 

@@ -76,6 +76,7 @@ def test_a_sequential_plan_is_not_told_what_another_test_would_find() -> None:
         (8, {(0, 0, 0): {"outcome": "infrastructure"}}, "invalid: 1 cells were lost by our own infrastructure"),
         (8, {(0, 0, 0): {"quality": Missing("x")}}, "not judged"),
         (3, {}, "3 clusters can never reach"),
+        (1, {}, "1 cluster can never reach"),
         (8, {(0, 0, 0): {"cost_usd": Missing("x")}}, "no cost per success"),
         (8, {(v, 0, 0): {"cost_usd": Missing("x")} for v in (1, 2)}, "no cost per success"),
     ],
