@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
+from itertools import count
 
 import pytest
 import sqlalchemy as sa
@@ -95,10 +97,13 @@ def test_a_judge_that_agrees_with_itself_is_trusted(ws: Workspace, matrix: Matri
 def test_a_judge_that_spreads_and_follows_the_order_is_not_trusted_and_that_is_news_once(
     ws: Workspace, matrix: Matrix, gemini: StandIn
 ) -> None:
+    looks: dict[str, Iterator[int]] = {}
+
     def choose(asked: Asked) -> Reply:
         if "You compare" in asked.words:
             return judgement(FIRST)
-        return judgement({**LEVELS, "fidelity": 1 + 3 * (len(gemini.asked) % 2)})
+        look = next(looks.setdefault(repr(asked.media), count()))
+        return judgement({**LEVELS, "fidelity": 1 + 3 * (look % 2)})
 
     gemini.choose = choose
     set_id = by_gemini(ws, matrix, gemini, looks=3)
