@@ -147,6 +147,31 @@ def _stays(moved: Moved, why: str, *, code: str) -> GuardRefused:
     )
 
 
+def prove(
+    moved: Moved,
+    run_id: str,
+    gateway: str | None,
+    target: str,
+    input_set: str,
+    jobs: int,
+    consent: Consent | None,
+) -> Moved:
+    """Let routed jobs meet what serves now, else put back what served before. Raises `RunFailed` (`probe_failed`)."""
+    proved = probe(moved, run_id, target, input_set, jobs, consent)
+    if proved.probe is not None and not proved.probe.passed:
+        assert proved.generation is not None
+        back = roll_back(proved.route_key, proved.generation, run_id, gateway, f"probe failed: {proved.probe.why}")
+        report_routing(back)
+        raise RunFailed(
+            f"The probe of generation {proved.generation} failed: {proved.probe.why}. "
+            f"Generation {back.generation} has the old content again.",
+            instruction=f"pointsman route history {proved.route_key}",
+            code="probe_failed",
+        )
+    report_routing(proved)
+    return proved
+
+
 @flow(name="apply-routing", flow_run_name="apply-{request.route_key}")
 def apply_routing(request: ApplyRoutingRequest) -> Moved:
     """Returns the binding before and after, and what the probe saw. Raises `RunFailed` after a failed probe or canary.
@@ -180,17 +205,4 @@ def apply_routing(request: ApplyRoutingRequest) -> Moved:
     applied = apply_binding(planned, run_id, request.gateway, steps, consent, request.ask_first)
     if request.canary is not None:
         applied = in_steps(applied, run_id, request.gateway, request.target, request.input_set, request.canary, consent)
-    proved = probe(applied, run_id, request.target, request.input_set, request.probe_jobs, consent)
-    if proved.probe is not None and not proved.probe.passed:
-        back = roll_back(
-            request.route_key, proved.generation, run_id, request.gateway, f"probe failed: {proved.probe.why}"
-        )
-        report_routing(back)
-        raise RunFailed(
-            f"The probe of generation {proved.generation} failed: {proved.probe.why}. "
-            f"Generation {back.generation} has the old content again.",
-            instruction=f"pointsman route history {request.route_key}",
-            code="probe_failed",
-        )
-    report_routing(proved)
-    return proved
+    return prove(applied, run_id, request.gateway, request.target, request.input_set, request.probe_jobs, consent)

@@ -6,11 +6,11 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.apply_routing import go_on, in_steps
+from flows.apply_routing import go_on, in_steps, prove
 from pointsman.routing import CanaryRules
 from tasks.canary import check_promotion, find_canary, take_up_canary
 from tasks.production import enter_with_change, once_agreed
-from tasks.routing import Moved, probe, report_routing
+from tasks.routing import Moved
 
 
 class PromoteRoutingRequest(BaseModel):
@@ -72,6 +72,4 @@ def promote_routing(request: PromoteRoutingRequest) -> Moved:
     taken_up = take_up_canary(found, request.reason)
     moved = go_on(taken_up, request.gateway, request.reason, consent, to_end=request.to_end)
     moved = in_steps(moved, run_id, request.gateway, request.target, request.input_set, request.canary, consent)
-    proved = probe(moved, run_id, request.target, request.input_set, request.probe_jobs, consent)
-    report_routing(proved)
-    return proved
+    return prove(moved, run_id, request.gateway, request.target, request.input_set, request.probe_jobs, consent)

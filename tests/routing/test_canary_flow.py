@@ -187,6 +187,17 @@ def test_a_canary_that_somebody_pauses_stays_until_it_is_promoted_to_the_end(wor
     assert world.promote(to_end=True).after == {str(B): 100}
 
 
+def test_a_promotion_whose_probe_fails_puts_back_what_served_before_the_canary(world, monkeypatch):
+    apply_binding(world.ws, world.gateway, BindingRequest(ROUTE, {B: 100}, 1, "test", "begun", steps=(5, 100)))
+    unmet = tasks.routing.Probed(passed=False, seen={}, generations=(), why="3 jobs failed")
+    monkeypatch.setattr(flows.apply_routing, "probe", lambda moved, *_: moved.model_copy(update={"probe": unmet}))
+    with pytest.raises(RunFailed, match="The probe of generation 3 failed: 3 jobs failed") as failed:
+        world.promote(to_end=True)
+    assert failed.value.code == "probe_failed"
+    assert world.states()[:2] == [(4, "active"), (3, "rolled_back")]
+    assert current(world.ws, ROUTE).weights == world.gateway.read(ROUTE).weights == {A: 100}
+
+
 def test_a_canary_that_somebody_else_moved_is_theirs(world, monkeypatch):
     sample = tasks.canary.routing.sample_route
 
