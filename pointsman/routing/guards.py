@@ -19,6 +19,7 @@ from pointsman.decision import StoredVerdict, load_verdict
 from pointsman.errors import GuardRefused
 from pointsman.ids import RouteKey, VariantId
 from pointsman.model import Binding, Missing, Number
+from pointsman.routing.bindings import SERVED, SERVING
 from pointsman.routing.capacity_gate import not_sustained
 from pointsman.routing.evidence import Evidence, evidence_of
 from pointsman.routing.gateways import Gateway
@@ -135,12 +136,14 @@ class _Guards:
         )
 
     def _changes_today(self) -> int:
+        """Not what waits for consent, this change with it, and what did not get it."""
         table = tables.routing_bindings
+        begun = table.c.status.in_((*SERVED, *SERVING, "applying"))
         wanted = sa.select(sa.func.count()).where(
             table.c.route_key.contains(f":env:{self._route.environment}:stage:", autoescape=True),
             table.c.created_at > self.ws.clock.now() - _DAY,
             table.c.kind == "apply",
-            table.c.status != "failed",
+            begun | ((table.c.status == "aborted") & (table.c.step == 0)),
             table.c.rollout_id.is_(None) | (table.c.step == 0),
         )
         with self.ws.database.connect() as connection:

@@ -24,7 +24,8 @@ from pointsman.routing import (
     rules_of,
     set_rules,
 )
-from pointsman.safety import Identity
+from pointsman.safety import Identity, Limits, decide_approval, list_approvals
+from pointsman.settings import load_settings
 from pointsman.storage import tables
 from tests.decision import comparisons
 from tests.docs.pages import TEXT
@@ -131,6 +132,21 @@ def test_so_many_routes_of_an_environment_are_changed_in_a_day(ws, gateway):
     set_rules(ws, OTHER_ROUTE, RoutingRules(max_changes_per_day=1), ADMIN)
     with pytest.raises(GuardRefused, match="1 changes of routes of lab"):
         apply_binding(ws, gateway, BindingRequest(OTHER_ROUTE, {other: 100}, None, "test", "other"))
+
+
+def test_what_waits_for_consent_and_what_did_not_get_it_is_no_change_of_the_day(ws, gateway):
+    """Else the one change of a day would keep itself from being made."""
+    ws.clock.sleep(24 * 3600 + 1)
+    keep(ws, max_changes_per_day=1, approval=True)
+    asked = {}
+    for one, decision in ((C, "rejected"), (B, "approved")):
+        with pytest.raises(GuardRefused, match="waits for ap_"):
+            apply(ws, gateway, {one: 100})
+        (asked[one],) = list_approvals(ws)
+        decide_approval(ws, asked[one].id, ADMIN, decision, reason="", limits=Limits.of(load_settings()))
+    assert apply(ws, gateway, {B: 100}).generation == 3
+    with pytest.raises(GuardRefused, match="1 changes of routes of lab"):
+        apply(ws, gateway, {C: 100}, 3)
 
 
 @pytest.fixture
