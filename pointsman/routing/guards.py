@@ -92,6 +92,7 @@ class _Guards:
         yield from self._floors()
         yield from self._spend()
         yield from self._capacity()
+        yield from self._switched_on()
         yield from self._way_back()
 
     @property
@@ -228,16 +229,28 @@ class _Guards:
     def _capacity(self) -> Iterator[Refusal]:
         yield from self._sustains(self.intended.weights, "must not take", "capacity_not_shown")
 
+    @cached_property
+    def _enabled(self) -> set[str]:
+        known = tables.variants
+        mine = (known.c.route_key == str(self._route)) & known.c.enabled.is_(True)
+        with self.ws.database.connect() as connection:
+            return set(connection.execute(sa.select(known.c.id).where(mine)).scalars())
+
+    def _switched_on(self) -> Iterator[Refusal]:
+        """Also of the newcomers of a canary that has begun: whoever disables one wants it to get no more."""
+        for variant, weight in self.intended.weights.items():
+            if weight and str(variant) not in self._enabled:
+                yield self._refusal(
+                    "variant_disabled", f"{variant.label} is disabled.", f"pointsman variants enable {variant}"
+                )
+
     def _way_back(self) -> Iterator[Refusal]:
         """What served before must be able to take everything back."""
         before = self.intended.before
         if before is None:
             return
-        known = tables.variants
-        with self.ws.database.connect() as connection:
-            enabled = set(connection.execute(sa.select(known.c.id).where(known.c.enabled.is_(True))).scalars())
         for variant, weight in before.weights.items():
-            if weight and str(variant) not in enabled:
+            if weight and str(variant) not in self._enabled:
                 yield self._refusal(
                     "no_way_back",
                     f"{variant.label} serves {self._route} and is disabled, so there would be nothing to go back to.",

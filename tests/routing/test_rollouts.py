@@ -149,6 +149,15 @@ def test_every_step_is_held_to_the_rules_as_they_are_then_and_going_back_to_none
     assert go_back(ws, door, 2).weights == {A: 100}
 
 
+def test_newcomers_that_are_disabled_in_the_middle_of_a_canary_get_no_more(ws, door):
+    apply(ws, door, {B: 100})
+    rollout, _ = require_canary(ws, ROUTE)
+    set_enabled(ws, B, enabled=False)
+    with pytest.raises(GuardRefused, match=r"x265@lab-cpu is disabled\.") as refused:
+        advance(ws, door, rollout.id, after=0, why="it held")
+    assert refused.value.data["codes"] == ["variant_disabled"]
+
+
 def test_a_canary_counts_as_one_change_and_its_verdicts_age_when_it_begins(ws, door):
     apply(ws, door, {B: 100})
     rollout, _ = require_canary(ws, ROUTE)
