@@ -185,9 +185,9 @@ class _Guards:
 
     @cached_property
     def _evidence(self) -> dict[VariantId, Evidence | None]:
-        """Of every variant that is to serve and did not before."""
+        """Of every variant that is to get more than before."""
         before = self.intended.before.weights if self.intended.before else {}
-        new = [one for one, weight in self.intended.weights.items() if weight and not before.get(one)]
+        new = [one for one, weight in self.intended.weights.items() if weight > before.get(one, 0)]
         known = self.intended.verdict_id
         return {one: evidence_of(self.ws, known, one) if known else None for one in new}
 

@@ -209,6 +209,13 @@ def test_without_a_verdict_nothing_shows_that_a_floor_is_kept(ws, gateway):
     assert "not measured (no verdict is named)" in message
 
 
+def test_a_floor_is_asked_of_whatever_gets_more_also_where_it_had_a_little(ws, gateway):
+    apply(ws, gateway, {A: 99, B: 1})
+    keep(ws, min_quality=50)
+    with pytest.raises(GuardRefused, match="The quality of x265@lab-cpu is not measured"):
+        apply(ws, gateway, {B: 100}, 2)
+
+
 def test_a_verdict_of_a_judge_that_is_not_trusted_changes_nothing(ws, gateway, verdict):
     ActionLog(ws).record("judge_untrusted", context="bm_1", evaluation_set_id="another set")
     ActionLog(ws).record("judge_untrusted", context="bm_2", evaluation_set_id="set_1")
