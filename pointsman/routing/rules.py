@@ -32,7 +32,7 @@ class Freeze(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     why: str = Field(min_length=1, max_length=200)
-    days: tuple[Day, ...] = _DAYS
+    days: tuple[Day, ...] = Field(default=_DAYS, min_length=1)
     begins: time | None = None
     """Of each day; together with `ends`, which may lie on the next day."""
     ends: time | None = None
@@ -46,6 +46,10 @@ class Freeze(BaseModel):
             raise ValueError("give either begins and ends, or since and until")
         if self.since and self.until and self.since >= self.until:
             raise ValueError("until lies after since")
+        if self.since and self.days != _DAYS:
+            raise ValueError("days go with begins and ends, not with since and until")
+        if any(one is not None and one.tzinfo is not None for one in (self.begins, self.ends)):
+            raise ValueError("begins and ends are UTC and name no time zone")
         return self
 
     def holds(self, at: datetime) -> bool:

@@ -82,6 +82,12 @@ def test_rules_are_read_from_a_file_and_what_is_wrong_is_named(tmp_path):
         ("colour = 1", "rules, colour"),
         ("max_usd_per_month = 4", "takes jobs_per_month"),
         ('[[freezes]]\nwhy = "x"', "either begins and ends, or since and until"),
+        ('[[freezes]]\nwhy = "x"\nbegins = "22:00+02:00"\nends = "06:00Z"', "UTC and name no time zone"),
+        ('[[freezes]]\nwhy = "x"\ndays = []\nbegins = 18:00:00\nends = 06:00:00', "freezes.0.days"),
+        (
+            '[[freezes]]\nwhy = "x"\ndays = ["mon"]\nsince = 2026-11-20T00:00:00Z\nuntil = 2026-12-01T00:00:00Z',
+            "days go with begins and ends",
+        ),
         ("[", "TOML"),
     ):
         path.write_text(text)
