@@ -173,8 +173,12 @@ class Binding:
         """Whether traffic that follows the one follows the other: the same generation, and the same shares."""
         if other is None or (self.route_key, self.generation) != (other.route_key, other.generation):
             return False
-        mine, theirs = ({one: share for one, share in of.weights.items() if share} for of in (self, other))
-        return mine == theirs
+        return self.shares == other.shares
+
+    @property
+    def shares(self) -> dict[VariantId, int]:
+        """The weights of what gets traffic at all."""
+        return {one: share for one, share in self.weights.items() if share}
 
     @property
     def sole_variant(self) -> VariantId | None:

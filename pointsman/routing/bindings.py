@@ -100,16 +100,18 @@ def serving(connection: sa.Connection, route_key: RouteKey) -> BindingRecord | N
 def served_before(connection: sa.Connection, serving: BindingRecord) -> Binding | None:
     """What served before that: no step of a canary, and none that never became active.
 
-    What was restored is the generation before it over again: what served before that one is meant.
+    The same content over again, restored or applied twice, is no way back: what served before it is meant.
     """
-    served, came = _served(serving.binding.route_key), _TABLE.c.generation
-    number: int | None = serving.binding.generation
-    if serving.step is None:
-        changes = served.where(came <= number, _TABLE.c.kind != "restore").with_only_columns(sa.func.max(came))
-        number = connection.execute(changes).scalar()
-    older = served.where(came < number).order_by(came.desc()).limit(1)
-    row = connection.execute(older).mappings().one_or_none()
-    return _record(row).binding if row else None
+    came, at = _TABLE.c.generation, serving
+    older = _served(at.binding.route_key).where(came < at.binding.generation).order_by(came.desc())
+    with connection.execute(older, execution_options={"yield_per": 10}) as found:  # the first few are enough
+        for row in found.mappings():
+            before = _record(row)
+            again = at.kind != "rollback" and at.step is None and before.binding.shares == at.binding.shares
+            if not again:
+                return before.binding
+            at = before
+    return None
 
 
 def served_as(connection: sa.Connection, route_key: RouteKey, number: int) -> Binding | None:

@@ -76,7 +76,7 @@ def settle(
 ) -> None:
     """Open and release what it takes that `now` serves in the place of `before`."""
     route_key = now.binding.route_key
-    if now.kind == "restore" or (now.kind == "apply" and before.step is not None):
+    if now.binding.shares == before.binding.shares or (now.kind == "apply" and before.step is not None):
         return  # the same traffic again, or the next step of a canary
     if now.kind == "rollback":
         release(connection, ws, route_key, f"generation {now.binding.generation} went back")

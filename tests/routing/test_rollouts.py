@@ -211,6 +211,16 @@ def test_going_back_after_a_restore_goes_to_what_served_before_what_was_restored
     assert go_back(ws, door, 4).weights == {A: 100}
 
 
+def test_the_same_applied_twice_keeps_what_is_held_and_the_way_back(ws, door):
+    apply(ws, door, {B: 100}, steps=(100,))
+    held = open_hold(ws, ROUTE)
+    apply(ws, door, {B: 100}, 2, steps=(100,))
+    assert open_hold(ws, ROUTE) == held
+    assert held.variants == {A: 100}
+    assert go_back(ws, door, 3).weights == {A: 100}
+    assert open_hold(ws, ROUTE) is None
+
+
 def test_a_canary_needs_something_that_serves_and_is_the_only_change_under_way(ws, door):
     other = RouteKey("postcard-2", "lab", "demo")
     lonely = variant("x264", route=other)
