@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pointsman.benchmark import variant
 from pointsman.decision import load_verdict
 from pointsman.errors import NotFound
 from pointsman.ids import RouteKey, VariantId
@@ -46,16 +47,17 @@ def promised(ws: Workspace, route_key: RouteKey) -> Promised:
 
 
 def may_go_back(ws: Workspace, route_key: RouteKey) -> bool:
-    """Whether the rules let a watch go back by itself, and something else served before.
+    """Whether the rules let a watch go back by itself, and something else served before that is still enabled.
 
     What was gone back to is not taken back by itself: two that both disappoint would take turns for ever.
     """
     with ws.database.connect() as connection:
         serves = bindings.serving(connection, route_key)
         before = bindings.served_before(connection, serves) if serves else None
-    changes = before is not None and serves is not None and before.weights != serves.binding.weights
-    own_verdict = serves is not None and serves.verdict_id is not None
-    return changes and own_verdict and rules_of(ws, route_key).auto_rollback
+    if serves is None or before is None or serves.verdict_id is None or before.shares == serves.binding.shares:
+        return False
+    there = all(variant(ws, one).enabled for one in before.shares)
+    return there and rules_of(ws, route_key).auto_rollback
 
 
 def expired(ws: Workspace, verdict_id: str, variant: VariantId) -> str:

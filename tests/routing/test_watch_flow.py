@@ -15,7 +15,7 @@ import tasks.watch
 import tasks.watched
 from flows.watch_routing import WatchRoutingRequest
 from pointsman.actions import ActionLog
-from pointsman.benchmark import InputFile, register_input_set
+from pointsman.benchmark import InputFile, register_input_set, set_enabled
 from pointsman.decision import decide, store_verdict, verdict_document
 from pointsman.dispatch import TargetSpec
 from pointsman.economics import PriceBook
@@ -29,6 +29,7 @@ from pointsman.routing import (
     RoutingRules,
     apply_binding,
     binding_for_verdict,
+    confirm,
     current,
     open_hold,
     rollback,
@@ -169,6 +170,17 @@ def test_where_the_rules_let_it_a_broken_promise_goes_back_by_itself(world):
     assert watch().variant is None, "what was gone back to promised nothing"
     assert "no verdict promised anything of it" in shown(world)
     assert current(world.ws, ROUTE).generation == 3
+
+
+def test_nothing_goes_back_by_itself_to_what_was_disabled(world):
+    set_rules(world.ws, ROUTE, RoutingRules(auto_rollback=True), ADMIN)
+    confirm(world.ws, ROUTE, "by hand")
+    set_enabled(world.ws, A, enabled=False)
+    world.jobs = routed(20, 20)
+    with pytest.raises(RunFailed, match="promised") as failed:
+        watch()
+    assert failed.value.instruction == f"pointsman route rollback {ROUTE}"
+    assert current(world.ws, ROUTE).weights == {B: 100}
 
 
 def test_a_gateway_changed_behind_our_back_is_drift_and_is_restored_where_the_rules_let_it(world):
