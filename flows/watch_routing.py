@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flows.benchmark_matrix import BenchmarkMatrixRequest, benchmark_matrix
 from flows.evaluate_quality import EvaluateQualityRequest, evaluate_quality
-from pointsman.errors import Cancelled, DependencyDown, GuardRefused, PointsmanError, RunFailed
+from pointsman.errors import Cancelled, Conflict, DependencyDown, GuardRefused, PointsmanError, RunFailed
 from tasks.cancelling import cancel_judging
 from tasks.production import enter_with_watch, once_agreed
 from tasks.routing import roll_back
@@ -88,9 +88,7 @@ def watch_routing(request: WatchRoutingRequest) -> Watched:
         not_mirrored = failed.message if failed else "" if request.mirror else "no mirrored jobs were asked for"
         watched = hold_to_promise(watched, benchmark_id, evaluation_set_id, not_mirrored, request.price_book)
     if watched.broken and watched.drifted and may_go_back(request.route_key):
-        reason = f"production: {watched.broken}"
-        back = roll_back(request.route_key, watched.generation, run_id, request.gateway, reason)
-        watched = watched.model_copy(update={"rolled_back_to": back.generation})
+        watched = gone_back_from(watched, run_id, request.gateway)
     watched = confirm_switch(watched)
     report_watch(watched, request.price_book)
     if watched.drifted:
@@ -102,6 +100,18 @@ def watch_routing(request: WatchRoutingRequest) -> Watched:
     if failed is not None:
         raise failed
     return watched
+
+
+def gone_back_from(watched: Watched, run_id: str, gateway: str | None) -> Watched:
+    """After going back, or as overtaken where somebody else was quicker to change the route."""
+    try:
+        back = roll_back(watched.route_key, watched.generation, run_id, gateway, f"production: {watched.broken}")
+    except Conflict as theirs:
+        newer = theirs.data.get("newest", theirs.data.get("current"))
+        if newer is None:
+            raise
+        return watched.model_copy(update={"overtaken_by": newer})
+    return watched.model_copy(update={"rolled_back_to": back.generation})
 
 
 def mirrored(

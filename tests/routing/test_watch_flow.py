@@ -277,6 +277,22 @@ def test_a_route_that_changes_in_the_middle_of_a_look_has_not_drifted(world):
     assert "Generation 3 took over from 2 in the middle of the look" in shown(world)
 
 
+def test_whoever_changes_the_route_just_before_a_watch_goes_back_wins(world, monkeypatch):
+    set_rules(world.ws, ROUTE, RoutingRules(auto_rollback=True), ADMIN)
+    world.jobs = routed(20, 20)
+    go_back = flows.watch_routing.roll_back
+
+    def too_late(*args):
+        apply_binding(world.ws, world.gateway, BindingRequest(ROUTE, {C: 100}, 2, "by hand", "3"))
+        return go_back(*args)
+
+    monkeypatch.setattr(flows.watch_routing, "roll_back", too_late)
+    found = watch()
+    assert (found.overtaken_by, found.rolled_back_to) == (3, None)
+    assert current(world.ws, ROUTE).weights == world.gateway.read(ROUTE).weights == {C: 100}
+    assert "Generation 3 took over from 2" in shown(world)
+
+
 def test_a_promise_of_a_model_that_has_changed_is_held_but_confirms_nothing(world, monkeypatch):
     world.ws.clock.sleep(25 * 3600)
     why = "v1 was measured, and 2026-01-02 it was v2"
