@@ -26,7 +26,8 @@ from pointsman.routing.rules import RoutingRules
 State = Literal["kept", "broken", "too few", "not measured"]
 _TAIL = 0.05
 _ANSWERED = ("completed", "failed")
-"""How jobs end that say something of the variant; others were not sent, were withdrawn, or nothing was learnt of."""
+"""How jobs end that say something of the variant; others were not sent, were withdrawn, or nothing was learnt of. One
+that the variant took and did not end, for as long as it was waited for, says something as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,9 @@ def hold_to_promise(promise: Evidence, routed: pl.DataFrame, mirrored: Mirrored,
 
     The variant is the only one that serves: a job that failed before it was given one is its failure.
     """
-    mine = routed.filter(
-        pl.col("state").is_in(_ANSWERED) & (pl.col("variant").is_null() | (pl.col("variant") == str(promise.variant)))
-    )
+    own = pl.col("variant") == str(promise.variant)
+    answered = pl.col("state").is_in(_ANSWERED) & (pl.col("variant").is_null() | own)
+    mine = routed.filter(answered | ((pl.col("state") == "unknown") & own))
     cells = [cell for cell in mirrored.cells if cell.variant == promise.variant and cell.outcome != "infrastructure"]
     return [
         _failures(promise, mine, cells, rules),

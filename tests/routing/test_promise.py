@@ -118,6 +118,12 @@ def test_jobs_of_which_nothing_was_learnt_and_those_of_others_are_not_counted():
     assert (held[0].state, held[0].found) == ("kept", "10 of 10 succeeded")
 
 
+def test_jobs_that_the_variant_took_and_never_ended_are_its_failures():
+    hung = routed(40).with_columns(state=pl.lit("unknown"), total_ms=pl.lit(None, pl.Float64))
+    held = hold_to_promise(PROMISE, hung, Mirrored(), RULES)
+    assert (held[0].state, held[0].found) == ("broken", "0 of 40 succeeded")
+
+
 def test_jobs_that_went_elsewhere_are_named():
     assert astray(routed(10, refused=3, unlearnt=2), B, 2) == ""
     told = astray(routed(10, elsewhere=5), B, 2)
