@@ -42,7 +42,8 @@ from pointsman.workspace import Workspace
 
 PROBE_IN_FLIGHT = 4
 _MAX_JOBS = 1000
-_LIMITS = Limits(max_in_flight=PROBE_IN_FLIGHT, drain_limit_s=120.0)
+_LIMITS = Limits(max_in_flight=PROBE_IN_FLIGHT, drain_limit_s=300.0)
+"""A slow variant is waited for as long as by the matrix that chose it."""
 _IMPLAUSIBLE = 1e-4
 """A share that an honest gateway would miss this rarely counts as not kept."""
 

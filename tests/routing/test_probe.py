@@ -1,5 +1,6 @@
 """A probe passes when routed jobs go where the binding sends them, and only then."""
 
+import inspect
 import json
 import threading
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pointsman.benchmark import create_matrix
 from pointsman.clock import SystemClock
 from pointsman.dispatch import TargetSpec
 from pointsman.errors import Cancelled, DependencyDown, InputRefused
@@ -107,6 +109,11 @@ def test_the_plan_holds_one_routed_dispatch_per_input_and_repeats_those_named_ag
     assert set(plan.header.inputs) == {"i0", "i1", "i2"}
     again = probe_plan(run_id="run", attempt=2, binding=TO_B, inputs=MEMBERS, target=TARGET)
     assert again.header.run_id != plan.header.run_id, "jobs sent anew are new jobs"
+
+
+def test_a_slow_variant_is_waited_for_as_long_as_by_the_matrix_that_chose_it():
+    plan = probe_plan(run_id="run", attempt=1, binding=TO_B, inputs=MEMBERS, target=TARGET)
+    assert plan.header.limits.drain_limit_s >= inspect.signature(create_matrix).parameters["drain_limit_s"].default
 
 
 @pytest.mark.parametrize("inputs", [[], [MEMBERS[0]] * 1001])
