@@ -91,8 +91,7 @@ class Resolver:
                 answer = _Known(before.binding, self._clock.monotonic(), stale=True)
             elif found is not None:
                 answer = _Known(found, self._clock.monotonic(), stale=False)
-                if before is None or before.binding != found:
-                    self._keep(found)
+                self._keep(found)
             else:
                 raise DependencyDown(
                     f"Nothing is known of {key}: {why}.",
@@ -115,7 +114,11 @@ class Resolver:
         return None if binding is None else _Known(binding, 0.0, stale=True)
 
     def _keep(self, binding: Binding) -> None:
+        """Also over what another process that shares the file has lost of it, or broke; never over what is newer."""
         if self._cache is None:
+            return
+        kept = self._kept(binding.route_key)
+        if kept is not None and (kept.binding == binding or kept.binding.generation > binding.generation):
             return
         try:
             document = read_document(self._cache.read_bytes())

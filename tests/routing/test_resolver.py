@@ -80,6 +80,22 @@ def test_an_older_generation_is_not_believed_and_a_rollback_is_a_newer_one(ws, c
     assert (older.resolve(ROUTE).generation, older.resolve(ROUTE).stale) == (3, True)
 
 
+def test_two_processes_with_one_cache_lose_nothing_for_good_and_never_go_back_in_it(clock, tmp_path):
+    cache = tmp_path / "cache.json"
+
+    def kept():
+        return Resolver(Source(), cache=cache, clock=clock).resolve(ROUTE).generation
+
+    behind = Resolver(Source(binding(1, {A: 100})), cache=cache, fresh_s=0, clock=clock)
+    behind.resolve(ROUTE)
+    cache.write_text('{"flags": {}}')
+    behind.resolve(ROUTE)
+    assert kept() == 1, "what the other one wrote over is kept again"
+    Resolver(Source(binding(2, {B: 100})), cache=cache, clock=clock).resolve(ROUTE)
+    behind.resolve(ROUTE)
+    assert kept() == 2
+
+
 def test_what_was_never_learnt_is_said_and_a_broken_cache_is_no_knowledge(clock, tmp_path):
     cache = tmp_path / "cache.json"
     cache.write_text("not json")
