@@ -280,6 +280,51 @@ def test_deployments_of_other_profiles_do_not_hide_what_serves(hosted):
     assert one.gateway.read(ROUTE) == binding(2, {B: 100})
 
 
+def test_what_others_deploy_in_the_environment_is_waited_for_and_not_stopped(hosted):
+    """Also where a route goes back: the change is not failed for good, and the same call goes on with it."""
+    one = hosted(patience_s=2)
+    one.gateway.publish(binding(1, {A: 100}), expected=None)
+    application = {"ApplicationId": one.spec.application}
+    other = one.client.create_configuration_profile(
+        **application, Name="theirs", LocationUri="hosted", Type="AWS.Freeform"
+    )["Id"]
+    theirs = {**application, "ConfigurationProfileId": other}
+    one.client.create_hosted_configuration_version(**theirs, Content=b"{}", ContentType="application/json")
+    slow = one.client.create_deployment_strategy(
+        Name="slow", DeploymentDurationInMinutes=4, GrowthFactor=50, FinalBakeTimeInMinutes=0, ReplicateTo="NONE"
+    )["Id"]
+    one.client.start_deployment(
+        **theirs, EnvironmentId=one.spec.environment, DeploymentStrategyId=slow, ConfigurationVersion="1"
+    )
+    with pytest.raises(DependencyDown, match="deployment 2 of others does not end"):
+        one.gateway.publish(binding(2, {B: 100}), expected=1, at_once=True)
+    one.gateway.publish(binding(2, {B: 100}), expected=1, at_once=True)
+    assert one.gateway.read(ROUTE) == binding(2, {B: 100})
+    assert one.deployments()[1] == (2, "COMPLETE")
+
+
+def test_what_grows_of_another_route_is_waited_for_unless_a_route_goes_back(hosted):
+    one = hosted(growing=2)
+    one.gateway.publish(binding(1, {A: 100}), expected=None)
+    lonely = variant("x264", route=OTHER_ROUTE)
+
+    def grow(generation, expected):
+        """The other route's, by somebody who does not wait for it here."""
+        begun = one.gateway
+        begun._wait = lambda *_: None
+        begun.publish(Binding(OTHER_ROUTE, generation, {lonely: 100}, "test"), expected=expected)
+
+    grow(1, None)
+    one.gateway.publish(binding(2, {B: 100}), expected=1)
+    assert one.gateway.read(OTHER_ROUTE).generation == 1
+    grow(2, 1)
+    began = one.clock.now()
+    one.gateway.publish(binding(3, {A: 100}), expected=2, at_once=True)
+    assert (one.clock.now() - began).total_seconds() == 0
+    assert one.gateway.read(ROUTE) == binding(3, {A: 100})
+    assert one.gateway.read(OTHER_ROUTE).generation == 1
+
+
 def test_an_appconfig_out_of_reach_is_a_dependency_out_of_reach(hosted):
     one = hosted()
     away = boto3.client(

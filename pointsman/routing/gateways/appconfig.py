@@ -89,7 +89,10 @@ class AppConfigGateway:
         if going and _binding(self._version(going[0]["ConfigurationVersion"]), new.route_key) == new:
             self._wait(going[0]["DeploymentNumber"], new)  # of the same change, which was cut short
             return
-        # AppConfig deploys one thing at a time. What grows is of a change that was overtaken; what bakes has served.
+        if self._waited_for_others(deployments, new, shown, at_once):
+            self.publish(new, expected=expected, at_once=at_once)
+            return
+        # What grows is of a change that was overtaken; what bakes has served.
         for one in deployments:
             if one["State"] in (*_UNDER_WAY, "BAKING") and self._mine(one):
                 self._stop(one)
@@ -114,6 +117,23 @@ class AppConfigGateway:
             Description=new.cause[:1024],
         )
         self._wait(started["DeploymentNumber"], new)
+
+    def _waited_for_others(self, deployments: list[Any], new: Binding, shown: Binding | None, at_once: bool) -> bool:
+        """Wait until what is deployed of other profiles and routes has ended; False where nothing was.
+
+        AppConfig deploys one thing at a time in an environment, and what others deploy is theirs to stop. Only going
+        back, which is not to wait, stops what grows of another route of this profile.
+        """
+        for one in deployments:
+            own = self._mine(one)
+            if one["State"] not in (_UNDER_WAY if own else (*_UNDER_WAY, "BAKING")):
+                continue
+            if own and (at_once or _binding(self._version(one["ConfigurationVersion"]), new.route_key) != shown):
+                continue
+            if not self._ended(one["DeploymentNumber"], served=own):
+                raise self._unusable(f"is not free: deployment {one['DeploymentNumber']} of others does not end")
+            return True
+        return False
 
     def unready(self, key: RouteKey, weights: Mapping[VariantId, int]) -> str:
         """A configuration names every variant; whether one serves is for those to see who read it."""
@@ -177,14 +197,18 @@ class AppConfigGateway:
         if state != "ROLLING_BACK":
             revert = {"AllowRevert": True} if state == "BAKING" else {}
             self._ask("stop_deployment", **self._environment, DeploymentNumber=number, **revert)
+        if not self._ended(number):
+            raise self._unusable(f"does not stop deployment {number}")
+
+    def _ended(self, number: int, *, served: bool = False) -> bool:
+        """Wait until a deployment has ended, or has `served`; False when that takes longer than `patience_s`."""
         give_up = self._clock.monotonic() + self._spec.patience_s
-        while self._ask("get_deployment", **self._environment, DeploymentNumber=number)["State"] in (
-            *_UNDER_WAY,
-            "BAKING",
-        ):
+        under_way = _UNDER_WAY if served else (*_UNDER_WAY, "BAKING")
+        while self._ask("get_deployment", **self._environment, DeploymentNumber=number)["State"] in under_way:
             if self._clock.monotonic() >= give_up:
-                raise self._unusable(f"does not stop deployment {number}")
+                return False
             self._clock.sleep(_LOOK_EVERY_S)
+        return True
 
     def _ask(self, call: str, **asked: Any) -> Any:
         from botocore.exceptions import BotoCoreError, ClientError  # slow to import, and most commands ask no AWS
