@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
-from math import comb
+from math import comb, exp, lgamma, log
 from typing import Any, Literal
 
 import polars as pl
@@ -92,7 +92,7 @@ def _failures(promise: Evidence, routed: pl.DataFrame, cells: Sequence[Measureme
     if isinstance(promise.success_rate, Missing) or not jobs:
         return Kept("failures", str(promise.success_rate), f"{jobs} jobs", "not measured")
     allowed = max(0.0, float(promise.success_rate) - rules.watch_success_margin)
-    chance = sum(comb(jobs, k) * allowed**k * (1 - allowed) ** (jobs - k) for k in range(done + 1))
+    chance = sum(_chance_of(k, jobs, allowed) for k in range(done + 1))
     promised = f"{float(promise.success_rate):.1%} succeed, {allowed:.1%} at least"
     return Kept("failures", promised, f"{done} of {jobs} succeeded", _state(chance, (1 - allowed) ** jobs, rules))
 
@@ -103,13 +103,21 @@ def _latency(promise: Evidence, routed: pl.DataFrame, rules: RoutingRules) -> Ke
         return Kept("latency", str(promise.p95_ms), f"{times.len()} times", "not measured")
     limit = float(promise.p95_ms) * rules.watch_latency_ratio
     slow, jobs = int((times > limit).sum()), times.len()
-    chance = sum(comb(jobs, k) * _TAIL**k * (1 - _TAIL) ** (jobs - k) for k in range(slow, jobs + 1))
+    chance = sum(_chance_of(k, jobs, _TAIL) for k in range(slow, jobs + 1))
     return Kept(
         "latency",
         f"p95 {promise.p95_ms:.0f} ms, {limit:.0f} ms at most",
         f"{slow} of {jobs} took longer",
         _state(chance, _TAIL**jobs, rules),
     )
+
+
+def _chance_of(count: int, of: int, share: float) -> float:
+    """The binomial probability of just so many, by logarithms: the coefficient of a thousand jobs is no float."""
+    if share in (0, 1):
+        return float(count == of * share)
+    ways = lgamma(of + 1) - lgamma(count + 1) - lgamma(of - count + 1)
+    return exp(ways + count * log(share) + (of - count) * log(1 - share))
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,12 @@ def test_jobs_that_the_variant_took_and_never_ended_are_its_failures():
     assert (held[0].state, held[0].found) == ("broken", "0 of 40 succeeded")
 
 
+def test_thousands_of_jobs_are_held_to_a_promise_as_well():
+    """A thousand routed ones and the mirrored ones beside them."""
+    assert states(routed(1950, failed=50), mirrored())["failures"] == "kept"
+    assert states(routed(1850, failed=150), mirrored())["failures"] == "broken"
+
+
 def test_jobs_that_went_elsewhere_are_named():
     assert astray(routed(10, refused=3, unlearnt=2), B, 2) == ""
     told = astray(routed(10, elsewhere=5), B, 2)
