@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flows.benchmark_matrix import BenchmarkMatrixRequest, benchmark_matrix
 from flows.evaluate_quality import EvaluateQualityRequest, evaluate_quality
-from pointsman.errors import Cancelled, Conflict, DependencyDown, GuardRefused, PointsmanError, RunFailed
+from pointsman.errors import Cancelled, Conflict, DependencyDown, GuardRefused, InputRefused, PointsmanError, RunFailed
 from tasks.cancelling import cancel_judging
 from tasks.production import enter_with_watch, once_agreed
 from tasks.routing import roll_back
@@ -137,7 +137,7 @@ def mirrored(
         evaluation_set_id = evaluate_quality.fn(
             EvaluateQualityRequest(benchmark_id=benchmark_id, judge=request.judge, price_book=request.price_book)
         )
-    except (GuardRefused, RunFailed, DependencyDown) as error:
+    except (GuardRefused, InputRefused, RunFailed, DependencyDown) as error:
         if isinstance(error, Cancelled) or error.code == "awaiting_approval":
             raise
         return None, None, error

@@ -19,7 +19,7 @@ from pointsman.benchmark import InputFile, register_input_set, set_enabled
 from pointsman.decision import decide, store_verdict, verdict_document
 from pointsman.dispatch import TargetSpec
 from pointsman.economics import PriceBook
-from pointsman.errors import Cancelled, GuardRefused, NotFound, RunFailed
+from pointsman.errors import Cancelled, GuardRefused, InputRefused, NotFound, RunFailed
 from pointsman.model import Binding, Missing
 from pointsman.quality import JudgeIdentity
 from pointsman.reporting import to_markdown
@@ -342,6 +342,18 @@ def test_what_ends_the_mirrored_jobs_is_no_drift_and_hides_none(world):
     with pytest.raises(Cancelled):
         watch()
     assert len(world.reports) == before
+
+
+def test_a_variant_that_was_disabled_is_given_no_mirrored_jobs_and_its_routed_ones_still_count(world):
+    def disabled():
+        raise InputRefused("variant", str(B), "an enabled one")
+
+    world.mirrors, world.jobs = disabled, routed(20, 20)
+    with pytest.raises(RunFailed, match="failures: promised"):
+        watch()
+    world.jobs = routed()
+    with pytest.raises(InputRefused, match="an enabled one"):
+        watch()
 
 
 def test_a_canary_and_a_split_have_no_promise_and_say_why(world):
