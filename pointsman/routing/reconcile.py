@@ -1,8 +1,9 @@
 """Making record and gateway agree again: after a crash in the middle of a change, or a change behind our back.
 
-The record is the truth. A generation that was under way and that the gateway shows already is finished; one that it
-does not show is aborted by a newer generation with what is to serve, which every gateway prefers, so that whoever still
-carries the aborted one out comes too late. A gateway that is behind is shown the recorded generation again.
+The record is the truth. A generation that was under way and that the gateway shows already is finished, and so is one
+that goes back; another that it does not show is aborted by a newer generation with what is to serve, which every
+gateway prefers, so that whoever still carries the aborted one out comes too late. A gateway that is behind is shown the
+recorded generation again.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def reconcile(ws: Workspace, gateway: Gateway, route_key: RouteKey) -> Reconcile
         found = bindings.serving(connection, route_key)
         newest = bindings.newest_generation(connection, route_key)
     shown = shown_binding(gateway, route_key)
-    if left and (found is None or left[-1].binding.leads_as(shown)):
+    if left and (found is None or left[-1].kind == "rollback" or left[-1].binding.leads_as(shown)):
         under_way = left[-1].binding
         served = carry_out(ws, gateway, route_key, under_way.generation)
         return Reconciled(route_key, "finished", served, f"generation {under_way.generation} was under way")

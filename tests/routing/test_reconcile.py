@@ -5,7 +5,7 @@ import pytest
 from pointsman.actions import ActionLog
 from pointsman.errors import DependencyDown, GuardRefused
 from pointsman.model import Binding
-from pointsman.routing import current, drift, history, reconcile
+from pointsman.routing import current, drift, history, reconcile, rollback
 from tests.routing.test_apply import FailingGateway, apply, events, states
 from tests.routing.worlds import ROUTE, A, B, C, MemoryGateway
 
@@ -61,6 +61,20 @@ def test_what_was_under_way_is_fenced_off_unless_the_gateway_shows_it(ws):
     found = reconcile(ws, gateway, ROUTE)
     assert (found.done, found.serves.weights) == ("restored", {A: 100})
     assert states(ws)[-2:] == [(2, "aborted"), (1, "superseded")]
+
+
+def test_going_back_that_never_reached_the_gateway_is_finished(ws):
+    """What served was found to be bad: it is not what should be restored."""
+    gateway = FailingGateway()
+    apply(ws, gateway, {A: 100}, None)
+    apply(ws, gateway, {B: 100}, 1)
+    gateway.down = True
+    with pytest.raises(DependencyDown):
+        rollback(ws, gateway, route_key=ROUTE, expected=2, idempotency_key="b", reason="bad")
+    gateway.down = False
+    found = reconcile(ws, gateway, ROUTE)
+    assert (found.done, found.serves.weights) == ("finished", {A: 100})
+    assert current(ws, ROUTE) == gateway.read(ROUTE) == found.serves
 
 
 def test_a_binding_that_only_the_gateway_knows_is_not_overwritten(ws):
