@@ -152,8 +152,10 @@ def _applying(ws: Workspace, gateway: Gateway, request: BindingRequest) -> tuple
         if request.verdict_id is not None:
             ensure_asked_for(ws, request.verdict_id, route_key, weights)
         serving = bindings.current(ws, route_key)
-        ensure_allowed(ws, Intended(route_key, weights, path(serving), serving, request.verdict_id))
-        ensure_ready(gateway, route_key, weights)
+        ahead = path(serving)
+        ensure_allowed(ws, Intended(route_key, weights, ahead, serving, request.verdict_id))
+        for step in (ahead[0], ahead[-1])[-len(ahead) :]:  # at the first one of a canary both sides serve
+            ensure_ready(gateway, route_key, step)
 
     details = {"weights": {str(v): w for v, w in weights.items()}, "cause": cause, "verdict_id": request.verdict_id}
     change = Change(

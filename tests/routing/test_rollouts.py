@@ -235,6 +235,16 @@ def test_a_canary_needs_something_that_serves_and_is_the_only_change_under_way(w
             apply(ws, door, {C: 100}, 2, steps)
 
 
+def test_a_canary_whose_steps_the_gateway_could_not_show_does_not_begin(ws, door, monkeypatch):
+    """Whole, either side could be shown; but not both beside each other."""
+    monkeypatch.setattr(door, "unready", lambda _key, weights: "too many variants" if len(weights) > 1 else "")
+    with pytest.raises(GuardRefused, match="too many variants") as refused:
+        apply(ws, door, {B: 100})
+    assert refused.value.code == "gateway_not_ready"
+    assert states(ws) == [(1, "active", None)]
+    assert apply(ws, door, {B: 100}, steps=(100,)).generation == 2
+
+
 def test_a_gateway_that_drifts_in_the_middle_of_a_canary_is_restored_to_its_step(ws, door):
     apply(ws, door, {B: 100})
     rollout, _ = require_canary(ws, ROUTE)
