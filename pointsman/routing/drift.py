@@ -40,18 +40,24 @@ def drift(ws: Workspace, gateway: Gateway, route_key: RouteKey) -> Drift | None:
 
     Raises `DependencyDown` when the gateway cannot be read.
     """
-    recorded = bindings.current(ws, route_key)
-    try:
-        found = note_drift(ws, route_key, recorded=recorded, shown=gateway.read(route_key))
-    except ShowsNoBinding as error:
-        return _noted(ws, Drift(route_key, recorded, None, error.message.removesuffix(".")))
+    found = _between(ws, gateway, route_key)
+    if found is not None and found.recorded != bindings.current(ws, route_key):
+        found = _between(ws, gateway, route_key)  # somebody changed the route after the record was read
     if found is None:
         over(ws, route_key, "gateway")
-    return found
+    return _noted(ws, found)
+
+
+def _between(ws: Workspace, gateway: Gateway, route_key: RouteKey) -> Drift | None:
+    recorded = bindings.current(ws, route_key)
+    try:
+        return drift_between(route_key, recorded=recorded, shown=gateway.read(route_key))
+    except ShowsNoBinding as error:
+        return Drift(route_key, recorded, None, error.message.removesuffix("."))
 
 
 def note_drift(ws: Workspace, route_key: RouteKey, *, recorded: Binding | None, shown: Binding | None) -> Drift | None:
-    """The same for two bindings at hand."""
+    """Log and return the difference of two bindings at hand, or None when there is none."""
     return _noted(ws, drift_between(route_key, recorded=recorded, shown=shown))
 
 

@@ -63,6 +63,21 @@ def test_what_was_under_way_is_fenced_off_unless_the_gateway_shows_it(ws):
     assert states(ws)[-2:] == [(2, "aborted"), (1, "superseded")]
 
 
+def test_a_change_that_is_made_while_they_are_compared_is_no_drift(ws, monkeypatch):
+    gateway = MemoryGateway()
+    apply(ws, gateway, {A: 100}, None)
+    read = gateway.read
+
+    def meanwhile(key):
+        monkeypatch.setattr(gateway, "read", read)
+        apply(ws, gateway, {B: 100}, 1)
+        return read(key)
+
+    monkeypatch.setattr(gateway, "read", meanwhile)
+    assert drift(ws, gateway, ROUTE) is None
+    assert "routing_drift" not in events(ws)
+
+
 def test_going_back_that_never_reached_the_gateway_is_finished(ws):
     """What served was found to be bad: it is not what should be restored."""
     gateway = FailingGateway()
