@@ -7,7 +7,7 @@ takes for good, is followed by the next, if the rules of the route still let it;
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -164,8 +164,8 @@ def advance(
     """
     change, rules = _advancing(ws, gateway, rollout_id, after, to_end, why)
 
-    def check() -> None:
-        rollout = read_rollout(ws, rollout_id)
+    def going_on(connection: sa.Connection, *_: object) -> None:
+        rollout = _read(connection, rollout_id)
         if rollout.state == "paused":
             raise GuardRefused(
                 f"The canary of {change.route_key} is paused at {rollout.steps[after]} %.",
@@ -173,10 +173,15 @@ def advance(
                 code="canary_paused",
                 route_key=str(change.route_key),
             )
+
+    def check() -> None:
+        with ws.database.connect() as connection:
+            going_on(connection)
         rules()
         require_guarded(ws, change.route_key, consent, f"The canary of {change.route_key}")
 
-    return make(ws, gateway, change, check)
+    # Asked again when the step is recorded: whoever pauses is answered that it stays where it is.
+    return make(ws, gateway, replace(change, also=going_on), check)
 
 
 def ensure_may_advance(ws: Workspace, gateway: Gateway, rollout_id: str, *, after: int, to_end: bool = False) -> None:
@@ -218,12 +223,14 @@ def _advancing(
 
 
 def _set(ws: Workspace, rollout_id: str, state: State, why: str) -> None:
-    going_on = _TABLE.c.state.in_(("running", "paused"))
+    """Of a canary that has ended nothing is changed."""
     with ws.database.begin() as connection:
-        connection.execute(sa.update(_TABLE).where(_TABLE.c.id == rollout_id, going_on).values(state=state))
+        bindings.take_turn(connection, _read(connection, rollout_id).route_key)
         known = _read(connection, rollout_id)
-        findings = [*known.findings, {"decision": state, "why": why, "at": ws.clock.now().isoformat()}]
-        connection.execute(sa.update(_TABLE).where(_TABLE.c.id == rollout_id).values(findings=findings))
+        if known.ended_at is None:
+            findings = [*known.findings, {"decision": state, "why": why, "at": ws.clock.now().isoformat()}]
+            changed = sa.update(_TABLE).where(_TABLE.c.id == rollout_id)
+            connection.execute(changed.values(state=state, findings=findings))
 
 
 def _read(connection: sa.Connection, rollout_id: str) -> Rollout:

@@ -124,6 +124,23 @@ def test_a_paused_canary_stays_where_it_is_until_it_is_resumed(ws, door):
     assert [one["decision"] for one in read_rollout(ws, rollout.id).findings] == ["paused", "running"]
 
 
+def test_whoever_pauses_while_the_next_step_is_asked_for_is_heard(ws, door, monkeypatch):
+    apply(ws, door, {B: 100})
+    rollout, _ = require_canary(ws, ROUTE)
+
+    def meanwhile(*_):
+        pause(ws, ROUTE, "looking")
+        return ""
+
+    monkeypatch.setattr(door, "unready", meanwhile)
+    with pytest.raises(GuardRefused, match="paused at 5 %"):
+        advance(ws, door, rollout.id, after=0, why="it held")
+    assert states(ws)[0] == (2, "canary", 0)
+    go_back(ws, door, 2)
+    resume(ws, rollout.id, "too late")
+    assert read_rollout(ws, rollout.id).state == "aborted"
+
+
 def test_every_step_is_held_to_the_rules_as_they_are_then_and_going_back_to_none(ws, door):
     """A freeze that begins, a rule that gets stricter, a way back that is gone: the canary stays where it is."""
     apply(ws, door, {B: 100})
