@@ -82,8 +82,8 @@ def make(ws: Workspace, gateway: Gateway, change: Change, check: Callable[[], No
 
 
 def foresee(ws: Workspace, gateway: Gateway, change: Change, check: Callable[[], None]) -> None:
-    """Raise what would keep `propose` from recording the change now; write nothing. What is recorded is not asked."""
-    if _recorded(ws, change, check) is not None:
+    """Raise what would keep `propose` from recording the change now; write nothing. What serves or did is not asked."""
+    if _recorded(ws, gateway, change, check) is not None:
         return
     shown_binding(gateway, change.route_key)
     with ws.database.connect() as connection:
@@ -92,8 +92,8 @@ def foresee(ws: Workspace, gateway: Gateway, change: Change, check: Callable[[],
 
 
 def propose(ws: Workspace, gateway: Gateway, change: Change, check: Callable[[], None]) -> bindings.BindingRecord:
-    """Only record the change, or find it recorded; one that waits for consent is held to `check` again."""
-    known = _recorded(ws, change, check)
+    """Only record the change, or find it recorded; one that has moved no traffic yet is held to `check` again."""
+    known = _recorded(ws, gateway, change, check)
     if known is not None:
         return known
     held = shown_binding(gateway, change.route_key)
@@ -102,16 +102,23 @@ def propose(ws: Workspace, gateway: Gateway, change: Change, check: Callable[[],
         return bindings.generation(connection, change.route_key, number)
 
 
-def _recorded(ws: Workspace, change: Change, check: Callable[[], None]) -> bindings.BindingRecord | None:
-    """The generation that the change is already. One that is not, or that waits for consent, is held to `check`."""
+def _recorded(
+    ws: Workspace, gateway: Gateway, change: Change, check: Callable[[], None]
+) -> bindings.BindingRecord | None:
+    """The generation that the change is already. One that is not, or has moved no traffic yet, is held to `check`."""
     if not 1 <= len(change.idempotency_key) <= _KEY_LENGTH:
         raise InputRefused("idempotency key", change.idempotency_key, f"1 to {_KEY_LENGTH} characters")
     with ws.database.connect() as connection:
         number = _answered(connection, change)
         known = None if number is None else bindings.generation(connection, change.route_key, number)
-    if known is None or known.status == "awaiting_approval":
+    if known is None or known.status == "awaiting_approval" or _cut_short(gateway, known):
         check()
     return known
+
+
+def _cut_short(gateway: Gateway, record: bindings.BindingRecord) -> bool:
+    """Whether it was left before the gateway showed it: since then a freeze may have begun, or its verdict expired."""
+    return record.status == "applying" and not record.binding.leads_as(shown_binding(gateway, record.binding.route_key))
 
 
 def _as_expected(connection: sa.Connection, change: Change) -> bindings.BindingRecord | None:

@@ -137,9 +137,10 @@ class _Guards:
         )
 
     def _changes_today(self) -> int:
-        """Not what waits for consent, this change with it, and what did not get it."""
+        """Not what waits for consent or did not get it, nor what is under way on this route: this change itself."""
         table = tables.routing_bindings
-        begun = table.c.status.in_((*SERVED, *SERVING, "applying"))
+        others = (table.c.status == "applying") & (table.c.route_key != str(self._route))
+        begun = table.c.status.in_((*SERVED, *SERVING)) | others
         wanted = sa.select(sa.func.count()).where(
             table.c.route_key.contains(f":env:{self._route.environment}:stage:", autoescape=True),
             table.c.created_at > self.ws.clock.now() - _DAY,

@@ -10,13 +10,14 @@ import sqlalchemy as sa
 
 from pointsman.actions import ActionLog
 from pointsman.decision import decide, store_verdict, verdict_document
-from pointsman.errors import GuardRefused, InputRefused, NotFound
+from pointsman.errors import DependencyDown, GuardRefused, InputRefused, NotFound
 from pointsman.routing import (
     BindingRequest,
     Freeze,
     RoutingRules,
     apply_binding,
     binding_for_verdict,
+    current,
     history,
     read_gateway,
     read_rules,
@@ -120,6 +121,27 @@ def test_in_a_freeze_nothing_is_changed_but_going_back_is(ws, gateway):
     assert rollback(ws, gateway, route_key=ROUTE, expected=2, idempotency_key="b", reason="r").weights == {A: 100}
     ws.clock.sleep(3600)
     assert apply(ws, gateway, {C: 100}, 3).generation == 4
+
+
+def test_a_change_that_was_cut_short_before_the_gateway_is_held_to_the_rules_of_now(ws, gateway, monkeypatch):
+    ws.clock.sleep(24 * 3600 + 1)
+
+    def away(*_, **__):
+        raise DependencyDown("The gateway is out of reach.")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(gateway, "publish", away)
+        with pytest.raises(DependencyDown):
+            apply(ws, gateway, {B: 100})
+    now = ws.clock.now()
+    freeze = Freeze(why="the sale", since=now, until=now + timedelta(hours=1))
+    keep(ws, freezes=(freeze,), max_changes_per_day=1)
+    with pytest.raises(GuardRefused, match="not changed now: the sale") as refused:
+        apply(ws, gateway, {B: 100})
+    assert refused.value.data["codes"] == ["routing_frozen"], "it is not its own second change of the day"
+    assert current(ws, ROUTE).weights == {A: 100}
+    ws.clock.sleep(3600)
+    assert apply(ws, gateway, {B: 100}).generation == 2
 
 
 def test_so_much_of_the_traffic_moves_at_once_and_no_more(ws, gateway):
