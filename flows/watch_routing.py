@@ -87,7 +87,7 @@ def watch_routing(request: WatchRoutingRequest) -> Watched:
         benchmark_id, evaluation_set_id, failed = mirrored(serves, run_id, request)
         not_mirrored = failed.message if failed else "" if request.mirror else "no mirrored jobs were asked for"
         watched = hold_to_promise(watched, benchmark_id, evaluation_set_id, not_mirrored, request.price_book)
-    if watched.broken and watched.drifted and may_go_back(request.route_key):
+    if watched.broken and watched.drifted and may_go_back(request.route_key, request.gateway):
         watched = gone_back_from(watched, run_id, request.gateway)
     watched = confirm_switch(watched)
     report_watch(watched, request.price_book)

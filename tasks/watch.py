@@ -143,10 +143,10 @@ def _named(judge: Mapping[str, str]) -> str:
     return f"{judge['name']} ({judge['model']}, rubric {judge['rubric_sha256'][:8]})"
 
 
-@task(name="may-go-back", **RECORD)
-def may_go_back(route_key: str) -> bool:
-    """Whether the rules of the route let the watch go back by itself, to something else."""
-    return routing.may_go_back(open_workspace(), RouteKey.parse(route_key))
+@task(name="may-go-back", **CHANGE)
+def may_go_back(route_key: str, gateway: str | None) -> bool:
+    """Whether the rules of the route let the watch go back by itself, to something else that could serve."""
+    return routing.may_go_back(open_workspace(), open_gateway(route_key, gateway), RouteKey.parse(route_key))
 
 
 @task(name="confirm-switch", **RECORD)

@@ -9,6 +9,7 @@ from pointsman.decision import load_verdict
 from pointsman.errors import NotFound
 from pointsman.ids import RouteKey, VariantId
 from pointsman.routing import bindings
+from pointsman.routing.gateways import Gateway
 from pointsman.routing.rules import rules_of
 from pointsman.versions import changed_since
 from pointsman.workspace import Workspace
@@ -46,8 +47,8 @@ def promised(ws: Workspace, route_key: RouteKey) -> Promised:
     return Promised(number, sole, verdict_id, "")
 
 
-def may_go_back(ws: Workspace, route_key: RouteKey) -> bool:
-    """Whether the rules let a watch go back by itself, and something else served before that is still enabled.
+def may_go_back(ws: Workspace, gateway: Gateway, route_key: RouteKey) -> bool:
+    """Whether the rules let a watch go back by itself, to something else that is still enabled and could serve.
 
     What was gone back to is not taken back by itself: two that both disappoint would take turns for ever.
     """
@@ -57,7 +58,7 @@ def may_go_back(ws: Workspace, route_key: RouteKey) -> bool:
     if serves is None or before is None or serves.verdict_id is None or before.shares == serves.binding.shares:
         return False
     there = all(variant(ws, one).enabled for one in before.shares)
-    return there and rules_of(ws, route_key).auto_rollback
+    return rules_of(ws, route_key).auto_rollback and there and not gateway.unready(route_key, before.weights)
 
 
 def expired(ws: Workspace, verdict_id: str, variant: VariantId) -> str:

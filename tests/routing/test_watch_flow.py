@@ -183,6 +183,15 @@ def test_nothing_goes_back_by_itself_to_what_was_disabled(world):
     assert current(world.ws, ROUTE).weights == {B: 100}
 
 
+def test_nothing_goes_back_by_itself_to_where_nobody_could_serve(world, monkeypatch):
+    set_rules(world.ws, ROUTE, RoutingRules(auto_rollback=True), ADMIN)
+    monkeypatch.setattr(world.gateway, "unready", lambda _key, weights: "has no targets" if weights.get(A) else "")
+    world.jobs = routed(20, 20)
+    with pytest.raises(RunFailed, match="promised"):
+        watch()
+    assert current(world.ws, ROUTE).weights == {B: 100}
+
+
 def test_a_gateway_changed_behind_our_back_is_drift_and_is_restored_where_the_rules_let_it(world):
     world.gateway.publish(Binding(ROUTE, 9, {A: 100}, "by hand"), expected=2)
     with pytest.raises(
