@@ -49,7 +49,7 @@ def look_at_canary(
         if not isinstance(sample, pl.DataFrame):
             finding = routing.stopped_canary(binding, before.weights, sample.message)
             break
-        seen.append(sample)
+        seen = [*(routing.arrived(one, binding) for one in seen), sample]
         finding = routing.judge_canary(pl.concat(seen), binding, before.weights, rules)
         if finding.decision != "wait":
             break

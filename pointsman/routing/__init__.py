@@ -2,7 +2,7 @@
 
 from pointsman.routing.apply import BindingRequest, apply_binding, ensure_may_apply, propose_binding, rollback
 from pointsman.routing.bindings import BindingRecord, asked_for_with, current, history, resolve, routes
-from pointsman.routing.canary import CanaryRules, Finding, judge_canary, stopped_canary
+from pointsman.routing.canary import CanaryRules, Finding, arrived, judge_canary, stopped_canary
 from pointsman.routing.capacity_gate import HEADROOM, capacity_gate, ensure_capacity
 from pointsman.routing.consent import consent_to, in_production
 from pointsman.routing.drift import About, Drift, drift, note, over
@@ -77,6 +77,7 @@ __all__ = [
     "ShownBy",
     "advance",
     "apply_binding",
+    "arrived",
     "asked_for_with",
     "astray",
     "binding_for_verdict",

@@ -1,6 +1,6 @@
 """Is a canary good so far? Routed jobs of its step, those of the newcomers held against those of what served before.
 
-Three things end a canary: jobs that do not follow the binding, newcomers that fail more often than chance explains,
+Three things end a canary: jobs that go where nothing sends them, newcomers that fail more often than chance explains,
 and newcomers that are slower than chance explains, queueing included. Each is a one-sided test at `alpha`; what too few
 jobs have met is not judged but asked about again with more.
 
@@ -111,12 +111,15 @@ def judge_canary(
     def found(decision: Decision, why: str) -> Finding:
         return Finding(percent, binding.generation, decision, why, arms["new"], arms["old"])
 
-    astray = dispatches.filter(
-        (pl.col("generation").is_not_null() & (pl.col("generation") != binding.generation))
+    here = arrived(dispatches, binding)
+    astray = here.filter(
+        (pl.col("generation") > binding.generation)
         | (pl.col("variant").is_not_null() & ~pl.col("variant").is_in([*new, *old]))
     )
     if astray.height:
         return found("abort", f"{astray.height} jobs did not follow generation {binding.generation}")
+    if late := dispatches.height - here.height:
+        return found("wait", f"{late} jobs were still routed by what served before generation {binding.generation}")
     newcomers, incumbents = arms["new"], arms["old"]
     if min(newcomers.jobs, incumbents.jobs) < rules.fewest:
         return found(
@@ -150,6 +153,11 @@ def judge_canary(
                 f"{rules.latency_ratio:g} times the p95 of what served before (p = {p:.2g})",
             )
     return found("go", f"{newcomers.jobs} jobs of the newcomers were no worse than {incumbents.jobs} before them")
+
+
+def arrived(dispatches: pl.DataFrame, binding: Binding) -> pl.DataFrame:
+    """Those that no older generation routed: whoever resolves routes from a cache follows a little later."""
+    return dispatches.filter((pl.col("generation") >= binding.generation).fill_null(True))
 
 
 def stopped_canary(binding: Binding, before: Mapping[VariantId, int], why: str) -> Finding:

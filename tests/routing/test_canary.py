@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from pointsman.model import Binding
-from pointsman.routing import CanaryRules, judge_canary
+from pointsman.routing import CanaryRules, arrived, judge_canary
 from tests.routing.worlds import ROUTE, A, B, C
 
 SCHEMA = {
@@ -88,7 +88,16 @@ def test_too_few_jobs_are_no_judgement():
     assert "2 jobs met the newcomers and 58 what served before; 3 of each are needed" in found.why
 
 
-@pytest.mark.parametrize("astray", [jobs(C, 1), jobs(B, 1, generation=2)])
+def test_jobs_that_follow_what_served_before_are_late_and_no_judgement():
+    """A service asks again after a few seconds, AppConfig's agent after a minute."""
+    late = jobs(A, 20, generation=2)
+    found = judged(jobs(A, 30), jobs(B, 10), late)
+    assert (found.decision, found.why) == ("wait", "20 jobs were still routed by what served before generation 3")
+    frame = pl.DataFrame(jobs(A, 45) + jobs(B, 15) + late, schema=SCHEMA, orient="row")
+    assert judge_canary(arrived(frame, AT_25), AT_25, BEFORE, RULES).decision == "go"
+
+
+@pytest.mark.parametrize("astray", [jobs(C, 1), jobs(B, 1, generation=4)])
 def test_jobs_that_do_not_follow_the_binding_end_the_canary(astray):
     found = judged(jobs(A, 45), jobs(B, 15), astray)
     assert (found.decision, found.why) == ("abort", "1 jobs did not follow generation 3")
