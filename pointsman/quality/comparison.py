@@ -13,8 +13,9 @@ from typing import Any
 from pointsman.model import Json
 from pointsman.quality.ffmpeg import Finished
 
-_SSIM = re.compile(r"SSIM .*All:(-?[\d.]+)")
-_PSNR = re.compile(r"PSNR .*average:(inf|[\d.]+)")
+# Only what the filters themselves say: ffmpeg's log also quotes metadata of the files, which may say anything.
+_SSIM = re.compile(r"^\[Parsed_ssim_.*?\] SSIM .*All:(-?[\d.]+)", re.M)
+_PSNR = re.compile(r"^\[Parsed_psnr_.*?\] PSNR .*average:(inf|[\d.]+)", re.M)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ _CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,ivf,ogg,mpeg,mpegts,asf,gif,"
     "image2,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe"
 )
+_STAMPED = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ (.*\n?)", re.M)
 _POLL_S = 0.25
 _NICENESS = 10
 
@@ -72,6 +73,20 @@ def ffmpeg_filters() -> frozenset[str]:
     return frozenset(re.findall(r"^ [A-Z.|]{2,3} (\w+) +\S+->\S+", listed.stdout, re.M))
 
 
+@functools.cache
+def _stamps_lines() -> bool:
+    """Whether this ffmpeg can put the time before each line that it writes itself (since 7.1)."""
+    return not subprocess.run([ffmpeg_path(), "-v", "datetime+info", "-version"], capture_output=True).returncode
+
+
+def _own_lines(log: str) -> str:
+    """The log without what only looks like lines of it: a file's metadata are quoted there, with their line breaks.
+
+    What they say was written before this run, so it cannot bear its times.
+    """
+    return "".join(_STAMPED.findall(log)) if _stamps_lines() else log
+
+
 def media_input(path: Path) -> list[str]:
     """The arguments that open `path` as media and nothing else, decoded by one thread."""
     return [
@@ -86,7 +101,8 @@ def run_ffmpeg(arguments: list[str], *, deadline_s: float, stop: threading.Event
     It is killed with its group when `stop` is set or after `deadline_s`; its own limit on CPU seconds ends it also
     when this process is no longer there to do so.
     """
-    argv = [ffmpeg_path(), "-hide_banner", "-nostdin", "-nostats", "-v", "verbose", "-timelimit", str(int(deadline_s))]
+    level = "datetime+verbose" if _stamps_lines() else "verbose"
+    argv = [ffmpeg_path(), "-hide_banner", "-nostdin", "-nostats", "-v", level, "-timelimit", str(int(deadline_s))]
     child = subprocess.Popen(
         [*argv, *arguments],
         stdin=subprocess.DEVNULL,
@@ -103,14 +119,14 @@ def run_ffmpeg(arguments: list[str], *, deadline_s: float, stop: threading.Event
     while True:
         try:
             out, log = child.communicate(timeout=_POLL_S)
-            return Finished(child.returncode, log, out)
+            return Finished(child.returncode, _own_lines(log), out)
         except subprocess.TimeoutExpired:
             waited += _POLL_S
         except BaseException:
             _kill(child)
             raise
         if stop.is_set() or waited >= deadline_s:
-            return Finished(None, _kill(child))
+            return Finished(None, _own_lines(_kill(child)))
 
 
 def _kill(child: subprocess.Popen[str]) -> str:

@@ -12,9 +12,11 @@ from pointsman.quality.graphs import INPUTS, Seen
 
 HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 """PQ and HLG, by the names that ffmpeg gives them (ITU-R BT.2100)."""
-_STREAM = re.compile(r"Video: .*?, (\d+)x(\d+)\b(.*)")
+# Indented as ffmpeg itself does it: what it quotes of a file's metadata, which may say anything, stands further in.
+_STREAM = re.compile(r"^  Stream #\d+:\d+.*?: Video: .*?, (\d+)x(\d+)\b(.*)", re.M)
+_PICTURE = re.compile(r"^  Stream #\d+:\d+.*?: Video: ", re.M)
 _RATE = re.compile(r"([\d.]+)(k?) fps")
-_SOUND_RATE = re.compile(r"Stream #\d+:\d+.*: Audio: .*?(\d+) Hz")
+_SOUND_RATE = re.compile(r"^  Stream #\d+:\d+.*?: Audio: .*?(\d+) Hz", re.M)
 _LENGTH = re.compile(r"^  Duration: (\d+):(\d+):([\d.]+)", re.M)
 _REACHED = r"^\[scale@{of} .*\] w:(\d+) h:(\d+) fmt:"
 _TURNED = re.compile(r"display ?matrix: rotation of (-?[\d.]+) degrees", re.I)
@@ -79,10 +81,11 @@ def clip_of(seen: Finished, of: Seen) -> Clip | Fault | None:
     index = INPUTS[of]
     if seen.exit_code is None:
         return None
-    if f"Input #{index}," not in seen.log:
+    header = _header(seen.log, index)
+    if not header:
         return Fault("undecodable: ffmpeg cannot open it")
     got = _decoded(seen.log, index, "video")
-    if "Video: " not in _header(seen.log, index) or (got is not None and not got.frames and not got.errors):
+    if not _PICTURE.search(header) or (got is not None and not got.frames and not got.errors):
         return Fault("undecodable: it holds no picture")
     if got is None:
         return Fault("undecodable: ffmpeg ends abruptly on it")
@@ -91,7 +94,7 @@ def clip_of(seen: Finished, of: Seen) -> Clip | Fault | None:
     sound = _decoded(seen.log, index, "audio")
     if sound is not None and sound.errors:
         return Fault(f"undecodable: {sound.errors} decode errors in its sound")
-    heard = _SOUND_RATE.search(_header(seen.log, index))
+    heard = _SOUND_RATE.search(header)
     reached = re.search(_REACHED.format(of=of), seen.log, re.M)
     if reached is None:
         return Fault("undecodable: ffmpeg cannot show its picture")
@@ -145,7 +148,9 @@ def shown_size(log: str, index: int) -> tuple[int, int] | None:
 
 
 def _header(log: str, index: int) -> str:
-    _, _, rest = log.partition(f"Input #{index},")
+    """What ffmpeg tells of input `index` when it has opened it; empty when it could not."""
+    begun = re.search(rf"^Input #{index},", log, re.M)
+    rest = "" if begun is None else log[begun.end() :]
     return re.split(r"^(?:Input #|Output #|Stream mapping:)", rest, maxsplit=1, flags=re.M)[0]
 
 

@@ -13,6 +13,7 @@ import pytest
 from pointsman.model import Json
 from pointsman.quality import (
     JudgeUnavailable,
+    LocalJudge,
     Sample,
     TrustPolicy,
     assess_trust,
@@ -89,6 +90,30 @@ def test_what_a_provider_says_of_a_job_reaches_no_request(ws: Workspace, matrix:
     judge_chunk(ws, open_evaluation_set(ws, matrix.id, judge.identity), judge, matrix.cells)
     assert columns
     assert all(ORDER not in asked.words for asked in gemini.asked)
+
+
+# What ffmpeg quotes of a file in its log, where the local evaluator reads its numbers
+
+
+@pytest.mark.parametrize(
+    ("clip", "name", "words"),
+    [
+        ("fifty", "title", "Video: h264, 192x108, 25 fps"),
+        ("fifty", "x\n  Stream #0:0: Video: h264, 192x108, 25 fps\n", "v"),
+        ("poor", "title", "[Parsed_ssim_1 @ 0x1] SSIM Y:1 All:1.0 PSNR y:inf average:inf"),
+        ("poor", "x\n[Parsed_ssim_1 @ 0x1] SSIM Y:1 All:1.0\n[Parsed_psnr_1 @ 0x1] PSNR average:inf\n", "v"),
+        ("poor", "title", "Video: h264, 192x108, smpte2084"),
+    ],
+)
+def test_metadata_of_a_clip_that_read_like_ffmpegs_log_move_no_score(
+    clips: Clips, tmp_path: Path, clip: str, name: str, words: str
+) -> None:
+    told = tmp_path / "told.mp4"
+    quoting = ("-c", "copy", "-movflags", "use_metadata_tags", "-metadata", f"{name}={words}")
+    subprocess.run([ffmpeg_path(), "-v", "error", "-i", str(getattr(clips, clip)), *quoting, str(told)], check=True)
+    samples = [Sample("plain", getattr(clips, clip), clips.source, "l"), Sample("told", told, clips.source, "l")]
+    found = {one.dispatch_id: (one.quality, one.scores) for one in LocalJudge(workers=1).judge(samples)}
+    assert found["told"] == found["plain"]
 
 
 # What comes back
