@@ -242,7 +242,7 @@ class Batching:
             except ASKING_FAILED as error:
                 problem, asked = problem_of(error), asked_by(error, self.clock.now())
             failures += 1
-            wait = self.policy.backoff("batch", failures) if asked is None else asked
+            wait = asked or self.policy.backoff("batch", failures)
             if problem.retry == "never" or failures >= self.policy.attempts or wait > self.policy.patience_s:
                 return problem
             self.clock.sleep(wait)

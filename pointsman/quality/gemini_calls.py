@@ -201,7 +201,7 @@ class Asker:
         if problem is None or problem.retry == "never" or len(tries) >= policy.attempts or heard >= policy.answers:
             return None
         asked = tries[-1].asked_wait
-        if asked is None:
+        if not asked:  # nothing, or a date that is over by this machine's clock
             return policy.backoff(question.key, len(tries))
         return asked if asked <= policy.patience_s else None
 
