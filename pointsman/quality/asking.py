@@ -151,7 +151,10 @@ def _object(properties: dict[str, Json]) -> dict[str, Json]:
 
 def _model(criteria: Sequence[Criterion], answer: type[BaseModel]) -> type[BaseModel]:
     strict = ConfigDict(extra="forbid", strict=True)
-    fields: dict[str, Any] = {criterion.name: (answer, ...) for criterion in criteria}
+    # By alias: a criterion may be called as something that every model has, such as `json` or `model_config`.
+    fields: dict[str, Any] = {
+        f"asked_{number}": (answer, Field(alias=criterion.name)) for number, criterion in enumerate(criteria)
+    }
     by_criterion = create_model("Criteria", __config__=strict, **fields)
     text = Annotated[str, Field(max_length=_LONGEST)]
     whole: dict[str, Any] = {"label": (text, ...), "words_for_the_judge": (text, ...), "criteria": (by_criterion, ...)}

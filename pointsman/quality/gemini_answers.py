@@ -146,7 +146,7 @@ def read_answer(response: types.GenerateContentResponse, form: Form, label: str)
         return _unusable("off_schema", f"{place}: {first['type']}")
     if judged.label != label:
         return _unusable("another_label", "the answer does not repeat the label of the question")
-    given = judged.criteria.model_dump()
+    given = judged.criteria.model_dump(by_alias=True)
     value = "level" if form.kind == "levels" else "better"
     answers = {name: (answer[value], answer["reason"]) for name, answer in given.items()}
     return Heard(answers, judged.words_for_the_judge.strip())

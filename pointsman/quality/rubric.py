@@ -11,13 +11,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from pointsman.canonical import sha256_of
 from pointsman.errors import InputRefused, NotFound
 
 _BUILT_IN = Path(__file__).with_name("rubrics")
-_LINE = Annotated[str, Field(min_length=1, max_length=400)]
+_LINE = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=400)]
 _NAME = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 
@@ -87,11 +87,11 @@ def load_rubric(name: str) -> Rubric:
     """
     built_in = {path.stem: path for path in sorted(_BUILT_IN.glob("*.toml"))}
     path = built_in.get(name, Path(name))
-    if not path.is_file():
-        raise NotFound("rubric", name, f"{', '.join(built_in)}, or the path of a TOML file")
     try:
+        if not path.is_file():
+            raise NotFound("rubric", name, f"{', '.join(built_in)}, or the path of a TOML file")
         return Rubric.model_validate(tomllib.loads(path.read_text()))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise InputRefused("rubric", name, f"a TOML file ({error})") from error
     except ValidationError as error:
         first = error.errors()[0]

@@ -13,7 +13,16 @@ import pytest
 
 from pointsman.clock import ManualClock
 from pointsman.model import Missing
-from pointsman.quality import Evaluation, JudgeAttempt, JudgeUnavailable, Sample, gemini_media, load_rubric
+from pointsman.quality import (
+    Criterion,
+    Evaluation,
+    JudgeAttempt,
+    JudgeUnavailable,
+    Rubric,
+    Sample,
+    gemini_media,
+    load_rubric,
+)
 from pointsman.quality.retry import RetryPolicy
 from tests.quality.gemini_stand_in import API_KEY, Asked, Reply, StandIn, blocked_prompt, judgement, refusal
 from tests.quality.transcripts import questions_of, scored
@@ -165,6 +174,15 @@ def test_an_output_that_does_not_play_scores_zero_without_asking(gemini: StandIn
     assert gemini.asked == []
 
 
+@pytest.mark.parametrize("name", ["json", "model_config", "model_dump", "label"])
+def test_a_criterion_may_have_any_name(gemini: StandIn, sample: Sample, name: str) -> None:
+    asked = Criterion(name=name, question="Good?", levels=("1", "2", "3", "4", "5"), weight=1)
+    gemini.script(judgement({name: 3}))
+    evaluation = judge(gemini, sample, rubric=Rubric(name="mine", version=1, criteria=(asked,)))
+    assert evaluation.quality == 50
+    assert scored(evaluation, name)["level"] == 3
+
+
 # Failures that pass
 
 
@@ -180,6 +198,7 @@ def limited(**headers: str) -> Reply:
         (refusal(429, "X", details=[{"retryDelay": "36s"}]), "rate_limited", "refused", 36.0),
         (limited(), "rate_limited", "refused", None),
         (refusal(503, "UNAVAILABLE", Retry_After="3"), "server_error", "failed", 3.0),
+        (limited(Retry_After="Thu, 01 Jan 1970 00:00:00 GMT"), "rate_limited", "refused", None),
         (Reply(502, raw=b"<html>bad gateway</html>"), "server_error", "failed", None),
     ],
 )

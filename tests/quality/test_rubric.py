@@ -70,6 +70,11 @@ def test_an_unknown_rubric_is_refused_with_those_that_exist() -> None:
         load_rubric("beauty")
 
 
+def test_a_path_that_no_file_can_have_is_refused() -> None:
+    with pytest.raises(InputRefused, match="a TOML file"):
+        load_rubric("x" * 300)
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
@@ -77,6 +82,11 @@ def test_an_unknown_rubric_is_refused_with_those_that_exist() -> None:
         ('name = "x"\nversion = 0\ncriteria = []', "version"),
         ('name = "x"\nversion = 1\ncriteria = []\nextra = 1', "criteria"),
         ('name = "x"\nversion = 1\n[[criteria]]\nname = "a"\nquestion = "q"\nweight = 1\nlevels = ["1"]', "levels"),
+        (
+            'name = "x"\nversion = 1\n[[criteria]]\nname = "a"\nquestion = "q"\nweight = 1\n'
+            'levels = ["1", " ", "3", "4", "5"]',
+            "levels.1",
+        ),
         (
             'name = "x"\nversion = 1\n'
             + 2 * '[[criteria]]\nname = "a"\nquestion = "q"\nweight = 1\nlevels = ["1", "2", "3", "4", "5"]\n',
