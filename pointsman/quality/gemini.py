@@ -233,8 +233,8 @@ class GeminiJudge:
             return []
         if not self._pairwise:
             return self._levels_asked(sitting, sample)
-        pair = _against_reference(sample)
-        return [] if pair is None else self._both_orders(sitting, pair, stop)
+        pair = _against_reference(sitting, sample, stop)
+        return self._both_orders(sitting, pair, stop) if isinstance(pair, Pair) else []
 
     def _levels_asked(self, sitting: _Sitting, sample: Sample) -> list[Question]:
         form = self._form("levels", with_source=sample.source is not None)
@@ -284,13 +284,9 @@ class GeminiJudge:
         return Evaluation(sample.dispatch_id, quality, scores_of(heard, qualities), record.attempts, record.transcript)
 
     def _preferred(self, sitting: _Sitting, sample: Sample, stop: threading.Event) -> Evaluation:
-        pair = _against_reference(sample)
-        if pair is None:
-            if sample.reference is None:
-                nothing = "there is nothing to compare with: the incumbent made no output of this input"
-                return Evaluation(sample.dispatch_id, Decimal(100), {"compared": nothing}, ())
-            itself = "it is what others are compared with"
-            return Evaluation(sample.dispatch_id, Decimal(50), {"compared": itself}, ())
+        pair = _against_reference(sitting, sample, stop)
+        if isinstance(pair, Evaluation):
+            return pair
         compared = self._compare(sitting, pair, stop)
         preference = compared.preference
         scores: dict[str, Json] = {"criteria": dict(preference.criteria), "flipped": preference.flipped}
@@ -362,8 +358,16 @@ def _certificates() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
-def _against_reference(sample: Sample) -> Pair | None:
-    """What a pairwise judge is shown of a sample; None where there is nothing to compare."""
-    if sample.reference is None or sample.reference == sample.output:
-        return None
+def _against_reference(sitting: _Sitting, sample: Sample, stop: threading.Event) -> Pair | Evaluation:
+    """What a pairwise judge is shown of a sample, or what is known of it where there is nothing to compare."""
+
+    def known(quality: int, why: str) -> Evaluation:
+        return Evaluation(sample.dispatch_id, Decimal(quality), {"compared": why}, ())
+
+    if sample.reference is None:
+        return known(100, "there is nothing to compare with: the incumbent made no output of this input")
+    if sample.reference == sample.output:
+        return known(50, "it is what others are compared with")
+    if isinstance(sitting.media.played(sample.reference, stop), Fault):
+        return known(100, "there is nothing to compare with: what the incumbent made of this input does not play")
     return Pair(sample.dispatch_id, sample.output, sample.reference, sample.source, sample.blind_label)

@@ -23,7 +23,7 @@ OUTPUT_TYPE = "benchmark_variant_dispatches"
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """A completed cell whose output is not what the matrix stored, and why."""
+    """A completed cell whose output, or the one it is held against, is not what the matrix stored, and why."""
 
     dispatch_id: str
     why: Missing
@@ -44,7 +44,7 @@ def completed_cells(ws: Workspace, benchmark_id: str) -> list[str]:
 def load_samples(
     ws: Workspace, benchmark_id: str, set_id: str, dispatch_ids: Sequence[str], *, reference: str | None = None
 ) -> tuple[list[Sample], list[Absent]]:
-    """The samples of these cells, and the cells whose stored output is gone or is not the one that was produced.
+    """The samples of these cells, and the cells of which a stored output is gone or is not the one that was produced.
 
     With `reference`, the id of a variant, each comes with that variant's output of the same input and repeat.
     Raises `DependencyDown` when a results store that machines share does not answer.
@@ -70,6 +70,11 @@ def load_samples(
             sources[input_id] = _intact(ws, member["uri"], member["sha256"]) if member else None
         other = references.get((input_id, row["repeat"]))
         compared = _intact(ws, other["uri"], other["sha256"]) if other is not None and other["uri"] else None
+        if other is not None and compared is None:
+            # That the incumbent's is lost is our fault and no merit of this one.
+            lost = "the incumbent's stored output of the same input is gone or is not the one that was produced"
+            absent.append(Absent(dispatch_id, Missing(lost)))
+            continue
         samples.append(Sample(dispatch_id, output, sources[input_id], blind_label(set_id, dispatch_id), compared))
     return samples, absent
 

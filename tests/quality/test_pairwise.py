@@ -86,6 +86,35 @@ def test_where_the_incumbent_made_nothing_whatever_plays_is_better_and_what_does
     assert gemini.asked == []
 
 
+def test_what_the_incumbent_made_and_does_not_play_is_not_shown_to_the_judge(
+    ws: Workspace, matrix: Matrix, gemini: StandIn, clips: Clips
+) -> None:
+    gemini.choose = seeing(clips)
+    matrix.add_cell("slow-lane", "input-9", clips.cut)
+    matrix.add_cell("slow-lane", "input-8", clips.garbage)
+    against = [matrix.add_cell("fast-lane", f"input-{number}", clips.good) for number in (9, 8)]
+    judge = gemini_judge(gemini.url, pairwise=True)
+    set_id = open_evaluation_set(ws, matrix.id, judge.identity, reference=SLOW)
+    judge_chunk(ws, set_id, judge, matrix.cells)
+    rows = {row.dispatch_id: row for row in matrix.rows(tables.quality_evaluations)}
+    assert [rows[cell].quality for cell in matrix.cells] == [100, 100, 50, 50, 0, 0, 100, 100]
+    assert all("does not play" in rows[cell].scores["compared"] for cell in against)
+    assert len(gemini.asked) == 4
+
+
+def test_an_output_of_the_incumbent_that_got_lost_here_is_nobodys_merit(
+    ws: Workspace, matrix: Matrix, gemini: StandIn, clips: Clips
+) -> None:
+    gemini.choose = seeing(clips)
+    matrix.output(matrix.cells[2]).write_bytes(b"another file")
+    judge = gemini_judge(gemini.url, pairwise=True)
+    set_id = open_evaluation_set(ws, matrix.id, judge.identity, reference=SLOW)
+    judge_chunk(ws, set_id, judge, matrix.cells)
+    rows = {row.dispatch_id: row for row in matrix.rows(tables.quality_evaluations)}
+    assert [rows[cell].quality for cell in matrix.cells] == [None, 100, None, 50]
+    assert "the incumbent's stored output of the same input is gone" in rows[matrix.cells[0]].missing_reason
+
+
 def test_a_set_keeps_the_variant_that_it_compares_with(ws: Workspace, matrix: Matrix, gemini: StandIn) -> None:
     judge = gemini_judge(gemini.url, pairwise=True)
     assert judge.identity != gemini_judge(gemini.url).identity
