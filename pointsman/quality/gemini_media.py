@@ -16,7 +16,7 @@ from google.genai import types
 
 from pointsman.quality.frames import sample_frames
 from pointsman.quality.gemini_files import FilesApi
-from pointsman.quality.media import Clip, Fault, look_at, mime_type
+from pointsman.quality.media import Clip, Fault, is_animated_webp, look_at, mime_type
 
 INLINE_LIMIT_BYTES = 14_000_000
 """Media of one request that go inline. In base64 they grow by a third, and a whole request may have 20 MB."""
@@ -67,6 +67,8 @@ class Media:
             file.seek(0)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         mime = mime_type(start)
+        if is_animated_webp(path):
+            raise Unsendable("unsupported_media", "an animated WebP, of which a model may see no more than one picture")
         if mime is None:
             raise Unsendable("unsupported_media", "a file that is none of MP4, MOV, WebM, AVI, PNG, JPEG, WebP")
         size = path.stat().st_size
@@ -75,7 +77,12 @@ class Media:
         return Medium(path, sha256, size, mime)
 
     def played(self, path: Path, stop: threading.Event) -> Clip | Fault | None:
-        """Whether it can be decoded to its end; None when it was stopped before. Equal files are decoded once."""
+        """Whether it can be decoded to its end; None when it was stopped before. Equal files are decoded once.
+
+        None as well for an animated WebP, which ffmpeg cannot decode and browsers can.
+        """
+        if is_animated_webp(path):
+            return None
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         if (known := self._played.get(sha256)) is not None:

@@ -354,6 +354,14 @@ def test_a_clip_too_large_is_refused_before_anything_is_sent(
     assert gemini.asked == []
 
 
+def test_an_animated_webp_is_no_output_that_does_not_play(gemini: StandIn, clips: Clips, tmp_path: Path) -> None:
+    moving = tmp_path / "moving.webp"
+    moving.write_bytes(b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\x02" + bytes(17))
+    error, _ = failure(gemini, Sample("d-1", moving, clips.source, "label"))
+    assert error.code == "unsupported_media"
+    assert gemini.asked == []
+
+
 def test_media_that_gemini_does_not_take_are_refused_before_anything_is_sent(gemini: StandIn, clips: Clips) -> None:
     error, _ = failure(gemini, Sample("d-1", clips.good, clips.playlist, "label"))
     assert error.code == "unsupported_media"
