@@ -238,7 +238,7 @@ class Batching:
             try:
                 return call()
             except UploadFailed as error:
-                problem, asked = upload_problem(error), None
+                problem, asked = upload_problem(error), error.asked_wait
             except ASKING_FAILED as error:
                 problem, asked = problem_of(error), asked_by(error, self.clock.now())
             failures += 1

@@ -146,7 +146,8 @@ class Asker:
         try:
             media = self._media.parts(list(zip(names, question.media, strict=True)), stop)
         except (UploadFailed, httpx.HTTPError) as error:
-            return Try(None, "", None, upload_problem(error), None)
+            wait = error.asked_wait if isinstance(error, UploadFailed) else None
+            return Try(None, "", None, upload_problem(error), wait)
         except RunFailed as error:  # no pictures can be taken of a clip
             return Try(None, "", None, Problem("frames_failed", "failed", "never", "none", error.message), None)
         return [types.Part.from_text(text=question.words), *media]

@@ -10,6 +10,7 @@ import contextlib
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from math import inf
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,20 +18,27 @@ from urllib.parse import urlsplit
 import httpx
 
 from pointsman.clock import Clock
+from pointsman.quality.retry import asked_wait
 from pointsman.settings import Secret
 
 GOOGLE = "https://generativelanguage.googleapis.com"
 PATIENCE_S = 300.0
 """How long a file that was uploaded may take to get ready."""
+LASTS_S = 47 * 3600.0
+"""The API deletes a file after two days; what was uploaded longer ago than this is uploaded again."""
 _LOOK_EVERY_S = 2.0
 
 
 class UploadFailed(Exception):
-    """The API did not take a file, or did not get it ready. `status` is None when that was not said in HTTP."""
+    """The API did not take a file, or did not get it ready. `status` is None when that was not said in HTTP.
 
-    def __init__(self, what: str, *, status: int | None = None) -> None:
+    `asked_wait` are the seconds that it asks to wait before the next try.
+    """
+
+    def __init__(self, what: str, *, status: int | None = None, asked_wait: float | None = None) -> None:
         self.what = what
         self.status = status
+        self.asked_wait = asked_wait
         super().__init__(what)
 
 
@@ -48,6 +56,7 @@ class FilesApi:
         self._client: httpx.Client | None = None
         self._lock = threading.Lock()
         self._uploads: dict[str, Future[tuple[str, str]]] = {}
+        self._until: dict[str, float] = {}
         self.needed = False
 
     @property
@@ -62,9 +71,12 @@ class FilesApi:
         """
         with self._lock:
             known = self._uploads.get(sha256)
+            if self._clock.monotonic() > self._until.get(sha256, inf):
+                known = None
             mine: Future[tuple[str, str]] = Future()
             if known is None:
                 self._uploads[sha256] = mine
+                self._until[sha256] = self._clock.monotonic() + LASTS_S
         if known is not None:
             return known.result()
         try:
@@ -130,7 +142,8 @@ class FilesApi:
         while file.get("state") == "PROCESSING" and self._clock.monotonic() < until and not stop.is_set():
             self._clock.sleep(_LOOK_EVERY_S)
             looked = self._http().get(f"{self._base}/v1beta/{file['name']}", headers=self._headers())
-            file = _file(self._checked(looked), None)
+            if not (looked.status_code == 429 or looked.status_code >= 500):  # that says nothing of the file
+                file = _file(self._checked(looked), None)
         if file.get("state") != "ACTIVE":
             raise UploadFailed(f"the file's state is {file.get('state')}")
         return str(file["name"]), str(file["uri"])
@@ -146,7 +159,8 @@ class FilesApi:
 
     def _checked(self, response: httpx.Response) -> httpx.Response:
         if response.status_code != 200:
-            raise UploadFailed(f"HTTP {response.status_code}", status=response.status_code)
+            wait = asked_wait(response.headers, _document(response), self._clock.now())
+            raise UploadFailed(f"HTTP {response.status_code}", status=response.status_code, asked_wait=wait)
         return response
 
 
@@ -159,6 +173,13 @@ def _file(response: httpx.Response, within: str | None) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise UploadFailed("its answer describes no file") from error
     raise UploadFailed("its answer describes no file")
+
+
+def _document(response: httpx.Response) -> object:
+    try:
+        return response.json()
+    except ValueError:
+        return None
 
 
 def _origin(url: str) -> tuple[str, str]:

@@ -159,6 +159,8 @@ class StandIn:
         """Files as they were uploaded: their headers and content, and whether they are still there."""
         self.upload_replies: list[Reply] = []
         """What the next starts of an upload are answered instead."""
+        self.file_replies: list[Reply] = []
+        """What the next looks at a file are answered instead."""
         self.upload_to: str | None = None
         """Where uploads are sent, if not here."""
         self.looks_until_ready = 0
@@ -334,6 +336,9 @@ def gemini_stand_in() -> Iterator[StandIn]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             number = int(self.path.rpartition("-")[2])
             if not self._known(headers):
+                return
+            if verb == "look" and stand_in.file_replies:
+                self._send(stand_in.file_replies.pop(0))
                 return
             upload = stand_in.uploads[number - 1]
             upload["looks"] += verb == "look"

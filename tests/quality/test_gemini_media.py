@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from pointsman.clock import ManualClock
 from pointsman.errors import RunFailed
 from pointsman.quality import JudgeUnavailable, Sample, gemini_files, gemini_media, tone_mapping
 from pointsman.quality.ffmpeg import ffmpeg_path
 from pointsman.quality.frames import sample_frames
 from pointsman.quality.media import mime_type
 from pointsman.quality.retry import RetryPolicy
+from pointsman.settings import Secret
 from tests.quality.gemini_stand_in import API_KEY, Reply, StandIn, judgement, refusal
 from tests.quality.hdr_clips import hdr_clip, luma_of
 from tests.quality.worlds import LEVELS, Clips, Counted, gemini_judge, never
@@ -112,6 +114,33 @@ def test_a_file_that_never_gets_ready_ends_it(gemini: StandIn, sample: Sample, m
     with pytest.raises(JudgeUnavailable, match="state is PROCESSING"):
         ask(gemini, [sample], policy=RetryPolicy(attempts=1))
     assert gemini.uploads[0]["looks"] == 3
+
+
+@pytest.mark.usefixtures("small_requests")
+def test_an_upload_that_is_refused_for_a_while_waits_that_long(gemini: StandIn, sample: Sample) -> None:
+    gemini.upload_replies = [refusal(429, "RESOURCE_EXHAUSTED", Retry_After="50")] * 4
+    clock = ManualClock()
+    ask(gemini, [sample], clock=clock)
+    assert clock.monotonic() == 200
+
+
+@pytest.mark.usefixtures("small_requests")
+def test_a_look_at_a_file_that_fails_is_no_file_that_fails(gemini: StandIn, sample: Sample) -> None:
+    gemini.looks_until_ready = 2
+    gemini.file_replies = [refusal(503, "UNAVAILABLE"), refusal(429, "RESOURCE_EXHAUSTED")]
+    ask(gemini, [sample])
+    assert len(gemini.uploads) == 2, "the source and the output, each once"
+
+
+def test_what_the_api_deletes_by_itself_is_uploaded_again_before(gemini: StandIn, clips: Clips) -> None:
+    clock = ManualClock()
+    files = gemini_files.FilesApi(api_key=Secret(API_KEY), base_url=gemini.url, timeout_s=5, clock=clock)
+    uploaded = []
+    for wait in (0, 40 * 3600, 20 * 3600, 0):
+        clock.sleep(wait)
+        uploaded.append(files.upload(clips.good, "a" * 64, "video/mp4", never())[0])
+    files.close()
+    assert uploaded == ["files/f-1", "files/f-1", "files/f-2", "files/f-2"]
 
 
 # Sampled frames
