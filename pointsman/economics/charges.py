@@ -57,8 +57,9 @@ class Month:
 class Charge:
     """One day's use of a sku by one run: `quantity` of the sku's own unit for `usd` at list price.
 
-    `resource` is a variant id, or the evaluation set of a judgement. `entry` is the price that applied. `part` is what
-    is charged: the work, or what self-hosted capacity is paid for beside it.
+    `resource` is a variant id, or the run: the evaluation set of a judgement, and the matrix of a dispatch that was
+    cancelled and planned again. `entry` is the price that applied. `part` is what is charged: the work, or what
+    self-hosted capacity is paid for beside it.
     """
 
     day: date
@@ -152,7 +153,8 @@ def _stored(ws: Workspace, book: PriceBook, month: Month) -> Iterator[Mapping[st
     with ws.database.connect() as connection:
         for row in connection.execute(query).mappings():
             cell = row["subject_kind"] == "cell"
-            named = row["run_id"], "matrix" if cell else "judging", row["variant_id"] if cell else row["run_id"]
+            resource = (row["variant_id"] if cell else None) or row["run_id"]
+            named = row["run_id"], "matrix" if cell else "judging", resource
             told = None if row["quantity"] is None else format(row["quantity"], "f")
             found.setdefault(named, []).append({**row, "quantity": told})
     for (run_id, purpose, resource), rows in sorted(found.items()):

@@ -100,8 +100,9 @@ def _row(charge: Charge, month: Month) -> dict[str, str]:
 
 
 def _resource(charge: Charge) -> dict[str, str]:
-    if charge.purpose == "judging":
-        return {"ResourceName": charge.resource, "ResourceType": "Evaluation set"}
+    if charge.resource == charge.run_id:
+        kind = "Evaluation set" if charge.purpose == "judging" else "Benchmark"
+        return {"ResourceName": charge.resource, "ResourceType": kind}
     return {"ResourceName": VariantId.parse(charge.resource).label, "ResourceType": "Variant"}
 
 

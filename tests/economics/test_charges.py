@@ -116,6 +116,17 @@ def test_every_usage_of_the_month_is_charged_once_by_day_run_and_sku(world: Worl
     assert {one.day for one in charges} == {NOW.date()}
 
 
+def test_what_was_cancelled_and_planned_again_is_charged_to_its_matrix(world: World, prices: PriceBook):
+    world.cell(A, Tried(), output_bytes=10)
+    world.attempt("d-cancelled", Tried("lost"), provider="cpu")
+    charges, _ = charges_of(world.ws, prices, NOVEMBER)
+    assert sorted((one.resource, one.usd) for one in charges) == [
+        *((BENCHMARK, Decimal("0.002")), (str(A), Decimal("0.002"))),
+    ]
+    named = {(row["ResourceName"], row["ResourceType"]) for row in rows_of(focus_csv(charges, NOVEMBER))}
+    assert named == {(BENCHMARK, "Benchmark"), (A.label, "Variant")}
+
+
 def test_another_month_is_another_bill(world: World, prices: PriceBook):
     first = datetime(2026, 11, 1, tzinfo=UTC)
     for at in (first - timedelta(microseconds=1), first, datetime(2026, 12, 1, tzinfo=UTC)):
