@@ -5,7 +5,7 @@ from pointsman.economics.aws_prices import refreshed
 from pointsman.economics.budget import ensure_month_not_spent, hold_spending, record_matrix_spending
 from pointsman.economics.cells import PricedCell, price_cells, price_missing
 from pointsman.economics.charges import Charge, Month, Uncharged, charges_of
-from pointsman.economics.entries import USD, PriceEntry
+from pointsman.economics.entries import USD, PriceEntry, moment
 from pointsman.economics.experiment import ExperimentCost, experiment_cost, price_load_run
 from pointsman.economics.focus import focus_csv
 from pointsman.economics.forecast import forecast_load, forecast_together
@@ -47,6 +47,7 @@ __all__ = [
     "load_cost",
     "margin",
     "measurements",
+    "moment",
     "money_document",
     "money_sections",
     "per_delivered_view",

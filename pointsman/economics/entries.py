@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -130,6 +130,12 @@ class PriceEntry:
 
 
 _DESCRIBING = ("modality", "resolution", "tier")
+
+
+def moment(at: datetime) -> str:
+    """The day (UTC) that a validity begins or ends with, or the time where it does so within a day."""
+    at = at.astimezone(UTC)
+    return f"{at:%Y-%m-%d}" if at.time() == time() else at.isoformat().replace("+00:00", "Z")
 
 
 def units_of(sku: str) -> dict[str, Decimal]:

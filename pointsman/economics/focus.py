@@ -12,7 +12,7 @@ from decimal import Decimal
 from itertools import islice
 
 from pointsman.economics.charges import Charge, Month
-from pointsman.economics.entries import USD, counted_in_time
+from pointsman.economics.entries import USD, counted_in_time, moment
 from pointsman.economics.exact import EXACT
 from pointsman.economics.focus_schema import COLUMNS, focus_faults
 from pointsman.errors import DataCheckFailed
@@ -89,7 +89,7 @@ def _row(charge: Charge, month: Month) -> dict[str, str]:
         **_resource(charge),
         "SkuId": charge.sku,
         "SkuMeter": own_unit,
-        "SkuPriceId": f"{charge.sku}@{entry.valid_from:%Y-%m-%d}",
+        "SkuPriceId": f"{charge.sku}@{moment(entry.valid_from)}",
         "SkuPriceDetails": _details(charge),
         "Tags": _map({"pointsman:run": charge.run_id, "pointsman:purpose": charge.purpose}),
         "x_Basis": charge.basis,

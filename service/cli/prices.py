@@ -15,6 +15,7 @@ from pointsman.economics import (
     PriceEntry,
     billing_client,
     list_prices,
+    moment,
     price_file_text,
     refreshed,
 )
@@ -58,9 +59,7 @@ def _shown(entry: PriceEntry) -> dict[str, Any]:
 
 
 def _text(value: object) -> str:
-    return (
-        f"{value:%Y-%m-%d}" if isinstance(value, datetime) else format(value, "f" if isinstance(value, Decimal) else "")
-    )
+    return moment(value) if isinstance(value, datetime) else format(value, "f" if isinstance(value, Decimal) else "")
 
 
 def _show(entries: list[dict[str, Any]], hosting: list[dict[str, Any]]) -> None:

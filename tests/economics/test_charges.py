@@ -185,6 +185,29 @@ def test_the_export_has_the_columns_of_focus_and_keeps_currency_price_and_basis(
     assert {row["x_Basis"] for row in rows} == {"measured"}
 
 
+NOON = NOW + timedelta(hours=12)
+
+
+def changing(unit: str, usd: str) -> str:
+    """A price of 0.001 USD for a second until noon, and another one from then on."""
+    until = PRICES.split("[[price]]")[1].replace("valid_from = 2026-01-01", "valid_from = 2026-11-21")
+    since = until.replace('usd = "0.001"', f'usd = "{usd}"').replace('unit = "vcpu-second"', f'unit = "{unit}"')
+    return (
+        f"[[price]]{until}valid_to = 2026-11-21T12:00:00Z\n"
+        f"[[price]]{since.replace('2026-11-21', '2026-11-21T12:00:00Z')}"
+    )
+
+
+def test_two_prices_of_one_day_have_two_names(world: World, tmp_path: Path):
+    book = book_of(tmp_path, changing("vcpu-second", "0.002"))
+    world.cell(A, Tried(), Tried(started=NOON), output_bytes=10)
+    rows = rows_of(focus_csv(charges_of(world.ws, book, NOVEMBER)[0], NOVEMBER))
+    assert {row["SkuPriceId"]: Decimal(row["BilledCost"]) for row in rows} == {
+        "cpu:vcpu-second@2026-11-21": Decimal("0.002"),
+        "cpu:vcpu-second@2026-11-21T12:00:00Z": Decimal("0.004"),
+    }
+
+
 IMAGE = PriceEntry("cpu:image", "image", Decimal("0.25"), NOW, None, "made up")
 CHARGE = Charge(NOW.date(), "r", "matrix", str(A), "cpu", "cpu:image", Decimal(2), Decimal("0.5"), "measured", IMAGE)
 

@@ -10,7 +10,7 @@ from pointsman.errors import DependencyDown
 from pointsman.settings import load_settings
 from pointsman.workspace import Workspace
 from service.cli import billing, prices
-from tests.economics.test_charges import PRICES, product
+from tests.economics.test_charges import PRICES, changing, product
 from tests.economics.worlds import A, B, Tried, World, book_of
 
 
@@ -78,6 +78,15 @@ def test_cost_explorer_is_asked_by_tag_where_there_is_no_file(pointsman, charged
         assert pointsman("prices", "reconcile", "--tag", "team=media", *charged).code == 0
     assert pointsman("prices", "reconcile", *charged).code == 2
     assert pointsman("prices", "reconcile", "--tag", "team", *charged).code == 2
+
+
+def test_a_price_that_changes_within_a_day_is_listed_with_the_time(pointsman, home, tmp_path):
+    book_of(tmp_path, changing("vcpu-second", "0.002"))
+    listed = pointsman("prices", "list", "--book", tmp_path / "prices.toml", "--json").document["prices"]
+    assert [(one["valid_from"], one["valid_to"]) for one in listed] == [
+        ("2026-11-21", "2026-11-21T12:00:00Z"),
+        ("2026-11-21T12:00:00Z", None),
+    ]
 
 
 def test_the_prices_of_today_are_written_as_a_file_of_ones_own(pointsman, home, tmp_path, monkeypatch):
