@@ -17,7 +17,8 @@ _NONE = "(not named)"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that was paid for. `by_quantity` and `by_price` are parts of the difference where both know a quantity.
+    """One thing that was paid for. `by_quantity` and `by_price` are parts of the difference where both know a quantity
+    in one unit.
 
     The ledger's work and, where capacity is self-hosted, what is paid beside it (`beside_usd`: idle time, cold starts,
     minimum billing) are expected on the invoice; differences are what was invoiced less that. `quantities` are
@@ -76,7 +77,8 @@ class _Sides:
     ledger_usd: Decimal = Decimal(0)
     beside_usd: Decimal = Decimal(0)
     invoiced_usd: Decimal = Decimal(0)
-    used: Decimal = Decimal(0)
+    used: dict[Decimal, Decimal] = field(default_factory=dict)
+    """By how many of the sku's own unit its price is quoted for: what is quoted alike is added up."""
     invoiced: Decimal | None = Decimal(0)
     skus: set[str] = field(default_factory=set)
     lines: int = 0
@@ -97,7 +99,8 @@ def reconcile(
             side.ledger_usd += charge.usd
         else:
             side.beside_usd += charge.usd
-        side.used += charge.quantity / charge.entry.factor
+        factor = charge.entry.factor
+        side.used[factor] = side.used.get(factor, Decimal(0)) + charge.quantity / factor
         side.skus.add(charge.sku)
     apart: dict[str, Decimal] = {}
     for line in lines:
@@ -135,17 +138,18 @@ def _difference(name: str, side: _Sides) -> Difference:
         kind = "ledger only"
     elif not side.skus:
         kind = "invoice only"
-    if kind != "both" or side.invoiced is None or not side.used:
+    used = next(iter(side.used.values())) if len(side.used) == 1 else Decimal(0)
+    if kind != "both" or side.invoiced is None or not used:
         return Difference(name, kind, side.ledger_usd, side.invoiced_usd, side.beside_usd)
     expected = side.ledger_usd + side.beside_usd
-    by_quantity = (side.invoiced - side.used) * expected / side.used
+    by_quantity = (side.invoiced - used) * expected / used
     return Difference(
         name,
         kind,
         side.ledger_usd,
         side.invoiced_usd,
         side.beside_usd,
-        (side.used, side.invoiced),
+        (used, side.invoiced),
         by_quantity,
         side.invoiced_usd - expected - by_quantity,
     )

@@ -324,6 +324,14 @@ def test_a_dearer_price_and_a_forgotten_run_are_told_apart(world: World, prices:
     assert found.items[0].name == "elsewhere"
 
 
+def test_quantities_are_not_added_up_where_the_price_changed_its_unit(world: World, tmp_path: Path):
+    book = book_of(tmp_path, changing("vcpu-hour", "3.6"))
+    world.cell(A, Tried(), Tried(started=NOON), output_bytes=10)
+    charges, _ = charges_of(world.ws, book, NOVEMBER)
+    (item,) = reconcile(charges, [], [InvoiceLine(("cpu:vcpu-second",), Decimal("0.0044"), Decimal(4))], book).items
+    assert (item.usd, item.quantities, item.by_quantity, item.by_price) == (Decimal("0.0004"), None, None, None)
+
+
 def test_an_invoice_in_another_currency_is_compared_at_the_price_books_rate(world: World, tmp_path: Path):
     world.cell(B, Tried("completed", [("api:video", "3")]), output_bytes=10)
     old = price_in_euros("api:image", "1", "1.3", "2026-10-01")
