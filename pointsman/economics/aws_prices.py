@@ -15,6 +15,10 @@ from pointsman.economics.price_book import PriceBook
 from pointsman.errors import DataCheckFailed, InputRefused
 
 
+_TIMES = {"hr": "hour", "sec": "second", "mo": "month"}
+"""The last word of a unit, as AWS and as a price file write it, by how it begins at AWS."""
+
+
 @dataclass(frozen=True, slots=True)
 class PriceChange:
     """What a sku cost by the book, and what it costs by AWS, in USD for one `unit`."""
@@ -42,7 +46,7 @@ def refreshed(client: Any, book: PriceBook, at: datetime) -> tuple[list[PriceCha
             raise InputRefused(
                 f"price of {sku}, aws", newest.aws.service, "a price in USD that applies today and has no end"
             )
-        usd, said = _asked(client, sku, newest.aws)
+        usd, said = _asked(client, newest, newest.aws)
         changes.append(PriceChange(sku, newest.unit, newest.usd, usd))
         if usd == newest.usd:
             entries += own
@@ -55,8 +59,9 @@ def refreshed(client: Any, book: PriceBook, at: datetime) -> tuple[list[PriceCha
     return changes, entries
 
 
-def _asked(client: Any, sku: str, product: AwsProduct) -> tuple[Decimal, str]:
+def _asked(client: Any, entry: PriceEntry, product: AwsProduct) -> tuple[Decimal, str]:
     """The on-demand price of the first units of the one product, and what AWS says that it is."""
+    sku = entry.sku
     filters = [{"Type": "TERM_MATCH", "Field": name, "Value": value} for name, value in product.filters.items()]
     found: list[Mapping[str, Any]] = []
     token = None
@@ -79,12 +84,26 @@ def _asked(client: Any, sku: str, product: AwsProduct) -> tuple[Decimal, str]:
     first = [tier for tier in tiers if tier.get("beginRange", "0") == "0"]
     if len(first) != 1 or "USD" not in first[0]["pricePerUnit"]:
         raise _no_single_price(sku, product, f"{len(first)} on-demand prices in USD of the first units")
+    _check_unit(entry, str(first[0].get("unit", "")))
     try:
         usd = Decimal(first[0]["pricePerUnit"]["USD"])
     except InvalidOperation as error:
         raise _no_single_price(sku, product, f"the price {first[0]['pricePerUnit']['USD']!r}") from error
     number = found[0].get("product", {}).get("sku", "")
     return usd.normalize(), f"{product.service} product {number}: {first[0].get('description', '')}".strip()
+
+
+def _check_unit(entry: PriceEntry, theirs: str) -> None:
+    """AWS prices one of its unit: by the hour what the entry has by the second would be 3600 times too dear."""
+    own = entry.unit.rsplit("-", 1)[-1]
+    word = theirs.rsplit("-", 1)[-1].lower().replace("hour", "hr")
+    told = next((time for begin, time in _TIMES.items() if word.startswith(begin)), None)
+    if entry.unit.startswith("million-") or (told is not None and own in _TIMES.values() and own != told):
+        raise DataCheckFailed(
+            f"AWS's Pricing API has the price of one {theirs or 'unit'} of {entry.sku}, the price file of a {entry.unit}.",
+            instruction=f"Quote {entry.sku} in the price file in AWS's unit, then run it again.",
+            sku=entry.sku,
+        )
 
 
 def _no_single_price(sku: str, product: AwsProduct, found: str) -> DataCheckFailed:

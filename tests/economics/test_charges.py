@@ -474,10 +474,11 @@ def test_cost_explorer_is_asked_by_tag_page_by_page_and_matched_by_usage_type(
     assert cost_explorer_lines(client, NOVEMBER, ("team", "media")) == []
 
 
-def product(usd: str, *, begin: str = "0", tiers: int = 1, currency: str = "USD") -> str:
+def product(usd: str, *, begin: str = "0", tiers: int = 1, currency: str = "USD", unit: str = "seconds") -> str:
     dimensions = {
         f"t{n}": {
             "beginRange": begin if n == 0 else "10240",
+            "unit": unit,
             "pricePerUnit": {currency: usd},
             "description": "per hour",
         }
@@ -554,6 +555,23 @@ def test_what_is_not_one_price_is_refused_by_name(
     with pytest.raises(DataCheckFailed, match=said) as failed:
         refreshed(client, prices, NOW)
     assert "cpu:vcpu-second" in failed.value.message
+
+
+@pytest.mark.parametrize(
+    ("told", "unit"),
+    [
+        *(("hours", "vcpu-second"), ("Hrs", "vcpu-second"), ("vCPU-Hours", "vcpu-second"), ("seconds", "vcpu-hour")),
+        ("seconds", "million-vcpu-second"),
+    ],
+)
+def test_a_price_in_another_unit_than_the_files_is_not_taken_over(
+    aws: Callable[[str], tuple[Any, Stubber]], told: str, unit: str, tmp_path: Path
+):
+    client, stub = aws("pricing")
+    book = book_of(tmp_path, PRICES.replace('unit = "vcpu-second"', f'unit = "{unit}"'))
+    asked(stub, product("0.04", unit=told))
+    with pytest.raises(DataCheckFailed, match=f"price of one {told} of cpu:vcpu-second, the price file of a {unit}"):
+        refreshed(client, book, NOW)
 
 
 def test_aws_out_of_reach_leaves_the_dated_file(aws: Callable[[str], tuple[Any, Stubber]], prices: PriceBook):
