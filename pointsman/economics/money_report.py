@@ -162,7 +162,7 @@ def _level(value: Any, unit: str) -> str:
         return f"{100 * float(found):.3g} %"
     if unit == "times":
         return f"{float(found):.4g} times" if found != 1 else "as it is"
-    return f"{found:,.0f}"
+    return f"{found:,.0f}" if found >= 1000 else f"{found:.4g}"
 
 
 def utilisation_sections(money: Mapping[str, Any]) -> list[Section]:
