@@ -138,6 +138,9 @@ def moment(at: datetime) -> str:
     return f"{at:%Y-%m-%d}" if at.time() == time() else at.isoformat().replace("+00:00", "Z")
 
 
+_SECONDS_OF_OUTPUT = ("video-second", "audio-second")
+
+
 def units_of(sku: str) -> dict[str, Decimal]:
     """The units that a price of `sku` may be quoted in, each with how many of the sku's own unit it holds."""
     own = sku.rsplit(":", 1)[-1]
@@ -148,8 +151,11 @@ def units_of(sku: str) -> dict[str, Decimal]:
 
 
 def counted_in_time(sku: str) -> bool:
-    """Whether what the sku counts is time on a machine, so that somebody may be paying for it while it is idle."""
-    return sku.endswith("-second")
+    """Whether what the sku counts is time on a machine, so that somebody may be paying for it while it is idle.
+
+    A second of a video, or of sound, is how much was made, at however many machines.
+    """
+    return sku.endswith("-second") and not sku.endswith(_SECONDS_OF_OUTPUT)
 
 
 def check_validity(entries: Iterable[PriceEntry], *, where: str) -> tuple[PriceEntry, ...]:

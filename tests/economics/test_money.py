@@ -284,6 +284,19 @@ def test_the_lines_as_they_are_written_add_up_to_the_total_exactly(world: World,
         assert isinstance(known, Missing) if missing else known == sum(amounts)
 
 
+def test_seconds_of_a_video_are_output_and_no_capacity_that_could_be_idle(world: World, tmp_path: Path):
+    fill(world, HOSTED)
+    for _ in range(4):
+        world.cell(PAID, Tried("completed", [("api:video-second", "8")]), output_bytes=1_000_000, quality="90")
+    book = book_of(tmp_path, PRICES + price("api:video-second", "0.001") + GPU_FLEET)
+    document = money(world, book)
+    new = lines(document, PAID)
+    assert [(usd(new[name]), new[name]["basis"]) for name in ("idle", "commitments")] == [(0, "measured")] * 2
+    assert [(one["label"], one["against"]) for one in document["utilisation"]["break_even"]] == [("a@gpu", "b@api")]
+    back = weigh(world.ws, hud_of(HOSTED, PAID, incumbent=PAID), book, TOLD)
+    assert "holding it costs nothing" in lines(back, HOSTED)["dual running"]["why"]
+
+
 def test_the_answer_does_change_where_it_is_said_to(world: World, tmp_path: Path):
     """Everything is put together again a thousandth before and after each turn."""
     fill(world, HOSTED, PAID, output_bytes=2_000_000)
