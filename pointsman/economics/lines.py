@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
+from pointsman.economics.attempts import Charged
+from pointsman.economics.entries import Foreign
 from pointsman.economics.parts import Parts
 from pointsman.economics.pricing import total
 from pointsman.economics.production import Production
@@ -69,12 +71,14 @@ class OutputCost:
 class Setting:
     """What the cost of an output depends on beside its variant.
 
-    `judging_usd` is what judging one output cost, `nat_usd` what a GB through a NAT gateway does.
+    `judging_usd` is what judging one output cost, `nat_usd` what a GB through a NAT gateway does. `foreign` are the
+    lines of outputs (egress, NAT, storage) whose price is quoted in another currency.
     """
 
     production: Production
     judging_usd: Number
     nat_usd: Number
+    foreign: Mapping[str, Foreign] = field(default_factory=dict)
 
 
 def output_cost(parts: Parts, setting: Setting, incumbent: Parts | None = None) -> OutputCost:
@@ -106,8 +110,8 @@ def output_cost(parts: Parts, setting: Setting, incumbent: Parts | None = None) 
         _nat(parts, setting),
         _line("storage", parts.storage, "estimated", "measured sizes, a month each"),
         _judging(setting),
-        _exchange(parts, production),
     ]
+    lines.append(_exchange(parts, setting, lines))
     migration, dual = _switching(parts, production, incumbent)
     once = total((migration.usd, dual.usd))
     lines += [_spread(migration, production), _spread(dual, production)]
@@ -164,24 +168,30 @@ def _judging(setting: Setting) -> Line:
     return _line("production judging", usd, "estimated", "what judging cost here, for the declared share")
 
 
-def _exchange(parts: Parts, production: Production) -> Line:
+def _exchange(parts: Parts, setting: Setting, lines: Sequence[Line]) -> Line:
     """What changing money adds to the price book's rates: the fee, and how the rates moved since."""
-    name = "foreign exchange"
-    if not parts.foreign:
+    name, production = "foreign exchange", setting.production
+    paid_abroad = [(line, setting.foreign[line.name]) for line in lines if line.name in setting.foreign and line.usd]
+    currencies = sorted({one.currency for one in parts.foreign} | {quoted.currency for _, quoted in paid_abroad})
+    if not currencies:
         return Line(name, _NOTHING, "measured", "everything is charged in USD")
     if production.fx_fee is None:
-        charged = ", ".join(one.currency for one in parts.foreign)
-        return _line(name, Missing(f"what changing {charged} costs is not declared"), "missing")
+        return _line(name, Missing(f"what changing {', '.join(currencies)} costs is not declared"), "missing")
     beside = _share(total((parts.idle, parts.cold_start, parts.minimum_billing)), parts.compute)
-    if isinstance(beside, Missing):
-        return _line(name, beside, "missing")
+    unknown = total((beside if parts.foreign else _NOTHING, *(line.usd for line, _ in paid_abroad)))
+    if isinstance(unknown, Missing):
+        return _line(name, unknown, "missing")
+    charged = [(one, 1 + beside) for one in parts.foreign if not isinstance(beside, Missing)]
+    for line, quoted in paid_abroad:
+        if not isinstance(line.usd, Missing):
+            charged.append((Charged(quoted.currency, line.usd, line.usd / quoted.rate), Decimal(1)))
     fee = Decimal(str(production.fx_fee))
     added = _NOTHING
-    for one in parts.foreign:
+    for one, times in charged:
         rate = production.fx_rates.get(one.currency)
         now = one.usd if rate is None else one.amount * Decimal(str(rate))
-        added += (now * (1 + fee) - one.usd) * (1 + beside)
-    moved = ", ".join(one.currency for one in parts.foreign if one.currency in production.fx_rates)
+        added += (now * (1 + fee) - one.usd) * times
+    moved = ", ".join(one for one in currencies if one in production.fx_rates)
     since = f", and the declared rate of {moved}" if moved else ""
     return Line(name, added, "estimated", f"the declared fee{since}, on top of the price book's rates")
 

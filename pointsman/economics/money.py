@@ -31,6 +31,7 @@ from pointsman.ids import VariantId
 from pointsman.model import Json, Missing, Number
 from pointsman.workspace import Workspace
 
+_OF_OUTPUTS = {"egress": EGRESS_SKU, "NAT": NAT_SKU, "storage": STORAGE_SKU}
 EXAMINED = 8
 """So many challengers, the one that is compared and the cheapest, are put through every lever and utilisation."""
 
@@ -123,7 +124,11 @@ def _setting(
     judging = number_of(hud["experiment_cost_usd"]["judging"])
     if not isinstance(judging, Missing):
         judging = judging / judged if judged else Missing("nothing was judged")
-    return Setting(production, judging, Missing("no cell was run") if at is None else book.price(NAT_SKU, at))
+    if at is None:
+        return Setting(production, judging, Missing("no cell was run"))
+    quoted = {line: book.entry(sku, at) for line, sku in _OF_OUTPUTS.items()}
+    abroad = {line: entry.foreign for line, entry in quoted.items() if isinstance(entry, PriceEntry) and entry.foreign}
+    return Setting(production, judging, book.price(NAT_SKU, at), abroad)
 
 
 def _prices(book: PriceBook, providers: Collection[str], at: datetime) -> list[PriceEntry]:

@@ -244,6 +244,21 @@ def test_changing_money_costs_its_fee_and_what_the_rate_moved(world: World, tmp_
     )
 
 
+def test_delivery_that_is_paid_in_euros_changes_money_too(world: World, tmp_path: Path):
+    fill(world, HOSTED, PAID)
+    book = book_of(tmp_path, PRICES.replace(price("egress:gb", "0.09"), price_in_euros("egress:gb", "0.08", "1.1")))
+    hud = hud_of(HOSTED, PAID) | {"deliveries_per_output": 10}
+    untold = lines(weigh(world.ws, hud, book, Production()), PAID)["foreign exchange"]
+    assert untold["why"] == "what changing EUR costs is not declared"
+    told = Production(fx_fee=0.02, fx_rates={"EUR": 1.2})
+    document = weigh(world.ws, hud, book, told)
+    new = lines(document, PAID)
+    assert usd(new["egress"]) == Decimal("0.00088")
+    assert usd(new["foreign exchange"]) == Decimal("0.00096") * Decimal("1.02") - Decimal("0.00088")
+    assert usd(lines(document, HOSTED)["foreign exchange"]) == usd(new["foreign exchange"])
+    assert usd(lines(money(world, book, told), PAID)["foreign exchange"]) == 0, "nothing is delivered"
+
+
 def test_a_fleet_that_is_paid_in_euros_changes_money_for_its_idle_time_too(world: World, tmp_path: Path):
     fill(world, HOSTED, PAID)
     euros = 'amount = "1.006"\ncurrency = "EUR"\nfx_rate = "1"\nfx_date = 2026-11-01\n'
