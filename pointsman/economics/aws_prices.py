@@ -14,7 +14,6 @@ from pointsman.economics.entries import AwsProduct, PriceEntry
 from pointsman.economics.price_book import PriceBook
 from pointsman.errors import DataCheckFailed, InputRefused
 
-
 _TIMES = {"hr": "hour", "sec": "second", "mo": "month"}
 """The last word of a unit, as AWS and as a price file write it, by how it begins at AWS."""
 
@@ -100,7 +99,7 @@ def _check_unit(entry: PriceEntry, theirs: str) -> None:
     told = next((time for begin, time in _TIMES.items() if word.startswith(begin)), None)
     if entry.unit.startswith("million-") or (told is not None and own in _TIMES.values() and own != told):
         raise DataCheckFailed(
-            f"AWS's Pricing API has the price of one {theirs or 'unit'} of {entry.sku}, the price file of a {entry.unit}.",
+            f"AWS's Pricing API prices {entry.sku} by one of {theirs or 'its unit'}, the price file by a {entry.unit}.",
             instruction=f"Quote {entry.sku} in the price file in AWS's unit, then run it again.",
             sku=entry.sku,
         )

@@ -570,7 +570,7 @@ def test_a_price_in_another_unit_than_the_files_is_not_taken_over(
     client, stub = aws("pricing")
     book = book_of(tmp_path, PRICES.replace('unit = "vcpu-second"', f'unit = "{unit}"'))
     asked(stub, product("0.04", unit=told))
-    with pytest.raises(DataCheckFailed, match=f"price of one {told} of cpu:vcpu-second, the price file of a {unit}"):
+    with pytest.raises(DataCheckFailed, match=f"cpu:vcpu-second by one of {told}, the price file by a {unit}"):
         refreshed(client, book, NOW)
 
 
