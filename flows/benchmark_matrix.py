@@ -170,25 +170,27 @@ def benchmark_matrix(request: BenchmarkMatrixRequest) -> str | State[str]:
         consent=consent,
     )
     held = limited or budget_usd is not None
-    if held:
-        check_budget(bm_id, request.price_book, budget_usd)
-    if runs_elsewhere():
-        run_chunks(
-            bm_id,
-            request.price_book,
-            budget_usd,
-            limited=limited,
-            look_with=request.look_with,
-            fall_back_inline=request.fall_back_inline,
-        )
-    for number in unfinished_rounds(bm_id):
-        run_round(bm_id, number)
+    try:
         if held:
             check_budget(bm_id, request.price_book, budget_usd)
-        if request.look_with is not None and look(bm_id, request.look_with, request.price_book):
-            break
-    check_run_items(bm_id)
-    collect_matrix(bm_id)
-    record_spending(bm_id, request.price_book)
+        if runs_elsewhere():
+            run_chunks(
+                bm_id,
+                request.price_book,
+                budget_usd,
+                limited=limited,
+                look_with=request.look_with,
+                fall_back_inline=request.fall_back_inline,
+            )
+        for number in unfinished_rounds(bm_id):
+            run_round(bm_id, number)
+            if held:
+                check_budget(bm_id, request.price_book, budget_usd)
+            if request.look_with is not None and look(bm_id, request.look_with, request.price_book):
+                break
+        check_run_items(bm_id)
+        collect_matrix(bm_id)
+    finally:
+        record_spending(bm_id, request.price_book)  # whatever ended it, the month has paid for it
     report_matrix(bm_id)
     return bm_id

@@ -18,7 +18,7 @@ from flows.choose_route import choose_route
 from flows.propose_routing import propose_routing
 from flows.watch_routing import watch_routing
 from pointsman.benchmark import Turn
-from pointsman.errors import InputRefused
+from pointsman.errors import GuardRefused, InputRefused
 from pointsman.ids import benchmark_id
 from pointsman.safety import Consent
 from tasks import cancelling, chunks
@@ -60,6 +60,21 @@ def test_a_matrix_is_run_by_rounds_here_or_by_chunks_elsewhere(
     request = benchmark_matrix.BenchmarkMatrixRequest(variants=("v",), input_set="some", run_id="run1", budget_usd=5)
     assert benchmark_matrix.benchmark_matrix.fn(request) == "bm"
     assert [one for one in called if one[0] in ("run_chunks", "run_round")] == steps
+
+
+def test_a_matrix_that_is_stopped_counts_for_its_month_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("check_month", "plan_matrix", "run_round", "check_budget", "record_spending", "once_agreed")
+    answers = {**dict.fromkeys(names), "runs_elsewhere": False, "unfinished_rounds": [0, 1], "benchmark_id": "bm"}
+    called = watch(monkeypatch, benchmark_matrix, answers)
+
+    def stopped(*_: Any) -> None:
+        raise GuardRefused("Spent 6 USD of a budget of 5 USD.", code="budget_exceeded")
+
+    monkeypatch.setattr(benchmark_matrix, "check_budget", stopped)
+    request = benchmark_matrix.BenchmarkMatrixRequest(variants=("v",), input_set="some", run_id="run1", budget_usd=5)
+    with pytest.raises(GuardRefused, match="Spent 6 USD"):
+        benchmark_matrix.benchmark_matrix.fn(request)
+    assert called[-1] == ("record_spending", ("bm", "default"))
 
 
 @pytest.mark.parametrize(
