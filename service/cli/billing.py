@@ -79,8 +79,8 @@ def fail_unless_agreed(found: Reconciliation, month: str) -> None:
 def show_reconciliation(document: dict[str, Any]) -> None:
     columns = ("paid for", "found in", "work USD", "idle, cold USD", "invoice USD", "difference")
     columns += ("by quantity", "by price")
-    names = ("name", "kind", "ledger_usd", "beside_usd", "invoiced_usd", "usd", "by_quantity", "by_price")
-    rows = [[_short(item[name]) for name in names] for item in document["items"]]
+    amounts = ("ledger_usd", "beside_usd", "invoiced_usd", "usd", "by_quantity", "by_price")
+    rows = [[item["name"], item["kind"], *(_short(item[name]) for name in amounts)] for item in document["items"]]
     in_all = (_short(document[name]) for name in ("ledger_usd", "beside_usd", "invoiced_usd", "usd"))
     rows.append(["in all", "", *in_all, "", ""])
     table(f"Ledger and invoice of {document['month']}", columns, rows)
@@ -143,11 +143,12 @@ def _text(number: Any) -> str:
     return format(round(number, 12).normalize(), "f")
 
 
-def _short(value: Any) -> str:
-    try:
-        return "" if value is None else f"{float(value):.6g}"
-    except ValueError:
-        return str(value)
+def _short(amount: str | None) -> str:
+    """Six significant digits, but never less than cents."""
+    if amount is None:
+        return ""
+    usd = float(amount)
+    return f"{usd:,.2f}" if abs(usd) >= 1000 else f"{usd:.6g}"
 
 
 def _tag(text: str) -> tuple[str, str]:

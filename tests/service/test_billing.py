@@ -59,6 +59,14 @@ def test_an_invoice_that_differs_fails_and_says_by_what(pointsman, charged, tmp_
     assert "They do not agree" in shown
 
 
+def test_large_amounts_are_shown_to_the_cent_and_names_as_they_are(pointsman, charged, tmp_path):
+    file = tmp_path / "invoice.csv"
+    file.write_text("sku,usd\n0001E3,1234567.891\ncpu:vcpu-second,4\n")
+    shown = pointsman("prices", "reconcile", "--invoice", file, *charged).out
+    for text in ("0001E3", "1,234,567.89", "1,234,571.89"):
+        assert text in shown
+
+
 def test_an_invoice_in_euros_is_compared_at_a_rate_that_is_told(pointsman, charged, tmp_path):
     file = tmp_path / "invoice.csv"
     row = "3.6363636,EUR,2026-11-02T00:00:00Z,Usage,cpu:vcpu-second,4000"
