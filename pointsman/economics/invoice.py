@@ -40,6 +40,8 @@ class InvoiceLine:
     category: str = _USAGE
     currency: str = USD
     """In which it was billed: `usd` is converted."""
+    estimated: bool = False
+    """Whoever tells it calls it an estimate: the month is not billed yet."""
 
     @property
     def is_usage(self) -> bool:
@@ -85,7 +87,7 @@ def cost_explorer_lines(
 
     Raises `DependencyDown`, and `InputRefused` for a currency that is none of the `rates`.
 
-    Each request costs 0.01 USD. Of the running month it tells what was metered so far.
+    Each request costs 0.01 USD. Of a month that is not billed yet it tells estimates of what was metered so far.
     """
     request: dict[str, Any] = {
         "TimePeriod": {"Start": f"{month.start:%Y-%m-%d}", "End": f"{month.end:%Y-%m-%d}"},
@@ -100,18 +102,22 @@ def cost_explorer_lines(
         with answered("Cost Explorer"):
             page = client.get_cost_and_usage(**request, **({"NextPageToken": token} if token else {}))
         found = page.get("ResultsByTime", ())
-        lines += [_explored(group, rates or {}) for period in found for group in period.get("Groups", ())]
+        lines += [
+            _explored(group, rates or {}, period.get("Estimated", False))
+            for period in found
+            for group in period.get("Groups", ())
+        ]
         token = page.get("NextPageToken")
         if not token:
             return lines
 
 
-def _explored(group: Mapping[str, Any], rates: Rates) -> InvoiceLine:
+def _explored(group: Mapping[str, Any], rates: Rates, estimated: bool) -> InvoiceLine:
     cost, quantity = (group["Metrics"][name] for name in _METRICS)
     name, record = group["Keys"]
     usd = Decimal(cost["Amount"]) * _rate(f"Cost Explorer, {name}, currency", cost["Unit"], rates)
     category = _USAGE if record in _RECORDS_OF_USAGE else record
-    return InvoiceLine((name,), usd, Decimal(quantity["Amount"]), category, cost["Unit"])
+    return InvoiceLine((name,), usd, Decimal(quantity["Amount"]), category, cost["Unit"], estimated)
 
 
 def _rows(path: Path, reader: csv.DictReader[str]) -> Iterator[tuple[int, dict[str, str]]]:

@@ -63,7 +63,8 @@ def compare_with_invoice(
     found = reconcile(charges, uncharged, lines, book)
     billed_in = sorted({line.currency for line in lines if line.currency != USD})
     at = {one: {"usd": _text(quoted[one].rate), "date": quoted[one].rate_date.isoformat()} for one in billed_in}
-    return found, {**_document(month, found), "rates": at}
+    estimated = any(line.estimated for line in lines)
+    return found, {**_document(month, found), "rates": at, "estimated": estimated}
 
 
 def fail_unless_agreed(found: Reconciliation, month: str) -> None:
@@ -86,6 +87,8 @@ def show_reconciliation(document: dict[str, Any]) -> None:
     table(f"Ledger and invoice of {document['month']}", columns, rows)
     for currency, rate in document["rates"].items():
         console.print(f"Billed in {currency}, at the price book's rate of {rate['date']}: {rate['usd']} USD for one.")
+    if document["estimated"]:
+        console.print(f"{document['month']} is not billed yet: AWS calls its figures estimates.")
     if document["not_usage"]:
         table("On the invoice, and no usage", ("what", "USD"), list(document["not_usage"].items()))
     _show_left_out(document["uncharged"])

@@ -84,6 +84,8 @@ def test_cost_explorer_is_asked_by_tag_where_there_is_no_file(pointsman, charged
     with aws(monkeypatch, billing, "ce") as stub:
         stub.add_response("get_cost_and_usage", {"ResultsByTime": [{"Groups": [group]}]})
         assert pointsman("prices", "reconcile", "--tag", "team=media", *charged).code == 0
+        stub.add_response("get_cost_and_usage", {"ResultsByTime": [{"Groups": [group], "Estimated": True}]})
+        assert "2026-11 is not billed yet" in pointsman("prices", "reconcile", "--tag", "team=media", *charged).out
     assert pointsman("prices", "reconcile", *charged).code == 2
     assert pointsman("prices", "reconcile", "--tag", "team", *charged).code == 2
 
