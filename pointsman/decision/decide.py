@@ -19,7 +19,7 @@ from pointsman.decision.procedure import (
 from pointsman.decision.service import Services, services_document
 from pointsman.ids import VariantId
 from pointsman.model import Gate, Measurement, Verdict, VerdictOutcome
-from pointsman.statistics import Floats, LabelSwaps, clusters_needed
+from pointsman.statistics import Floats, LabelSwaps
 
 NO_SERVICES: Services = {}
 
@@ -56,7 +56,7 @@ def decide(plan: VerdictPlan, data: Sequence[Measurement], services: Services = 
     if wrong:
         return verdict("INVALID", " ".join(wrong))
     measured = cells(looked, cells_seen)
-    lacking = _lacking(looked, measured)
+    lacking = _lacking(plan, measured)
     if lacking:
         return verdict("INSUFFICIENT_DATA", " ".join(lacking))
     test = _Sequential(plan, measured) if plan.sequential else _Fixed.of(plan, measured)
@@ -130,10 +130,9 @@ def _lacking(plan: VerdictPlan, measured: Cells) -> list[str]:
         lacking.append(
             f"All outputs of the incumbent {plan.incumbent.label} scored 0, so that no quality is too low beside them."
         )
-    needed = 1 if plan.sequential else clusters_needed(plan.alpha)
-    if len(plan.clusters) < needed:
+    if len(plan.clusters) < plan.clusters_needed:
         has = f"{len(plan.clusters)} {'cluster' if len(plan.clusters) == 1 else 'clusters'} of inputs"
-        lacking.append(f"{has} can never reach alpha = {plan.alpha:g}; {needed} or more are needed.")
+        lacking.append(f"{has} can never reach alpha = {plan.alpha:g}; {plan.clusters_needed} or more are needed.")
     if plan.incumbent in measured.unpriced:
         reason = measured.unpriced[plan.incumbent]
         lacking.append(f"The cost of the incumbent {plan.incumbent.label} is not known ({reason}).")

@@ -15,10 +15,11 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from pointsman.decision.plan import VerdictPlan
+from pointsman.decision.plan import LEAST_ALPHA, VerdictPlan
 from pointsman.errors import Conflict, GuardRefused
 from pointsman.ids import RouteKey
 from pointsman.states import BINDING
+from pointsman.statistics import smallest_sequential_p
 from pointsman.storage import tables
 from pointsman.workspace import Workspace
 
@@ -47,8 +48,9 @@ def held(alpha: float, alpha_per_year: float, draws: Sequence[Draw], now: dateti
 
 def least_useful(plan: VerdictPlan) -> float:
     """The smallest alpha that this plan's tests can reach at all."""
-    by_clusters = 2.0 ** -len(plan.clusters)
-    return by_clusters if plan.sequential else max(by_clusters, 1 / (plan.swaps + 1))
+    clusters = len(plan.clusters)
+    by_tests = smallest_sequential_p(clusters) if plan.sequential else max(2.0**-clusters, 1 / (plan.swaps + 1))
+    return max(by_tests, LEAST_ALPHA)
 
 
 def share_risk(ws: Workspace, benchmark_id: str, plans: Sequence[VerdictPlan]) -> list[VerdictPlan]:

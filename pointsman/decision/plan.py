@@ -13,10 +13,12 @@ from pointsman.canonical import canonical_json, sha256_of
 from pointsman.decision.procedure import Margins
 from pointsman.errors import InputRefused
 from pointsman.ids import VariantId
+from pointsman.statistics import clusters_needed, sequential_clusters_needed
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _SCORE = re.compile(r"[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,5}\Z")
 _MOST_SWAPS = 1_000_000
+LEAST_ALPHA = 1e-6
 GATES = ("success", "refusals", "quality", "latency", "capacity", "cost")
 """The gates that have names of their own; every other one is a score of the judge."""
 
@@ -87,7 +89,7 @@ class VerdictPlan:
         _whole("verdict plan, swaps", self.swaps, 1, _MOST_SWAPS)
         _whole("verdict plan, deliveries_per_output", self.deliveries_per_output, 0, 10**12)
         for name, low, high, rule in (
-            ("alpha", 1e-6, 0.5, "a share from 0.000001 to 0.5"),
+            ("alpha", LEAST_ALPHA, 0.5, "a share from 0.000001 to 0.5"),
             ("success_margin", 0.0, 1.0, "a share from 0 to 1"),
             ("quality_margin", 0.0, 100.0, "points from 0 to 100"),
             ("min_saving", 0.0, 0.99, "a share from 0 to 0.99"),
@@ -107,7 +109,7 @@ class VerdictPlan:
             raise InputRefused("verdict plan, alpha_per_year", self.alpha_per_year, f"alpha = {self.alpha:g} or more")
         if self.alpha_per_year is not None and not self.min_saving:
             raise InputRefused("verdict plan, min_saving", self.min_saving, "more than 0 where decisions are repeated")
-        if 1 / (self.swaps + 1) > self.alpha:
+        if not self.sequential and 1 / (self.swaps + 1) > self.alpha:
             least = math.ceil(1 / self.alpha) - 1
             raise InputRefused("verdict plan, swaps", self.swaps, f"{least} or more, or alpha can never be reached")
         for name in ("input_set_sha256", "price_book_sha256"):
@@ -169,6 +171,11 @@ class VerdictPlan:
             return tuple(sorted({planned.cluster for planned in self.inputs}))
         last_first = dict.fromkeys(planned.cluster for planned in reversed(self.inputs))
         return tuple(reversed(last_first))
+
+    @property
+    def clusters_needed(self) -> int:
+        """The fewest with which its tests can reach alpha at all."""
+        return sequential_clusters_needed(self.alpha) if self.sequential else clusters_needed(self.alpha)
 
     @property
     def margins(self) -> Margins:

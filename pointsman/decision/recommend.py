@@ -10,7 +10,6 @@ from pointsman.decision.figures import VariantFigures
 from pointsman.decision.plan import VerdictPlan
 from pointsman.ids import VariantId
 from pointsman.model import Missing, Number, Verdict
-from pointsman.statistics import clusters_needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +48,14 @@ def recommend(
     elif verdict.outcome == "NO_SIGNIFICANT_WINNER":
         found.append(Recommendation(_keep(incumbent, minimum_detectable_saving), measure_again))
         found += _capacities(verdict, figures)
-    elif verdict.outcome == "INSUFFICIENT_DATA" and plan.sequential:
-        go_on = f"pointsman benchmark run --benchmark-id {shlex.quote(benchmark_id)}"
-        found.append(Recommendation(f"Decide nothing yet, and measure on: {verdict.why}", go_on))
-    elif verdict.outcome == "INSUFFICIENT_DATA" and len(plan.clusters) < clusters_needed(plan.alpha):
+    elif verdict.outcome == "INSUFFICIENT_DATA" and len(plan.clusters) < plan.clusters_needed:
         text = (
             f"Decide nothing yet: {verdict.why} Measuring the same inputs again cannot help; add some of other sources."
         )
         found.append(Recommendation(text, "pointsman compare --help"))
+    elif verdict.outcome == "INSUFFICIENT_DATA" and plan.sequential:
+        go_on = f"pointsman benchmark run --benchmark-id {shlex.quote(benchmark_id)}"
+        found.append(Recommendation(f"Decide nothing yet, and measure on: {verdict.why}", go_on))
     elif verdict.outcome == "INSUFFICIENT_DATA":
         found.append(Recommendation(f"Decide nothing yet: {verdict.why}", measure_again))
     else:

@@ -15,7 +15,13 @@ from pointsman.statistics.label_swaps import (
 )
 from pointsman.statistics.power import fewest_by_chance, most_by_chance
 from pointsman.statistics.prediction_powered import corrected_mean
-from pointsman.statistics.sequential import always_valid_p_values, confidence_bound, holm
+from pointsman.statistics.sequential import (
+    always_valid_p_values,
+    confidence_bound,
+    holm,
+    sequential_clusters_needed,
+    smallest_sequential_p,
+)
 from pointsman.statistics.sketch import Sketch
 from pointsman.statistics.student import t_reach
 
@@ -37,6 +43,8 @@ __all__ = [
     "p_values",
     "paired_interval",
     "ratio_intervals",
+    "sequential_clusters_needed",
+    "smallest_sequential_p",
     "step_down_p_values",
     "t_reach",
     "unit_contributions",

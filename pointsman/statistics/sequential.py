@@ -47,6 +47,27 @@ def always_valid_p_values(contributions: Floats) -> Floats:
     return p
 
 
+def smallest_sequential_p(clusters: int) -> float:
+    """The smallest p value that so many clusters can give, whatever they hold.
+
+    A product grows by the factor 2 at most with each contribution. Of the first five, whose mean square is 1, the sum
+    of L z - log cosh(L z) is largest when all are 1, because that function is concave.
+    """
+    if clusters < _FIRST:
+        return 1.0
+    stakes = np.asarray(_STAKES)
+    first = float(np.mean(np.exp(_FIRST * (stakes - np.log(np.cosh(stakes))))))
+    return 2.0 ** (_FIRST - clusters) / first
+
+
+def sequential_clusters_needed(alpha: float) -> int:
+    """The fewest clusters with which an always-valid p value can reach `alpha` at all."""
+    clusters = _FIRST
+    while smallest_sequential_p(clusters) > alpha:
+        clusters += 1
+    return clusters
+
+
 def confidence_bound(
     contributions_at: Callable[[float], Floats], low: float, high: float, *, alpha: float
 ) -> float | None:

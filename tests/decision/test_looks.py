@@ -20,7 +20,7 @@ from pointsman.decision.looking import seen
 from pointsman.decision.procedure import Margins, contributions
 from pointsman.errors import InputRefused
 from pointsman.model import InputMember, Measurement, Missing
-from pointsman.statistics import always_valid_p_values, confidence_bound, holm
+from pointsman.statistics import always_valid_p_values, confidence_bound, holm, smallest_sequential_p
 from tests.decision.comparisons import Cell, measured, plan, variant, wobble
 from tests.decision.judged import Judged
 from tests.decision.test_decide import random_totals
@@ -55,6 +55,23 @@ def test_the_winner_comes_with_the_saving_that_is_sure_at_every_look() -> None:
     assert "at every look, with confidence 0.95" in cost.why
     least = float(cost.why.split("lower by at least ")[1].split(" %")[0])
     assert 5 < least < 50
+
+
+def test_too_few_clusters_for_any_look_to_decide_are_no_answer() -> None:
+    declared = plan(clusters=5, sequential=True)
+    verdict = decide(declared, measured(declared, cost=lambda cell: 0.01 * 10.0 ** -(cell[0] * cell[1] * 3)))
+    assert verdict.outcome == "INSUFFICIENT_DATA"
+    assert "5 clusters of inputs can never reach alpha = 0.05; 6 or more are needed." in verdict.why
+
+
+@pytest.mark.parametrize("clusters", [5, 6, 9])
+def test_no_p_value_of_looks_is_below_the_smallest_there_can_be(clusters: int) -> None:
+    random = np.random.default_rng(5)
+    sizes = np.abs(random.standard_normal((2000, clusters))) * np.r_[np.ones(5), np.full(clusters - 5, 1e6)]
+    sizes[0, :5] = 1
+    least = smallest_sequential_p(clusters)
+    assert always_valid_p_values(sizes).min() == pytest.approx(least)
+    assert (always_valid_p_values(sizes) >= least * (1 - 1e-9)).all()
 
 
 def test_a_cluster_behind_one_that_is_not_complete_is_not_looked_at() -> None:

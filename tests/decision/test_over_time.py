@@ -177,7 +177,19 @@ def test_any_year_takes_no_more_than_its_budget_however_decisions_are_spaced(
 def test_the_least_useful_alpha_is_what_clusters_and_swaps_can_reach() -> None:
     assert least_useful(repeated(clusters=8)) == 2**-8
     assert least_useful(repeated(clusters=40)) == 1 / 10_001
-    assert least_useful(repeated(clusters=40, sequential=True)) == 2**-40
+    assert least_useful(repeated(clusters=40, sequential=True)) == 1e-6, "a plan's least alpha"
+    assert least_useful(repeated(clusters=4, sequential=True)) == 1
+    assert 0.04 < least_useful(repeated(clusters=6, sequential=True)) < 0.05
+
+
+def test_what_is_left_for_looks_within_a_minute_is_refused_and_not_taken(ws: Workspace) -> None:
+    looks = repeated(clusters=40, sequential=True)
+    share_risk(ws, "bm_1", [looks])
+    ws.clock.sleep(60)
+    with pytest.raises(GuardRefused, match="have taken their share"):
+        share_risk(ws, "bm_2", [looks])
+    ws.clock.sleep(600)
+    assert share_risk(ws, "bm_2", [looks])[0].alpha == pytest.approx(660 * 0.2 / 365 / 86_400)
 
 
 @pytest.mark.parametrize(
