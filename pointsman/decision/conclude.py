@@ -15,8 +15,9 @@ from pointsman.actions import ActionLog
 from pointsman.benchmark import matrix_run
 from pointsman.decision.declared import declared_plans
 from pointsman.decision.detectable import minimum_detectable_saving
-from pointsman.decision.document import read_document
+from pointsman.decision.document import VerdictDocument, read_document
 from pointsman.decision.hud import HudContext, build_hud
+from pointsman.decision.looking import seen
 from pointsman.decision.plan import VerdictPlan
 from pointsman.decision.reach import reach
 from pointsman.decision.service import Services, find_services, read_again
@@ -47,10 +48,10 @@ def conclude(
 
     Repeating it gives the same verdict id and, from the same data, the same bytes. Raises `NotFound` for an unknown
     benchmark or evaluation set, `Conflict` when no declared plan names this judge or this price book, and when the
-    benchmark's share of its route's risk went into the verdict of another judge.
+    benchmark's share of its route's risk, or the alpha of its looks, went into verdicts of another judge.
     """
     plan = _plan_for(ws, benchmark_id, evaluation_set_id, book)
-    if plan.alpha_per_year is not None:
+    if plan.alpha_per_year is not None or plan.sequential:
         _ensure_decided_once(ws, benchmark_id, evaluation_set_id)
     verdict_id = f"vd_{derive('verdict', benchmark_id, evaluation_set_id, plan.sha256)}"
     load_tests = load_tests_of(ws, benchmark_id)
@@ -163,21 +164,28 @@ def _plan_for(ws: Workspace, benchmark_id: str, evaluation_set_id: str, book: Pr
 
 
 def _ensure_decided_once(ws: Workspace, benchmark_id: str, evaluation_set_id: str) -> None:
+    """A look that could have decided has taken its alpha, whatever it found."""
     table = tables.verdicts
-    by_others = sa.select(table.c.id, table.c.outcome).where(
-        table.c.benchmark_id == benchmark_id,
-        table.c.evaluation_set_id != evaluation_set_id,
-        table.c.outcome.in_(_CONCLUSIVE),
+    by_others = (
+        sa.select(table.c.id, table.c.outcome)
+        .where(table.c.benchmark_id == benchmark_id, table.c.evaluation_set_id != evaluation_set_id)
+        .order_by(table.c.created_at.desc())
     )
     with ws.database.connect() as connection:
-        other = connection.execute(by_others).first()
-    if other is not None:
-        raise Conflict(
-            f"{benchmark_id} was decided by another judge, {other.outcome} by {other.id}; "
-            "a second decision would take its share of the year's risk again.",
-            instruction=f"pointsman benchmark run --again {benchmark_id}",
-            code="alpha_taken",
-        )
+        others = connection.execute(by_others).all()
+    for other in others:
+        if other.outcome in _CONCLUSIVE or _could_decide(read_document(ws.results.read(document_path(other.id)))):
+            raise Conflict(
+                f"{benchmark_id} was decided about by another judge, {other.outcome} by {other.id}; "
+                "a second decision would take the same risk again.",
+                instruction=f"pointsman benchmark run --again {benchmark_id}",
+                code="alpha_taken",
+            )
+
+
+def _could_decide(said: VerdictDocument) -> bool:
+    looked, _ = seen(said.plan, said.data)
+    return bool(said.verdict.gates) and len(looked.clusters) >= said.plan.clusters_needed
 
 
 def _that_count(tests: Mapping[str, str]) -> list[str]:

@@ -18,9 +18,10 @@ from pointsman.benchmark import plan_cells
 from pointsman.decision import audit, decide, document_path, read_document, verdict_document, verify
 from pointsman.decision.looking import seen
 from pointsman.decision.procedure import Margins, contributions
-from pointsman.errors import InputRefused
+from pointsman.errors import Conflict, InputRefused
 from pointsman.model import InputMember, Measurement, Missing
 from pointsman.statistics import always_valid_p_values, confidence_bound, holm, smallest_sequential_p
+from pointsman.storage import tables
 from tests.decision.comparisons import Cell, measured, plan, variant, wobble
 from tests.decision.judged import Judged
 from tests.decision.test_decide import random_totals
@@ -167,6 +168,25 @@ def test_a_benchmark_is_looked_at_while_it_runs_and_each_look_stays_verifiable(m
         audit(judged.ws, look.id).raise_unless_agreed()
     data = read_document(judged.ws.results.read(document_path(looks[0].id))).data
     assert len(data) == 3 * 6
+
+
+def test_looks_of_one_judge_that_could_have_decided_leave_nothing_to_another(migrated: Path, tmp_path: Path) -> None:
+    done = {"until": 5}
+    order: dict[int, int] = {}
+
+    def status(cell: Cell) -> tuple[str, str | None]:
+        return ("completed", None) if order.get(cell[1], 99) < done["until"] else ("pending", None)
+
+    judged = Judged(tmp_path, inputs=12, rules={"sequential": True}, status=status, migrated=migrated)
+    order.update({int(planned.input_id[-3:]): at for at, planned in enumerate(judged.plan.inputs)})
+    for done["until"] in (5, 6):
+        judged.go_on()
+        look = judged.conclude()
+        assert look.outcome == "INSUFFICIENT_DATA"
+        judged.change(tables.verdicts, {"evaluation_set_id": "es_other"}, id=look.id)
+    with pytest.raises(Conflict, match=f"decided about by another judge, INSUFFICIENT_DATA by {look.id}") as refused:
+        judged.conclude()
+    assert refused.value.code == "alpha_taken"
 
 
 @given(st.lists(st.floats(-10, 10), min_size=1, max_size=20), st.floats(0.01, 100))

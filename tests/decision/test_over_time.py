@@ -137,7 +137,7 @@ def test_a_benchmark_that_another_judge_decided_is_not_decided_again(tmp_path: P
     stored = judged.conclude()
     assert judged.conclude() == stored
     judged.change(tables.verdicts, {"evaluation_set_id": "es_other"}, id=stored.id)
-    with pytest.raises(Conflict, match=f"decided by another judge, {stored.outcome} by {stored.id}") as refused:
+    with pytest.raises(Conflict, match=f"decided about by another judge, {stored.outcome} by {stored.id}") as refused:
         judged.conclude()
     assert refused.value.code == "alpha_taken"
 
