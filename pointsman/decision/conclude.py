@@ -58,7 +58,8 @@ def conclude(
     load_runs = {variant: _that_count(tests) for variant, tests in load_tests.items()}
     reached = reach(ws, benchmark_id, evaluation_set_id, plan, book, _services(ws, plan, verdict_id, load_runs))
     data, verdict = reached.data, reached.verdict
-    if plan.sequential:  # each look has a verdict of its own
+    if plan.sequential or verdict.outcome not in _CONCLUSIVE:
+        # Each look has a verdict of its own; and what decided nothing is not in the way once a judge was asked again.
         verdict_id = f"vd_{derive('verdict', benchmark_id, evaluation_set_id, plan.sha256, verdict.data_sha256)}"
     stored = store_verdict(
         ws,

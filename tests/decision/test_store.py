@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from pointsman.decision import decide, document_path, load_verdict, store_verdict, verdict_document
 from pointsman.errors import Conflict, InputRefused, NotFound
 from pointsman.ids import RouteKey
+from pointsman.storage import tables
 from pointsman.workspace import Workspace
 from tests.decision.comparisons import measured, plan, variant
+from tests.decision.judged import Judged
 
 
 @pytest.fixture
@@ -90,3 +94,19 @@ def test_parts_that_do_not_belong_together_are_refused_before_anything_is_writte
     assert list(ws.results.glob("**/*")) == []
     with pytest.raises(NotFound):
         load_verdict(ws, "v-1")
+
+
+def test_what_decided_nothing_is_decided_once_its_judge_was_asked_again(migrated: Path, tmp_path: Path) -> None:
+    judged = Judged(tmp_path, migrated=migrated)
+    table = tables.quality_evaluations
+    with judged.ws.database.begin() as connection:
+        lacking, quality = connection.execute(sa.select(table.c.id, table.c.quality)).first()
+        silent = {"quality": None, "missing_reason": "it did not answer"}
+        connection.execute(sa.update(table).where(table.c.id == lacking).values(silent))
+    first = judged.conclude()
+    assert first.outcome == "INSUFFICIENT_DATA"
+    judged.change(table, {"quality": quality, "missing_reason": None}, id=lacking)
+    second = judged.conclude()
+    assert second.outcome == "WINNER"
+    assert judged.conclude() == second
+    assert load_verdict(judged.ws, first.id) == first
