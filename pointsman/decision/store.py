@@ -13,6 +13,7 @@ from pointsman.decision.plan import VerdictPlan
 from pointsman.errors import Conflict, InputRefused, NotFound
 from pointsman.ids import RouteKey, VariantId, check_id
 from pointsman.model import Verdict, VerdictOutcome
+from pointsman.storage import insert_absent
 from pointsman.storage.tables import verdicts
 from pointsman.workspace import Workspace
 
@@ -77,8 +78,10 @@ def store_verdict(
                 "document_sha256": stored.sha256,
                 "created_at": ws.clock.now(),
             }
-            connection.execute(sa.insert(verdicts).values(values))
-            return _stored(values)
+            if insert_absent(connection, verdicts, [values]):
+                return _stored(values)
+            known = _row(connection, verdict_id)  # somebody else stored it in this moment
+            assert known is not None
     subject = (known.benchmark_id, known.evaluation_set_id, known.route_key)
     if subject != (benchmark_id, evaluation_set_id, route_key) or ws.results.read(path) != document:
         raise Conflict(

@@ -62,6 +62,15 @@ def test_storing_it_again_changes_nothing(ws: Workspace) -> None:
     assert store_verdict(ws, **call()) == first
 
 
+def test_of_two_that_store_it_in_one_moment_one_finds_what_the_other_stored(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = store_verdict(ws, **call())
+    rows = [None, first]  # as another process reads that has not seen the row yet
+    monkeypatch.setattr("pointsman.decision.store._row", lambda *_: rows.pop(0))
+    assert store_verdict(ws, **call()) == first
+
+
 def test_a_crash_between_document_and_row_is_continued(ws: Workspace) -> None:
     ws.results.write(document_path("v-1"), call(saving=0.0)["document"])
     store_verdict(ws, **call())
