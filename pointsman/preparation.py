@@ -80,7 +80,8 @@ def prepare(
     if to_beat is None:
         raise InputRefused("incumbent", incumbent, f"a variant of {key}, because its binding names no single one")
     if to_beat not in candidates:
-        candidates = [variant(ws, str(to_beat)).id, *candidates]
+        _require_fit("incumbent", variant(ws, str(to_beat)), key)
+        candidates = [to_beat, *candidates]
     ordered = [to_beat, *(candidate for candidate in candidates if candidate != to_beat)]
     inputs = input_set(ws, input_set_id)
     _require_fair([variant(ws, str(one)) for one in ordered], inputs)
@@ -140,10 +141,14 @@ def _candidates(ws: Workspace, key: RouteKey, named: Sequence[str]) -> list[Vari
             enabled=True,
         )
     for one in chosen:
-        if one.id.route_key != key:
-            raise InputRefused("variants", str(one.id), f"variants of {key}")
-        if not one.enabled:
-            raise InputRefused("variants", str(one.id), "enabled variants")
+        _require_fit("variants", one, key)
     if not chosen:
         raise InputRefused("variants", [], f"at least one enabled variant of {key}")
     return [one.id for one in chosen]
+
+
+def _require_fit(field: str, one: Variant, key: RouteKey) -> None:
+    if one.id.route_key != key:
+        raise InputRefused(field, str(one.id), f"variants of {key}")
+    if not one.enabled:
+        raise InputRefused(field, str(one.id), "enabled variants")

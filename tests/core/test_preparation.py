@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from pointsman.benchmark import (
     InputFile,
@@ -22,6 +23,7 @@ from pointsman.model import Variant
 from pointsman.preparation import Preparation, prepare
 from pointsman.quality import JudgeIdentity
 from pointsman.routing import BindingRequest, GatewaySpec, apply_binding
+from pointsman.storage import tables
 from pointsman.workspace import Workspace
 from tests.benchmark.samples import VARIANTS, make_clip
 
@@ -123,6 +125,23 @@ def test_a_disabled_variant_does_not_challenge_and_cannot_be_named(bound: Worksp
     assert str(VARIANTS[2].id) not in _prepare(bound).variants
     with pytest.raises(InputRefused, match="enabled variants"):
         _prepare(bound, run_id="run-2", variants=(str(VARIANTS[2].id),))
+
+
+def test_an_incumbent_that_is_disabled_or_of_another_route_is_refused_before_anything_is_declared(
+    bound: Workspace,
+) -> None:
+    other = VariantId("other-1", "x264", "lab", "demo", "lab-cpu", "base")
+    register_variants(bound, [Variant(other, "lab")])
+    with pytest.raises(InputRefused, match="variants of er:postcard-1"):
+        _prepare(bound, incumbent=str(other))
+    with bound.database.begin() as connection:
+        of_it = tables.variants.c.id == str(SERVING)
+        connection.execute(sa.update(tables.variants).where(of_it).values(enabled=False))
+    with pytest.raises(InputRefused, match="enabled variants"):
+        _prepare(bound, rules={**RULES, "alpha_per_year": 0.25})
+    assert list(bound.results.glob("**/*")) == []
+    with bound.database.connect() as connection:
+        assert connection.execute(sa.select(tables.alpha_draws)).all() == [], "and takes no risk of the year's"
 
 
 def test_a_route_without_binding_needs_an_incumbent(ws: Workspace) -> None:
