@@ -119,14 +119,25 @@ def plans_for_benchmark(
     judges: Sequence[JudgeIdentity],
     price_book_sha256: str,
 ) -> tuple[VerdictPlan, ...]:
-    """The plans declared for a benchmark; when there are none yet, those that follow from its matrix are declared."""
+    """The plans declared for a benchmark; when there are none yet, those that follow from its matrix are declared.
+
+    Raises `InputRefused` for an incumbent that was not measured, before anything is declared.
+    """
     if ws.results.exists(_path(benchmark_id)):
         return declared_plans(ws, benchmark_id)
     matrix = matrix_run(ws, benchmark_id)
     beaten = VariantId.parse(incumbent)
+    measured = [one.id for one in matrix.variants]
+    if beaten not in measured:
+        raise InputRefused(
+            "incumbent",
+            incumbent,
+            f"a variant that {benchmark_id} measured: {', '.join(map(str, measured))}",
+            instruction="Name one of them as the incumbent, or measure again together with the one that serves.",
+        )
     plans = draw_up_plans(
         incumbent=beaten,
-        challengers=[one.id for one in matrix.variants if one.id != beaten],
+        challengers=[one for one in measured if one != beaten],
         inputs=input_set(ws, matrix.input_set_id),
         repeats=matrix.repeats,
         seed=matrix.seed,

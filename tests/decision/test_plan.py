@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pointsman.canonical import sha256_of
-from pointsman.decision import PlannedInput, VerdictPlan
+from pointsman.decision import PlannedInput, VerdictPlan, plans_for_benchmark
 from pointsman.errors import InputRefused
 from pointsman.ids import VariantId
 from tests.decision.comparisons import plan, variant
+from tests.decision.judged import BENCHMARK, JUDGE, Judged
 
 elsewhere = VariantId("postcard-1", "wf9", "lab", "live", "lab-cpu", "e1")
 
@@ -123,3 +125,12 @@ def test_a_document_that_is_no_plan_is_refused(spoil: Any) -> None:
         VerdictPlan.from_document(document)
     with pytest.raises(InputRefused):
         VerdictPlan.from_document([])  # type: ignore[arg-type]
+
+
+def test_an_incumbent_that_was_not_measured_is_refused_and_nothing_is_declared(migrated: Path, tmp_path: Path) -> None:
+    judged = Judged(tmp_path, migrated=migrated)
+    asked: dict[str, Any] = {"judges": [JUDGE], "price_book_sha256": "c" * 64, "rules": {"deliveries_per_output": 0}}
+    judged.ws.results.path(f"verdict-plans/{BENCHMARK}.json").unlink()
+    with pytest.raises(InputRefused, match=f"a variant that {BENCHMARK} measured"):
+        plans_for_benchmark(judged.ws, BENCHMARK, incumbent=str(variant(9)), **asked)
+    assert len(plans_for_benchmark(judged.ws, BENCHMARK, incumbent=str(variant(1)), **asked)) == 1
