@@ -97,7 +97,9 @@ class MoneyHudRequest(BaseModel):
     evaluation_set_id: str = Field(title="Evaluation set", description="The judgements that count.")
     incumbent: str = Field(title="Incumbent", description="Id of the variant that serves now.")
     rules: ComparisonRules = Field(
-        ComparisonRules(), title="Rules", description="Ignored if a plan was declared before."
+        ComparisonRules(),
+        title="Rules",
+        description="Ignored if a plan was declared before; declared after judging, only the defaults may be.",
     )
     judge: str = Field("auto", title="Judge", description="Name of the saved judge block that judged.")
     price_book: str = Field("default", title="Price book", description="Name of a saved price book block.")

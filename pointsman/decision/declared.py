@@ -10,16 +10,22 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import sqlalchemy as sa
+
 from pointsman.benchmark import input_set, matrix_run, plan_cells
 from pointsman.canonical import canonical_json
 from pointsman.decision.over_time import share_risk
-from pointsman.decision.plan import PlannedInput, VerdictPlan
+from pointsman.decision.plan import DEFAULT_RULES, PlannedInput, VerdictPlan
 from pointsman.errors import Conflict, InputRefused, NotFound
 from pointsman.ids import VariantId, check_id
 from pointsman.model import InputSet
 from pointsman.quality import JudgeIdentity
+from pointsman.storage import tables
 from pointsman.version import code_version
 from pointsman.workspace import Workspace
+
+_NEVER_LATE = ("alpha_per_year", "cooldown_days")
+"""Rules which only hold a decision back, so that nobody gains by choosing them late."""
 
 
 def _path(benchmark_id: str) -> str:
@@ -121,7 +127,9 @@ def plans_for_benchmark(
 ) -> tuple[VerdictPlan, ...]:
     """The plans declared for a benchmark; when there are none yet, those that follow from its matrix are declared.
 
-    Raises `InputRefused` for an incumbent that was not measured, before anything is declared.
+    Once a judge was heard, somebody may have looked: only the default rules can be declared then, and those which do no
+    more than share a year's risk and let the route rest. Raises `InputRefused` for other rules then, and for an
+    incumbent that was not measured, before anything is declared.
     """
     if ws.results.exists(_path(benchmark_id)):
         return declared_plans(ws, benchmark_id)
@@ -135,6 +143,8 @@ def plans_for_benchmark(
             f"a variant that {benchmark_id} measured: {', '.join(map(str, measured))}",
             instruction="Name one of them as the incumbent, or measure again together with the one that serves.",
         )
+    if _is_judged(ws, benchmark_id):
+        _require_default(benchmark_id, rules)
     plans = draw_up_plans(
         incumbent=beaten,
         challengers=[one for one in measured if one != beaten],
@@ -146,3 +156,22 @@ def plans_for_benchmark(
         rules=rules,
     )
     return declare_plans(ws, benchmark_id, share_risk(ws, benchmark_id, plans))
+
+
+def _is_judged(ws: Workspace, benchmark_id: str) -> bool:
+    table = tables.quality_evaluations
+    heard = sa.select(table.c.id).where(table.c.benchmark_id == benchmark_id).limit(1)
+    with ws.database.connect() as connection:
+        return connection.execute(heard).first() is not None
+
+
+def _require_default(benchmark_id: str, rules: Mapping[str, Any]) -> None:
+    for name, value in rules.items():
+        if name not in _NEVER_LATE and value != DEFAULT_RULES[name]:
+            raise InputRefused(
+                f"rules, {name}",
+                value,
+                f"{DEFAULT_RULES[name]}, because {benchmark_id} was judged before its rules were declared",
+                instruction="Leave it out, or measure again by choose-route, which declares its rules first.",
+                code="declared_too_late",
+            )

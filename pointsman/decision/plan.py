@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -65,8 +65,8 @@ class VerdictPlan:
     judge: Mapping[str, str]
     input_set_sha256: str
     price_book_sha256: str
-    deliveries_per_output: int
     code_version: str
+    deliveries_per_output: int = 100
     swaps: int = 10_000
     alpha: float = 0.05
     success_margin: float = 0.02
@@ -234,6 +234,12 @@ def _declared_gates(plan: VerdictPlan) -> tuple[str, ...]:
 
 
 _NAMES = tuple(one.name for one in fields(VerdictPlan))
+DEFAULT_RULES: Mapping[str, Any] = {
+    one.name: {} if one.name == "scores" else one.default
+    for one in fields(VerdictPlan)
+    if one.default is not MISSING or one.name == "scores"
+}
+"""What stands when nothing is said, by rule."""
 
 
 def _no_duplicates(field: str, names: Sequence[str]) -> None:

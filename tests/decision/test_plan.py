@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from flows.money_hud import ComparisonRules
 from pointsman.canonical import sha256_of
 from pointsman.decision import PlannedInput, VerdictPlan, plans_for_benchmark
 from pointsman.errors import InputRefused
@@ -129,8 +130,22 @@ def test_a_document_that_is_no_plan_is_refused(spoil: Any) -> None:
 
 def test_an_incumbent_that_was_not_measured_is_refused_and_nothing_is_declared(migrated: Path, tmp_path: Path) -> None:
     judged = Judged(tmp_path, migrated=migrated)
-    asked: dict[str, Any] = {"judges": [JUDGE], "price_book_sha256": "c" * 64, "rules": {"deliveries_per_output": 0}}
+    asked: dict[str, Any] = {"judges": [JUDGE], "price_book_sha256": "c" * 64, "rules": {}}
     judged.ws.results.path(f"verdict-plans/{BENCHMARK}.json").unlink()
     with pytest.raises(InputRefused, match=f"a variant that {BENCHMARK} measured"):
         plans_for_benchmark(judged.ws, BENCHMARK, incumbent=str(variant(9)), **asked)
     assert len(plans_for_benchmark(judged.ws, BENCHMARK, incumbent=str(variant(1)), **asked)) == 1
+
+
+@pytest.mark.parametrize("late", [{"quality_margin": 5.0}, {"deliveries_per_output": 7}, {"scores": {"ssim": 0.1}}])
+def test_margins_cannot_be_chosen_once_the_judge_was_heard(
+    migrated: Path, tmp_path: Path, late: dict[str, Any]
+) -> None:
+    judged = Judged(tmp_path, migrated=migrated)
+    asked: dict[str, Any] = {"judges": [JUDGE], "price_book_sha256": "c" * 64, "incumbent": str(variant(0))}
+    judged.ws.results.path(f"verdict-plans/{BENCHMARK}.json").unlink()
+    with pytest.raises(InputRefused, match="judged before its rules were declared") as refused:
+        plans_for_benchmark(judged.ws, BENCHMARK, rules=late, **asked)
+    assert refused.value.field == f"rules, {next(iter(late))}"
+    defaults = ComparisonRules(alpha_per_year=0.25, cooldown_days=14).model_dump()
+    assert plans_for_benchmark(judged.ws, BENCHMARK, rules=defaults, **asked)[0].quality_margin == 2.0
