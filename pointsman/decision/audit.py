@@ -1,16 +1,18 @@
 """Auditing a verdict: compute it again from the rows and files that it was drawn from, and compare hashes.
 
 A document that follows from itself proves little: somebody could have written another one. Here each part is held
-against what is stored: the document's hash when it was stored, the plan declared before the data was read, the prices,
-the rows of attempts and judgements, the files of the outputs and of the judge's transcripts, and at last the whole
-document, byte by byte.
+against what is stored: the document's hash when it was stored, its route, plan and judge, the plan declared before the
+data was read, the prices, the rows of attempts and judgements, the files of the outputs and of the judge's transcripts,
+and at last the whole document, byte by byte.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+import sqlalchemy as sa
 
 from pointsman.canonical import sha256_of
 from pointsman.decision.cells import data_sha256
@@ -25,6 +27,7 @@ from pointsman.economics import registered
 from pointsman.economics.plain import exact_text
 from pointsman.errors import DataCheckFailed, InputRefused, NotFound, PointsmanError
 from pointsman.model import Missing, Number, Verdict
+from pointsman.storage import tables
 from pointsman.version import code_version
 from pointsman.workspace import Workspace
 
@@ -130,6 +133,9 @@ def _against_rows(ws: Workspace, row: StoredVerdict, said: VerdictDocument, docu
     kept = row.document_sha256 or now
     yield Check("document as stored", kept, now, "" if row.document_sha256 else "its hash was not kept")
     yield Check("outcome as stored", _outcome(row), _outcome(said.verdict))
+    yield Check("route as stored", str(row.route_key), str(said.plan.incumbent.route_key))
+    yield Check("plan as stored", row.plan_sha256, said.plan.sha256)
+    yield Check("judge as stored", *(sha256_of(dict(judge)) for judge in (said.plan.judge, _judge(ws, row))))
     yield _declared(ws, row, said)
     if said.evidence:
         addresses = output_addresses(ws, row.benchmark_id)
@@ -154,6 +160,14 @@ def _against_rows(ws: Workspace, row: StoredVerdict, said: VerdictDocument, docu
     same = again.document == document
     parts = "" if same else ", ".join(differing_parts(document, again.document))
     yield Check("document computed again", now, hashlib.sha256(again.document).hexdigest(), parts)
+
+
+def _judge(ws: Workspace, row: StoredVerdict) -> Mapping[str, str]:
+    """Whose judgements the evaluation set says that it holds; nobody's when it is gone."""
+    table = tables.evaluation_sets
+    with ws.database.connect() as connection:
+        found = connection.execute(sa.select(table.c.identity).where(table.c.id == row.evaluation_set_id)).scalar()
+    return found or {}
 
 
 def _cells(said: VerdictDocument) -> frozenset[str]:

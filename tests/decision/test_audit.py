@@ -140,6 +140,19 @@ def another_outcome(judged: Judged) -> None:
     judged.change(tables.verdicts, {"outcome": "EQUIVALENT", "winner": None})
 
 
+def another_route(judged: Judged) -> None:
+    judged.change(tables.verdicts, {"route_key": "er:other:env:lab:stage:demo"})
+
+
+def another_plan_named(judged: Judged) -> None:
+    judged.change(tables.verdicts, {"plan_sha256": "f" * 64})
+
+
+def another_judge(judged: Judged) -> None:
+    identity = {**JUDGE.as_document(), "model": "a-kinder-one"}
+    judged.change(tables.evaluation_sets, {"identity": identity}, id=SET_ID)
+
+
 def no_judgements(judged: Judged) -> None:
     judged.change(tables.evaluation_sets, {"benchmark_id": "bm_other"}, id=SET_ID)
 
@@ -183,6 +196,9 @@ DATA = {"stored data", "stored evidence", "document computed again"}
         (another_plan, {"plan as declared"}),
         (no_plan, {"plan as declared"}),
         (another_outcome, {"outcome as stored"}),
+        (another_route, {"route as stored"}),
+        (another_plan_named, {"plan as stored"}),
+        (another_judge, {"judge as stored"}),
         (no_judgements, {"stored data"}),
     ],
 )
@@ -281,7 +297,7 @@ def test_the_command_prints_each_check_and_fails_when_one_differs(
     stored = judged.conclude()
     shown = run(hud, ["verify", stored.id])
     assert shown.exit_code == 0
-    assert "WINNER: 14 of 14 checks agree" in shown.output
+    assert "WINNER: 17 of 17 checks agree" in shown.output
     (tmp_path / "copy.json").write_bytes(judged.ws.results.read(document_path(stored.id)))
     alone = json.loads(run(hud, ["verify", str(tmp_path / "copy.json"), "--json"]).output)
     assert (alone["verified"], len(alone["checks"])) == (True, 5)
