@@ -11,7 +11,7 @@ from pointsman.benchmark import input_set, matrix_run, variant
 from pointsman.economics import forecast_load, forecast_together
 from pointsman.errors import GuardRefused, NotFound
 from pointsman.ids import RouteKey, VariantId
-from pointsman.routing import PROBE_IN_FLIGHT, CanaryRules
+from pointsman.routing import PROBE_IN_FLIGHT, PROBES_AT_MOST, CanaryRules
 from pointsman.safety import Admission, Consent, Entrant, Forecast, Limits, ProductionRules, enter_production
 from pointsman.settings import load_settings
 from pointsman.workspace import Workspace
@@ -89,10 +89,8 @@ def enter_with_change(
     before = {VariantId.parse(one): weight for one, weight in planned.before.items() if weight}
     after = {VariantId.parse(one): weight for one, weight in planned.after.items() if weight}
     more = [one for one, weight in after.items() if weight > before.get(one, 0)]
-    jobs = probe_jobs + (canary.most_jobs if canary else 0)
-    what = (
-        f"The change of {key} to {', '.join(one.label for one in more)}, proved by {'at most ' if canary else ''}{jobs}"
-    )
+    jobs = PROBES_AT_MOST * probe_jobs + (canary.most_jobs if canary else 0)
+    what = f"The change of {key} to {', '.join(one.label for one in more)}, proved by at most {jobs}"
     # Which of several variants a job meets is not known before: each may get them all, in a canary the old ones too.
     met = sorted({*after, *before} if canary else after)
     asked = _routed(ws, f"change-{run_id}", f"{what} routed jobs", key, jobs, production)

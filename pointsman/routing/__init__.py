@@ -19,7 +19,15 @@ from pointsman.routing.gateways import (
 )
 from pointsman.routing.holds import Hold, confirm, open_hold
 from pointsman.routing.litellm import litellm_config, litellm_yaml
-from pointsman.routing.probe import PROBE_IN_FLIGHT, ProbeResult, judge_probe, probe_plan, run_probe, sample_route
+from pointsman.routing.probe import (
+    PROBE_IN_FLIGHT,
+    PROBES_AT_MOST,
+    ProbeResult,
+    judge_probe,
+    probe_plan,
+    run_probe,
+    sample_route,
+)
 from pointsman.routing.promise import Kept, Mirrored, astray, broken, hold_to_promise
 from pointsman.routing.promised import Promised, expired, may_go_back, promised
 from pointsman.routing.proposals import proposal_report, speaks_against
@@ -45,6 +53,7 @@ from pointsman.routing.verdicts import ProposedBinding, binding_for_verdict
 
 __all__ = [
     "HEADROOM",
+    "PROBES_AT_MOST",
     "PROBE_IN_FLIGHT",
     "About",
     "AlbGateway",

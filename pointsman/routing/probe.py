@@ -44,6 +44,9 @@ PROBE_IN_FLIGHT = 4
 _MAX_JOBS = 1000
 _LIMITS = Limits(max_in_flight=PROBE_IN_FLIGHT, drain_limit_s=300.0)
 """A slow variant is waited for as long as by the matrix that chose it."""
+_AGAIN_AFTER_S = (10.0, 50.0)
+"""Whoever resolves routes from a cache follows a little later: a service after seconds, AppConfig's agent a minute."""
+PROBES_AT_MOST = 1 + len(_AGAIN_AFTER_S)
 _IMPLAUSIBLE = 1e-4
 """A share that an honest gateway would miss this rarely counts as not kept."""
 
@@ -153,20 +156,27 @@ def run_probe(
     """Send a routed job per element of `inputs` and judge where they went.
 
     Files stand under `routing/<run_id>/probe/g<generation>/<attempt>`. The same call continues what was interrupted. A
-    probe that somebody stopped raises `Cancelled`, does not count as failed, and is sent anew by the next call. Raises
-    as `drive` does: `DependencyDown` for a lost target, for one.
+    probe that somebody stopped raises `Cancelled`, does not count as failed, and is sent anew by the next call. One
+    that met an older generation is sent again, at most `PROBES_AT_MOST` times in all. Raises as `drive` does:
+    `DependencyDown` for a lost target, for one.
 
     Into production nothing is sent without the `consent` that the change was given (`GuardRefused`), and a probe that
     is stopped there by the safety lever or an alarm has failed, whatever it saw.
     """
-    sent = _send(ws, run_id, binding, inputs, target, secret, cancelled, consent)
-    if sent.folder is None:
-        assert sent.brake is not None
-        return ProbeResult(0, {}, {}, (sent.brake.message,))
-    result = judge_probe(read_dispatches(sent.folder), binding)
-    if sent.brake is not None:
-        return replace(result, failures=(sent.brake.message,))
-    write_atomically(sent.folder / "probe.json", canonical_json(result.as_document()) + b"\n")
+    for again_s in (*_AGAIN_AFTER_S, None):
+        sent = _send(ws, run_id, binding, inputs, target, secret, cancelled, consent)
+        if sent.folder is None:
+            assert sent.brake is not None
+            return ProbeResult(0, {}, {}, (sent.brake.message,))
+        result = judge_probe(read_dispatches(sent.folder), binding)
+        if sent.brake is not None:
+            return replace(result, failures=(sent.brake.message,))
+        write_atomically(sent.folder / "probe.json", canonical_json(result.as_document()) + b"\n")
+        if again_s is None or min(result.generations, default=binding.generation) >= binding.generation:
+            break
+        run_id = derive("again", run_id)
+        if not has_plan(_folder(ws, run_id, binding, 1)):
+            ws.clock.sleep(again_s)
     return result
 
 

@@ -101,10 +101,10 @@ def test_the_guard_of_a_change_hears_of_its_routed_jobs(entered: list[Any]) -> N
     assert (entrant.run_id, entrant.environment_id, entrant.dispatches, entrant.in_flight) == (
         "change-run1",
         "prod",
-        6,
+        18,
         4,
     )
-    assert "to fast@cpu, proved by 6 routed jobs" in entrant.what
+    assert "to fast@cpu, proved by at most 18 routed jobs" in entrant.what
     assert forecast.high == Decimal(3)
 
 
@@ -123,8 +123,8 @@ def test_the_guard_of_a_canary_hears_of_every_job_that_its_looks_may_send_also_t
     about: dict[str, Any] = {"input_set_id": "i", "probe_jobs": 6, "price_book": "default", "production": "prod"}
     production.enter_with_change.fn(planned, "run1", canary=canary, **about)
     ((entrant, forecast),) = entered
-    assert entrant.dispatches == 2 * 3 * 10 + 6
-    assert "to fast@cpu, proved by at most 66 routed jobs" in entrant.what
+    assert entrant.dispatches == 2 * 3 * 10 + 3 * 6
+    assert "to fast@cpu, proved by at most 78 routed jobs" in entrant.what
     assert forecast.high == Decimal(6)
 
 

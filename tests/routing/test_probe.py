@@ -3,6 +3,7 @@
 import inspect
 import json
 import threading
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -163,6 +164,29 @@ def test_a_probe_follows_the_route_and_after_a_rollback_the_old_one_and_is_sent_
     back = rollback(ws, gateway, route_key=ROUTE, expected=2, idempotency_key="back", reason="test")
     second = probe(ws, state, back)
     assert (second.passed, second.seen, second.generations) == (True, {str(A): 3}, {3: 3})
+
+
+@pytest.mark.parametrize(("late", "waited_s"), [(1, 10), (2, 60), (3, 60)])
+def test_a_probe_that_meets_what_served_before_is_sent_again_a_little_later(ws, monkeypatch, late, waited_s):
+    """A service that resolves routes from a cache follows within a minute, or fails the probe."""
+    sent = []
+
+    def drive(folder, **_):
+        sent.append(folder)
+        return SimpleNamespace(outcome="completed")
+
+    def read(folder):
+        return ledger(*[done(A, 2) if len(sent) <= late else done(B)] * 3)
+
+    monkeypatch.setattr("pointsman.routing.probe.drive", drive)
+    monkeypatch.setattr("pointsman.routing.probe.read_dispatches", read)
+    began = ws.clock.now()
+    found = run_probe(
+        ws, run_id="run", binding=TO_B, inputs=MEMBERS, target=TARGET, secret=None, cancelled=lambda: False
+    )
+    assert found.passed is (late < 3)
+    assert len(set(sent)) == len(sent) == min(late + 1, 3)
+    assert (ws.clock.now() - began).total_seconds() == waited_s
 
 
 def test_a_probe_of_a_gateway_that_serves_something_else_fails(world):
