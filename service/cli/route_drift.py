@@ -7,7 +7,7 @@ from typing import Any
 from pointsman.errors import RunFailed
 from pointsman.ids import RouteKey
 from pointsman.model import Binding
-from pointsman.routing import Reconciled, current, in_words, reconcile, shown_by
+from pointsman.routing import Reconciled, current, history, in_words, reconcile, shown_by
 from pointsman.routing import drift as compare
 from pointsman.workspace import Workspace
 from service.cli.output import agree, console, emit, table
@@ -49,7 +49,10 @@ def show_drift(ws: Workspace, key: RouteKey, gateway: str | None, *, restore: bo
 
 
 def _restored(ws: Workspace, key: RouteKey, door: Any, differs: bool, yes: bool) -> Reconciled:
-    if differs:
+    left = next((one for one in history(ws, key) if one.status == "applying"), None)
+    if left is not None and left.kind == "rollback":
+        agree(yes, key, f"Finish what was cut short on {key}: {left.binding.cause}.")
+    elif differs:
         agree(yes, key, f"Let the gateway show again what is recorded of {key}.")
     return reconcile(ws, door, key)
 

@@ -9,7 +9,16 @@ from pydantic import BaseModel
 from pointsman.dispatch import TargetSpec
 from pointsman.errors import DependencyDown
 from pointsman.ids import RouteKey, VariantId
-from pointsman.routing import BindingRequest, FlagdFileGateway, GatewaySpec, advance, apply_binding, current, under_way
+from pointsman.routing import (
+    BindingRequest,
+    FlagdFileGateway,
+    GatewaySpec,
+    advance,
+    apply_binding,
+    current,
+    rollback,
+    under_way,
+)
 from pointsman.storage import tables
 from tests.service.worlds import INCUMBENT, OTHER, ROUTE, registered
 
@@ -57,6 +66,25 @@ def test_a_gateway_changed_behind_our_back_is_found_and_restored(pointsman, gate
     assert door.read(KEY) == current(ws, KEY)
     assert {str(one): share for one, share in door.read(KEY).weights.items()} == {INCUMBENT: 100}
     assert pointsman("route", "show", "--drift").code == 0
+
+
+def test_going_back_that_was_cut_short_is_asked_about_and_finished_by_restoring(pointsman, gateway, monkeypatch):
+    ws, door = gateway
+    apply_binding(ws, door, BindingRequest(KEY, {VariantId.parse(OTHER): 100}, 1, "test", "second"))
+
+    def away(*_, **__):
+        raise DependencyDown("The gateway is out of reach.")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(door, "publish", away)
+        with pytest.raises(DependencyDown):
+            rollback(ws, door, route_key=KEY, expected=2, idempotency_key="back", reason="worse")
+    asked = []
+    monkeypatch.setattr("service.cli.route_drift.agree", lambda _yes, _route, plan: asked.append(plan))
+    restored = pointsman("route", "show", "--drift", "--restore", "--json").document["restored"]
+    assert (restored["done"], restored["serves"]["weights"]) == ("finished", {INCUMBENT: 100})
+    (plan,) = asked
+    assert plan.startswith("Finish what was cut short")
 
 
 def test_restoring_takes_a_comparison(pointsman, gateway):
