@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from typing import Any
 
 from prefect import get_run_logger, task
 
 from pointsman.benchmark import input_set, matrix_run, variant
+from pointsman.canonical import sha256_of
 from pointsman.economics import forecast_load, forecast_together
 from pointsman.errors import GuardRefused, NotFound
 from pointsman.ids import RouteKey, VariantId
@@ -93,7 +95,9 @@ def enter_with_change(
     what = f"The change of {key} to {', '.join(one.label for one in more)}, proved by at most {jobs}"
     # Which of several variants a job meets is not known before: each may get them all, in a canary the old ones too.
     met = sorted({*after, *before} if canary else after)
-    asked = _routed(ws, f"change-{run_id}", f"{what} routed jobs", key, jobs, production)
+    looks = None if canary is None else canary.model_dump(mode="json")
+    agreed_to = {"before": planned.before, "after": planned.after, "looks": looks, "jobs": jobs, "inputs": input_set_id}
+    asked = _routed(ws, _named("change", run_id, agreed_to), f"{what} routed jobs", key, jobs, production)
     return _enter(ws, asked, lambda: _routed_forecast(ws, met, jobs, input_set_id, price_book))
 
 
@@ -112,8 +116,14 @@ def enter_with_watch(
     ws = open_workspace()
     key, serves = RouteKey.parse(route_key), VariantId.parse(variant_id)
     what = f"The watch of {key}, {jobs} routed jobs to {serves.label}"
-    asked = _routed(ws, f"watch-{run_id}", what, key, jobs, production)
+    agreed_to = {"variant": variant_id, "jobs": jobs, "inputs": input_set_id}
+    asked = _routed(ws, _named("watch", run_id, agreed_to), what, key, jobs, production)
     return _enter(ws, asked, lambda: _routed_forecast(ws, [serves], jobs, input_set_id, price_book))
+
+
+def _named(kind: str, run_id: str, agreed_to: dict[str, Any]) -> str:
+    """What consent is given to: the same run id with another content is another thing, and is asked about anew."""
+    return f"{kind}-{run_id}-{sha256_of(agreed_to)[:8]}"
 
 
 def _routed(ws: Workspace, run_id: str, what: str, key: RouteKey, jobs: int, production: str | None) -> Entrant:

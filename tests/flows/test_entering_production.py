@@ -98,12 +98,8 @@ def test_the_guard_of_a_change_hears_of_its_routed_jobs(entered: list[Any]) -> N
     about: dict[str, Any] = {"input_set_id": "i", "probe_jobs": 6, "price_book": "default", "production": "prod"}
     production.enter_with_change.fn(planned, "run1", canary=None, **about)
     ((entrant, forecast),) = entered
-    assert (entrant.run_id, entrant.environment_id, entrant.dispatches, entrant.in_flight) == (
-        "change-run1",
-        "prod",
-        18,
-        4,
-    )
+    assert entrant.run_id.startswith("change-run1-")
+    assert (entrant.environment_id, entrant.dispatches, entrant.in_flight) == ("prod", 18, 4)
     assert "to fast@cpu, proved by at most 18 routed jobs" in entrant.what
     assert forecast.high == Decimal(3)
 
@@ -128,11 +124,27 @@ def test_the_guard_of_a_canary_hears_of_every_job_that_its_looks_may_send_also_t
     assert forecast.high == Decimal(6)
 
 
+def test_consent_to_a_change_is_not_consent_to_another_one_of_the_same_run_id(entered: list[Any]) -> None:
+    key = "er:e1:env:prod:stage:live"
+    about: dict[str, Any] = {"input_set_id": "i", "price_book": "default", "production": "prod"}
+    to_one = Moved(route_key=key, before={}, before_generation=None, after={ONE: 100}, generation=None, cause="a test")
+    to_another = to_one.model_copy(update={"after": {OTHER: 100}})
+    in_steps, slower = CanaryRules(), CanaryRules(steps=(1, 100))
+    asked = [(to_one, 6, None), (to_another, 6, None), (to_one, 7, None), (to_one, 6, in_steps), (to_one, 6, slower)]
+    for _ in range(2):
+        for planned, jobs, canary in asked:
+            production.enter_with_change.fn(planned, "run1", probe_jobs=jobs, canary=canary, **about)
+    named = [entrant.run_id for entrant, _ in entered]
+    assert named[:5] == named[5:], "the same again is the same"
+    assert len(set(named)) == 5
+
+
 def test_the_guard_of_a_watch_hears_of_its_routed_jobs(entered: list[Any]) -> None:
     about: dict[str, Any] = {"input_set_id": "i", "jobs": 20, "price_book": "default", "production": "prod"}
     production.enter_with_watch.fn("er:e1:env:prod:stage:live", ONE, "run1", **about)
     ((entrant, _),) = entered
-    assert (entrant.run_id, entrant.environment_id, entrant.dispatches) == ("watch-run1", "prod", 20)
+    assert entrant.run_id.startswith("watch-run1-")
+    assert (entrant.environment_id, entrant.dispatches) == ("prod", 20)
     assert entrant.what == "The watch of er:e1:env:prod:stage:live, 20 routed jobs to fast@cpu"
 
 
