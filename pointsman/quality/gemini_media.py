@@ -6,6 +6,7 @@ What is sent is the content and its type. File names, paths and ids stay here.
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -97,16 +98,18 @@ class Media:
 
         Raises what `FilesApi.upload` and `sample_frames` do.
         """
-        by_file = sum(one.bytes for _, one in media if not self._sampled(one)) > INLINE_LIMIT_BYTES
+        frames = [self._sample(one, stop) if self._sampled(one) else None for _, one in media]
+        sizes = (
+            one.bytes if taken is None else sum(map(len, taken)) for (_, one), taken in zip(media, frames, strict=True)
+        )
+        by_file = sum(sizes) > INLINE_LIMIT_BYTES
         parts: list[types.Part] = []
-        for heading, one in media:
+        for (heading, one), taken in zip(media, frames, strict=True):
             parts.append(types.Part.from_text(text=heading))
-            if self._sampled(one):
-                parts += [
-                    types.Part.from_bytes(data=frame, mime_type="image/jpeg") for frame in self._sample(one, stop)
-                ]
-            else:
+            if taken is None:
                 parts.append(self._whole(one, by_file=by_file, stop=stop))
+            else:
+                parts += [self._picture(frame, by_file=by_file, stop=stop) for frame in taken]
         return parts
 
     def _sampled(self, one: Medium) -> bool:
@@ -121,6 +124,16 @@ class Media:
         if one.mime.startswith("video/"):
             part.video_metadata = types.VideoMetadata(fps=FRAMES_PER_SECOND)
         return part
+
+    def _picture(self, frame: bytes, *, by_file: bool, stop: threading.Event) -> types.Part:
+        if not by_file:
+            return types.Part.from_bytes(data=frame, mime_type="image/jpeg")
+        with tempfile.NamedTemporaryFile(prefix="pointsman-frame-") as file:
+            file.write(frame)
+            file.flush()
+            sha256 = hashlib.sha256(frame).hexdigest()
+            _, uri = self._files.upload(Path(file.name), sha256, "image/jpeg", stop)
+        return types.Part.from_uri(file_uri=uri, mime_type="image/jpeg")
 
     def _sample(self, one: Medium, stop: threading.Event) -> list[bytes]:
         with self._lock:

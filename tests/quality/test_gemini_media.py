@@ -155,6 +155,15 @@ def test_a_clip_as_pictures_in_order_of_time(gemini: StandIn, sample: Sample) ->
     assert "videoMetadata" not in asked.words
 
 
+@pytest.mark.usefixtures("small_requests")
+def test_pictures_that_are_too_large_for_a_request_are_uploaded(gemini: StandIn, sample: Sample) -> None:
+    ask(gemini, [sample], video="frames")
+    (asked,) = gemini.asked
+    assert asked.media == []
+    assert [mime for mime, _ in asked.files] == ["image/jpeg"] * 20
+    assert {mime_type(upload["content"]) for upload in gemini.uploads} == {"image/jpeg"}
+
+
 def test_as_many_pictures_as_fit_are_spread_over_a_longer_clip(clips: Clips) -> None:
     frames = sample_frames(clips.good, per_second=5, most=4, stop=never())
     assert len(frames) == 4
