@@ -65,9 +65,10 @@ def evaluate_quality(request: EvaluateQualityRequest) -> str:
         set_id = open_evaluation_set(request.benchmark_id, judge, request.price_book)
         judge_all(set_id, judge, request)
     unchecked = look_again(set_id, judge, request.price_book)
+    # Before it is closed: no verdict may rest on a set whose judge nobody has held against the policy.
+    assess_trust(set_id, request.judge, request.price_book, unchecked)
     close_evaluation_set(set_id)
     check_evaluations(set_id)
-    assess_trust(set_id, request.judge, request.price_book, unchecked)
     mark_benchmark_ready(request.benchmark_id)
     report_trust(set_id)
     return set_id

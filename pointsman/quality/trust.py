@@ -113,6 +113,12 @@ def _reasons(ws: Workspace, found: EvaluationSet, policy: TrustPolicy, unchecked
         )
     if share > policy.most_fallback:
         reasons.append(f"Another judge than the one asked for judged {100 * share:g} % of the outputs ({why}).")
+    versions = trust_figures.versions(ws, found.id)
+    if len(versions) > 1:
+        reasons.append(
+            f"{len(versions)} versions of the model judged ({', '.join(versions)}), and scores of two judges do not "
+            "share a scale."
+        )
     if own is not None and policy.own_family == "refuse":
         labels = ", ".join(variant.label for variant in own.variants)
         reasons.append(f"It judges what its own family, {own.family}, made: {labels}.")

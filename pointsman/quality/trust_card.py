@@ -37,7 +37,7 @@ def trust_card(ws: Workspace, set_id: str) -> Report:
     )
     sections: list[Figures | Table | Text] = [
         Figures(_identity(found), "Judge"),
-        Figures(_counts(judged, attempts, left), "Counts"),
+        Figures(_counts(judged, attempts, left, trust_figures.versions(ws, set_id)), "Counts"),
         Table(("question", "answer", "policy"), _questions(ws, found, trust), "Trust"),
         Table(
             ("variant", "judged", "mean", "spread (sd)", "lowest", "highest", "scored 0", "missing"), _spread(judged)
@@ -46,7 +46,7 @@ def trust_card(ws: Workspace, set_id: str) -> Report:
     corrected = corrected_qualities(ws, set_id)
     if corrected:
         columns = ("variant", "labelled inputs", "judge above people", "quality by people", "95 % interval")
-        sections.append(Table(columns, _by_people(corrected), "Quality as people see it"))
+        sections.append(Table(columns, _by_people(corrected, compares=found.reference is not None), "Quality as people see it"))
     problems = _problems(judged, attempts)
     if problems:
         sections.append(Table(("what", "times"), problems, "Problems"))
@@ -64,13 +64,12 @@ def _identity(found: EvaluationSet) -> list[tuple[str, Cell]]:
 
 
 def _counts(
-    judged: Sequence[Mapping[str, Any]], attempts: Sequence[Mapping[str, Any]], left: int
+    judged: Sequence[Mapping[str, Any]], attempts: Sequence[Mapping[str, Any]], left: int, versions: Sequence[str]
 ) -> list[tuple[str, Cell]]:
     none = Missing("nothing was asked yet")
     tries = {row["subject_id"] for row in attempts}
     again = {row["subject_id"] for row in attempts if row["outcome"] != "completed"}
     bad = sum(row["outcome"] != "completed" for row in attempts)
-    versions = sorted({row["detail"]["model_version"] for row in attempts if row["detail"].get("model_version")})
     figures: list[tuple[str, Cell]] = [
         ("outputs judged", sum(row["quality"] is not None for row in judged)),
         ("quality missing", sum(row["quality"] is None for row in judged)),
@@ -148,12 +147,13 @@ def _questions(ws: Workspace, found: EvaluationSet, trust: Trust | None) -> list
     return rows
 
 
-def _by_people(corrected: Mapping[VariantId, Corrected]) -> list[tuple[Cell, ...]]:
+def _by_people(corrected: Mapping[VariantId, Corrected], *, compares: bool) -> list[tuple[Cell, ...]]:
+    other_scale = Missing("a judge that compares is on another scale than people")
     return [
         (
             variant.label,
             f"{one.labelled} of {one.inputs}",
-            one.bias,
+            other_scale if compares else one.bias,
             one.quality.value,
             f"{one.quality.low:.1f} to {one.quality.high:.1f}",
         )

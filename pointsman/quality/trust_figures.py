@@ -193,6 +193,17 @@ def cost(ws: Workspace, set_id: str, price: Callable[[str], Number] | None) -> N
     return total
 
 
+def versions(ws: Workspace, set_id: str) -> list[str]:
+    """The versions of the model that gave the judgements, as the service names them."""
+    table = tables.attempts
+    wanted = sa.select(table.c.detail).where(
+        table.c.run_id == set_id, table.c.subject_kind == "judgement", table.c.outcome == "completed"
+    )
+    with ws.database.connect() as connection:
+        told = {detail.get("model_version") for detail in connection.execute(wanted).scalars()}
+    return sorted(str(one) for one in told if one)
+
+
 def words_for_the_judge(ws: Workspace, set_id: str) -> dict[VariantId, tuple[int, str]]:
     """Per variant how many outputs hold words that tell the judge what to do, and the first of these words."""
     items, evaluations = tables.benchmark_matrix_run_items, tables.quality_evaluations
@@ -214,6 +225,8 @@ def words_for_the_judge(ws: Workspace, set_id: str) -> dict[VariantId, tuple[int
 
 def _lean(ws: Workspace, of: EvaluationSet, own: frozenset[VariantId]) -> float | Missing:
     """Mean of judge minus people among the family's outputs, minus the same among the others."""
+    if of.reference is not None:
+        return Missing("a judge that compares is on another scale than people")
     said, judged = quality_by_people(ws, of.benchmark_id), _qualities(ws, of.id)
     items = tables.benchmark_matrix_run_items
     wanted = sa.select(items.c.dispatch_id, items.c.variant_id).where(items.c.benchmark_id == of.benchmark_id)

@@ -162,6 +162,14 @@ def test_a_chunk_of_judgements_works_as_its_turn_on_what_is_pending_of_it(monkey
     assert called == [("outputs_of_chunk", ("set", 2, 1)), ("judge_chunk", ("set", "local", "default", ["a", "b"]))]
 
 
+def test_no_set_is_closed_before_its_judge_was_held_against_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = ("open_evaluation_set", "judge_all", "look_again")
+    last = ("assess_trust", "close_evaluation_set", "check_evaluations", "mark_benchmark_ready", "report_trust")
+    called = watch(monkeypatch, evaluate_quality, dict.fromkeys((*first, *last)))
+    evaluate_quality.evaluate_quality.fn(evaluate_quality.EvaluateQualityRequest(benchmark_id="bm_1"))
+    assert [name for name, _ in called] == [*first, *last]
+
+
 def test_nothing_is_started_elsewhere_while_state_lies_on_this_machine(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:

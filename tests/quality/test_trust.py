@@ -234,6 +234,40 @@ def test_a_judge_of_another_family_is_not_flagged(ws: Workspace, matrix: Matrix,
     assert answers(ws, by_gemini(ws, matrix, gemini))["self-preference"] == "no variant is of the judge's family"
 
 
+def test_a_model_that_changes_in_the_middle_is_not_trusted(ws: Workspace, matrix: Matrix, gemini: StandIn) -> None:
+    def choose(asked: Asked) -> Reply:
+        reply = answering(LEVELS)(asked)
+        assert isinstance(reply, Reply)
+        reply.document["modelVersion"] = "stand-in-001" if len(gemini.asked) < 3 else "stand-in-002"
+        return reply
+
+    gemini.choose = choose
+    set_id = by_gemini(ws, matrix, gemini, looks=0)
+    assert assess_trust(ws, set_id, TrustPolicy()).reasons == (
+        "2 versions of the model judged (stand-in-001, stand-in-002), and scores of two judges do not share a scale.",
+    )
+
+
+def test_of_a_judge_that_compares_nobody_says_by_how_much_it_overrates(
+    ws: Workspace, matrix: Matrix, gemini: StandIn
+) -> None:
+    own = VARIANT.format("veo-lane")
+    made = [matrix.add_cell("veo-lane", f"input-{number}", matrix.clips.good) for number in range(2)]
+    judge = gemini_judge(gemini.url, pairwise=True)
+    gemini.choose = answering(LEVELS, better=dict.fromkeys(LEVELS, "first"))
+    set_id = open_evaluation_set(ws, matrix.id, judge.identity, reference=VARIANT.format("slow-lane"))
+    judge_chunk(ws, set_id, judge, matrix.cells)
+    for cell in (*matrix.cells[2:4], *made):
+        label(matrix, cell, 80)
+    found = trust_figures.own_family(ws, evaluation_set(ws, set_id))
+    assert found is not None
+    assert [str(one) for one in found.variants] == [own]
+    assert isinstance(found.lean, Missing)
+    table = next(one for one in trust_card(ws, set_id).sections if one.title == "Quality as people see it")
+    assert isinstance(table, Table)
+    assert all(isinstance(row[2], Missing) for row in table.rows)
+
+
 def test_what_another_judge_judged_is_a_fallback_and_may_be_refused(ws: Workspace, matrix: Matrix) -> None:
     asked_for = ScriptedJudge()
     abandon(ws, open_evaluation_set(ws, matrix.id, asked_for.identity), "quota used up")
