@@ -23,6 +23,8 @@ LOOK_EVERY = 41
 """Sharpness and banding change slowly and cost much: they are looked at in every 41st frame, the first one included."""
 SMALLEST = 32
 """Pixels of the shorter side below which VMAF's filters do not fit into the picture."""
+SMALLEST_SSIM = 16
+"""The same for SSIM, whose windows of eight pixels have to fit into the colour planes too, half the size each way."""
 BANDED = 216
 """Pixels of the longer side below which CAMBI, which measures banding, refuses (CAMBI_MIN_WIDTH_HEIGHT of libvmaf)."""
 WIDEST = 4
@@ -64,7 +66,7 @@ def rules() -> dict[str, Json]:
         "alignment": "by frame number when both have as many and an even rhythm, else by time at the source's rate",
         "every": VMAF_EVERY,
         "long": LONG,
-        "smallest": SMALLEST,
+        "smallest": [SMALLEST, SMALLEST_SSIM],
         "banded": BANDED,
         "widest": WIDEST,
     }
@@ -80,8 +82,9 @@ def not_measured(width: int, height: int) -> dict[str, str]:
     """Which of `MEASURES` cannot be taken of pictures of this size by this ffmpeg, each with the reason."""
     lacking: dict[str, str] = {}
     short, long = sorted((width, height))
-    if short < SMALLEST:
-        lacking["vmaf"] = f"a picture of {width}x{height} is too small; it takes {SMALLEST} pixels each way"
+    for name, least in (("vmaf", SMALLEST), ("ssim", SMALLEST_SSIM)):
+        if short < least:
+            lacking[name] = f"a picture of {width}x{height} is too small; it takes {least} pixels each way"
     if long < BANDED:
         lacking["banding"] = f"a picture of {width}x{height} is too small; it takes {BANDED} pixels one way"
     elif long > WIDEST * short:

@@ -112,8 +112,8 @@ class Looked:
     def as_scores(self) -> dict[str, Json]:
         output, source = self.output, self.source
         found = findings(self.signals, self.source_signals, frames=output.frames, rate=output.rate or 1.0)
-        if abs(output.width * source.height - output.height * source.width) > SHARE * output.height * source.width:
-            found["stretched"] = f"{_size(output)} is another shape than {_size(source)}"
+        if abs(output.shape - source.shape) > SHARE * source.shape:
+            found["stretched"] = f"{_size(output)} is another shape than {_size(source)}, as both are shown"
         if output.sound_s is not None and source.sound_s is None:
             found["sound_added"] = f"has {output.sound_s:.3f} s of sound; its source has none"
         if output.sound_s is None and source.sound_s is not None:

@@ -18,7 +18,7 @@ _PICTURE = re.compile(r"^  Stream #\d+:\d+.*?: Video: ", re.M)
 _RATE = re.compile(r"([\d.]+)(k?) fps")
 _SOUND_RATE = re.compile(r"^  Stream #\d+:\d+.*?: Audio: .*?(\d+) Hz", re.M)
 _LENGTH = re.compile(r"^  Duration: (\d+):(\d+):([\d.]+)", re.M)
-_REACHED = r"^\[scale@{of} .*\] w:(\d+) h:(\d+) fmt:"
+_REACHED = r"^\[scale@{of} .*?\] w:(\d+) h:(\d+) fmt:.*? sar:(\d+)/(\d+) ->"
 _TURNED = re.compile(r"display ?matrix: rotation of (-?[\d.]+) degrees", re.I)
 _DECODED = re.compile(
     r"^\[in#(\d+)[^\]]*\]\s+Input stream #\d+:\d+ \((video|audio)\):.*?(\d+) frames decoded; (\d+) decode errors"
@@ -37,7 +37,7 @@ class Clip:
     """A clip that decodes: pixels as shown (rotated as its metadata asks), frames, frames per second if declared.
 
     `length_s` is how long its container says that it is, `transfer` the curve of a picture that is HDR, `sound_s` how
-    long its sound is; each None when there is none.
+    long its sound is; each None when there is none. `pixel` is the width of a pixel for a height of 1.
     """
 
     width: int
@@ -47,6 +47,12 @@ class Clip:
     length_s: float | None = None
     transfer: str | None = None
     sound_s: float | None = None
+    pixel: float = 1.0
+
+    @property
+    def shape(self) -> float:
+        """Width as shown for a height of 1."""
+        return self.width * self.pixel / self.height
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,7 @@ def clip_of(seen: Finished, of: Seen) -> Clip | Fault | None:
         length_s=declared_length(seen.log, index),
         transfer=hdr_transfer(seen.log, index),
         sound_s=sound.samples / int(heard[1]) if sound is not None and sound.samples and heard is not None else None,
+        pixel=int(reached[3]) / int(reached[4]) if int(reached[3]) and int(reached[4]) else 1.0,  # 0/1: not said
     )
 
 

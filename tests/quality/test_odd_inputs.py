@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from pointsman.model import Missing
 from pointsman.quality import NO_REFERENCE, Evaluation, LocalJudge, Sample
 from pointsman.quality import graphs as graphs_module
+from pointsman.quality.ffmpeg import ffmpeg_path
 from tests.quality.odd_clips import make_odd_clips
 from tests.quality.worlds import Clips
 
@@ -103,6 +105,27 @@ def test_clips_too_small_for_vmaf_say_so_and_keep_the_rest(judge: LocalJudge, od
     assert set(not_measured) == {"vmaf", "banding"}
 
 
+def test_pictures_too_small_for_ssim_are_no_worse_than_their_equals(judge: LocalJudge, tmp_path: Path) -> None:
+    dot = tmp_path / "dot.bmp"
+    header = b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0" + b"\1\0\0\0\1\0\0\0\1\0\x18\0" + bytes(24)
+    dot.write_bytes(header + b"\0\0\xff\0")
+    evaluation = evaluate(judge, dot, dot)
+    assert evaluation.quality == Missing(
+        "SSIM was not measured: a picture of 1x1 is too small; it takes 16 pixels each way"
+    )
+    assert evaluation.scores["identical"] is True
+
+
+def test_pixels_that_are_no_squares_are_no_other_shape(judge: LocalJudge, odd: Clips, tmp_path: Path) -> None:
+    found = []
+    for name, filters in (("narrow", "scale=48:64,setsar=2"), ("false", "setsar=2")):
+        path = tmp_path / f"{name}.mp4"
+        argv = [ffmpeg_path(), "-v", "error", "-i", str(odd.plain), "-vf", filters, "-c:v", "libx264", str(path)]
+        subprocess.run(argv, check=True)
+        found.append("stretched" in findings(evaluate(judge, path, odd.plain)))
+    assert found == [False, True]
+
+
 def test_narrow_pictures_are_not_looked_at_for_bands() -> None:
     assert set(graphs_module.not_measured(2000, 60)) == {"banding"}
     assert graphs_module.not_measured(240, 136) == {}
@@ -114,7 +137,7 @@ def test_a_turned_clip_is_compared_as_it_is_shown(judge: LocalJudge, odd: Clips)
     assert evaluation.quality > 90
     assert evaluation.scores["size"] == evaluation.scores["source_size"] == "64x96"
     lying = evaluate(judge, odd.plain, odd.turned)
-    assert findings(lying)["stretched"] == "96x64 is another shape than 64x96"
+    assert findings(lying)["stretched"] == "96x64 is another shape than 64x96, as both are shown"
     assert isinstance(lying.quality, Decimal)
     assert lying.quality < 40
     assert findings(evaluate(judge, odd.turned, odd.upright)) == {}
