@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -45,6 +46,7 @@ ProblemCode = Literal[
 ASKING_FAILED = (httpx.HTTPError, httpx2.HTTPError, errors.APIError, ValueError)
 """What `generate_content` raises. ValueError: a body that is no JSON, or that does not have the API's shape."""
 
+_WORD = re.compile(r"[A-Z_]{1,40}")
 _FINISHED = {types.FinishReason.STOP}
 _TRUNCATED = {types.FinishReason.MAX_TOKENS}
 _BLOCKED = {
@@ -103,7 +105,9 @@ def problem_of(error: Exception) -> Problem:
 
 def _status_problem(error: errors.APIError) -> Problem:
     code = error.code
-    what = f"HTTP {code} {error.status or ''}".strip()
+    # The API's own words are capitals; another text goes nowhere where people or a terminal read it.
+    word = error.status if _WORD.fullmatch(str(error.status)) else ""
+    what = f"HTTP {code} {word}".strip()
     if code == 429:
         return Problem("rate_limited", "refused", "later", "none", what)
     if code >= 500:
@@ -142,7 +146,9 @@ def read_answer(response: types.GenerateContentResponse, form: Form, label: str)
         judged: Any = form.strict.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "answer"
+        # The name of a field too many is a text of the model's own.
+        known = first["loc"][:-1] if first["type"] == "extra_forbidden" else first["loc"]
+        place = ".".join(str(part) for part in known) or "answer"
         return _unusable("off_schema", f"{place}: {first['type']}")
     if judged.label != label:
         return _unusable("another_label", "the answer does not repeat the label of the question")

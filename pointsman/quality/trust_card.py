@@ -143,7 +143,7 @@ def _questions(ws: Workspace, found: EvaluationSet, trust: Trust | None) -> list
         ("cost of judging (USD)", cost if isinstance(cost, Missing) else f"{cost:f}", ""),
     ]
     for variant, (count, words) in trust_figures.words_for_the_judge(ws, found.id).items():
-        rows.append((f"words for the judge in {variant.label}", f"{count} outputs, for one: {words[:200]}", "none"))
+        rows.append((f"words for the judge in {variant.label}", f"{count} outputs, for one: {words[:200]!r}", "none"))
     return rows
 
 
