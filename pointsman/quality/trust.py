@@ -44,7 +44,7 @@ def assess_trust(
     """
     found = evaluation_set(ws, set_id)
     reasons = _reasons(ws, found, policy, unchecked)
-    return _keep(ws, found, Trust(not reasons, reasons, policy, trust_figures.cost(ws, set_id, price), unchecked))
+    return _keep(ws, found, Trust(not reasons, reasons, policy, trust_figures.cost(ws, found, price), unchecked))
 
 
 def reassess_trust(ws: Workspace, set_id: str) -> Trust | None:

@@ -176,11 +176,15 @@ def fallback(ws: Workspace, of: EvaluationSet) -> tuple[float, str | None]:
     return 1.0, f"{row.judge}: {row.reason}"
 
 
-def cost(ws: Workspace, set_id: str, price: Callable[[str], Number] | None) -> Number:
-    """USD of every call of the set, second looks too."""
-    usage = tables.usage
+def cost(ws: Workspace, of: EvaluationSet, price: Callable[[str], Number] | None) -> Number:
+    """USD of every call of the set, second looks too, and of the judges that were given up before it fell to it."""
+    usage, sets = tables.usage, tables.evaluation_sets
+    given_up = sa.select(sets.c.id).where(sets.c.benchmark_id == of.benchmark_id, sets.c.status == "abandoned")
+    paid = usage.c.run_id == of.id
+    if of.identity.name == "local":
+        paid |= usage.c.run_id.in_(given_up)
     with ws.database.connect() as connection:
-        rows = connection.execute(sa.select(usage.c.sku, usage.c.quantity).where(usage.c.run_id == set_id)).all()
+        rows = connection.execute(sa.select(usage.c.sku, usage.c.quantity).where(paid)).all()
     lost = sum(row.quantity is None for row in rows)
     if lost:
         return Missing(f"the tokens of {lost} answers that were lost are not known")

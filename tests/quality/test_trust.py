@@ -282,6 +282,18 @@ def test_what_another_judge_judged_is_a_fallback_and_may_be_refused(ws: Workspac
     assert "Another judge than the one asked for judged 100 %" in refused.reasons[0]
 
 
+def test_what_was_paid_to_a_judge_before_it_was_given_up_is_a_cost_of_judging(ws: Workspace, matrix: Matrix) -> None:
+    asked_for = ScriptedJudge(billed=True)
+    given_up = open_evaluation_set(ws, matrix.id, asked_for.identity)
+    judge_chunk(ws, given_up, asked_for, matrix.cells[:3])
+    abandon(ws, given_up, "quota used up")
+    local = LocalJudge(clock=ws.clock)
+    set_id = open_evaluation_set(ws, matrix.id, local.identity)
+    judge_chunk(ws, set_id, local, matrix.cells)
+    assert assess_trust(ws, set_id, TrustPolicy(), price=lambda sku: Decimal("0.01")).cost_usd == 3
+    assert assess_trust(ws, given_up, TrustPolicy(), price=lambda sku: Decimal("0.01")).cost_usd == 3
+
+
 def test_words_that_address_the_judge_are_quoted_and_make_it_untrusted(
     ws: Workspace, matrix: Matrix, gemini: StandIn
 ) -> None:
@@ -303,5 +315,5 @@ def test_what_was_lost_makes_the_cost_unknown(ws: Workspace, matrix: Matrix, gem
     trust = assess_trust(ws, set_id, TrustPolicy(), price=lambda sku: Decimal("0.001"))
     assert trust.cost_usd == Missing("the tokens of 2 answers that were lost are not known")
     assert trust == trust_of(ws, set_id)
-    no_price = trust_figures.cost(ws, scored(ws, matrix, [1, 2, 3, 4]), None)
+    no_price = trust_figures.cost(ws, evaluation_set(ws, scored(ws, matrix, [1, 2, 3, 4])), None)
     assert no_price == Missing("scripted:token: no price book was given")
