@@ -92,13 +92,17 @@ def test_each_rule_of_the_run_items_finds_the_cell_that_breaks_it(ws):
         item(5),
         item(6),
         item(7),
+        item(8, queue_ms=-1.0),
+        item(9, run_ms=-1.0),
     )
-    insert(ws, tables.run_artifacts, *(output(n) for n in (0, 1, 2, 3, 4, 7)), output(6, bytes=0))
-    insert(ws, tables.attempts, *(attempt(f"d{n}") for n in range(7)))
+    insert(ws, tables.run_artifacts, *(output(n) for n in (0, 1, 2, 3, 4, 7, 8, 9)), output(6, bytes=0))
+    insert(ws, tables.attempts, *(attempt(f"d{n}") for n in (*range(7), 8, 9)))
     assert failures("run_items", run_items_frame(ws, BENCHMARK)) == {
         ("status", ("d1",)),
         ("job_id", ("d2",)),
         ("total_ms", ("d4",)),
+        ("queue_ms", ("d8",)),
+        ("run_ms", ("d9",)),
         ("output_sha256", ("d5",)),
         ("output_bytes", ("d5",)),
         ("output_bytes", ("d6",)),
