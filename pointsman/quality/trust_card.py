@@ -46,7 +46,9 @@ def trust_card(ws: Workspace, set_id: str) -> Report:
     corrected = corrected_qualities(ws, set_id)
     if corrected:
         columns = ("variant", "labelled inputs", "judge above people", "quality by people", "95 % interval")
-        sections.append(Table(columns, _by_people(corrected, compares=found.reference is not None), "Quality as people see it"))
+        sections.append(
+            Table(columns, _by_people(corrected, compares=found.reference is not None), "Quality as people see it")
+        )
     problems = _problems(judged, attempts)
     if problems:
         sections.append(Table(("what", "times"), problems, "Problems"))
