@@ -78,13 +78,12 @@ def fail_unless_agreed(found: Reconciliation, month: str) -> None:
 
 
 def show_reconciliation(document: dict[str, Any]) -> None:
-    columns = ("paid for", "found in", "work USD", "idle, cold USD", "invoice USD", "difference")
-    columns += ("by quantity", "by price")
+    money = ("work USD", "idle, cold USD", "invoice USD", "difference", "by quantity", "by price")
     amounts = ("ledger_usd", "beside_usd", "invoiced_usd", "usd", "by_quantity", "by_price")
     rows = [[item["name"], item["kind"], *(_short(item[name]) for name in amounts)] for item in document["items"]]
     in_all = (_short(document[name]) for name in ("ledger_usd", "beside_usd", "invoiced_usd", "usd"))
     rows.append(["in all", "", *in_all, "", ""])
-    table(f"Ledger and invoice of {document['month']}", columns, rows)
+    table(f"Ledger and invoice of {document['month']}", ("paid for", "found in", *money), rows)
     for currency, rate in document["rates"].items():
         console.print(f"Billed in {currency}, at the price book's rate of {rate['date']}: {rate['usd']} USD for one.")
     if document["estimated"]:
