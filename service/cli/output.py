@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pointsman.errors import GuardRefused, PointsmanError
 from pointsman.ids import RouteKey
@@ -36,14 +37,14 @@ def emit(as_json: bool, document: Any, render: Callable[[], None]) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; columns whose cells are numbers stand on the right."""
+    """Print a table, its cells as they are; columns whose cells are numbers stand on the right."""
     kept = [list(row) for row in rows]
     shown = Table(header_style="bold")
     for index, column in enumerate(columns):
         numeric = bool(kept) and all(isinstance(row[index], (int, float)) for row in kept)
-        shown.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=index == 0)
+        shown.add_column(Text(column), justify="right" if numeric else "left", overflow="fold", no_wrap=index == 0)
     for row in kept:
-        shown.add_row(*("" if cell is None else str(cell) for cell in row))
+        shown.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
     console.print(title, style="bold", markup=False, soft_wrap=True)  # a table's own title wraps at the table's width
     console.print(shown)
 

@@ -61,9 +61,9 @@ def test_an_invoice_that_differs_fails_and_says_by_what(pointsman, charged, tmp_
 
 def test_large_amounts_are_shown_to_the_cent_and_names_as_they_are(pointsman, charged, tmp_path):
     file = tmp_path / "invoice.csv"
-    file.write_text("sku,usd\n0001E3,1234567.891\ncpu:vcpu-second,4\n")
+    file.write_text("sku,usd\n0001E3,1234567.891\ncpu:vcpu-second,4\n[VAT] of [/2025],0\n")
     shown = pointsman("prices", "reconcile", "--invoice", file, *charged).out
-    for text in ("0001E3", "1,234,567.89", "1,234,571.89"):
+    for text in ("0001E3", "[VAT] of [/2025]", "1,234,567.89", "1,234,571.89"):
         assert text in shown
 
 
