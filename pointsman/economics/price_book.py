@@ -18,7 +18,7 @@ from pointsman.economics.exact import EXACT, PICO_DOLLAR
 from pointsman.economics.hosting import Hosting
 from pointsman.economics.price_file import check_instances, read_price_file
 from pointsman.economics.token_prices import token_entry, token_price_source
-from pointsman.errors import NotFound
+from pointsman.errors import InputRefused, NotFound
 from pointsman.ids import derive
 from pointsman.model import Missing, Number
 from pointsman.storage import insert_absent, tables
@@ -51,6 +51,8 @@ class PriceBook:
             entries = (*(entry for entry in entries if entry.sku not in replaced), *own.entries)
             named = {one.provider for one in own.hosting}
             hosting = (*(one for one in hosting if one.provider not in named), *own.hosting)
+        if not entries:
+            raise InputRefused(f"price book {path}, price", [], "at least one [[price]]")
         check_instances(entries, hosting)
         return cls(check_validity(entries, where=str(path)), tuple(sorted(hosting, key=lambda one: one.provider)))
 

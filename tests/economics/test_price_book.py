@@ -147,6 +147,7 @@ REFUSED = {
     "time without a zone": (entry(start="2026-01-01T00:00:00"), ["x:gb", "valid_from", "zone"]),
     "no source": (entry().replace('"s"', '" "'), ["x:gb", "source"]),
     "missing field": ('[[price]]\nsku = "x:gb"\n', ["x:gb", "unit"]),
+    "no price": ("price = []\n", ["prices.toml", "at least one"]),
     "not TOML": ("[[price", ["prices.toml", "TOML"]),
 }
 
