@@ -167,7 +167,7 @@ def _tags(field: str, text: str) -> Mapping[str, Any]:
 def _focus_line(path: Path, number: int, row: Mapping[str, str], rates: Rates) -> InvoiceLine:
     currency = row.get("BillingCurrency", "")
     rate = _rate(f"invoice {path}, line {number}, BillingCurrency", currency, rates)
-    quantity = row.get("PricingQuantity") or row.get("ConsumedQuantity")
+    quantity = row.get("PricingQuantity")  # what was consumed is counted in a unit of its own
     names = _told(row, ("SkuId", "x_UsageType", "SkuMeter", "ServiceName"))
     return InvoiceLine(
         names,

@@ -351,6 +351,18 @@ def test_an_invoice_in_another_currency_is_compared_at_the_price_books_rate(worl
     assert found.not_usage == (("Credit", Decimal("-0.055")),)
 
 
+def test_what_was_consumed_is_no_quantity_of_what_is_priced(world: World, prices: PriceBook, tmp_path: Path):
+    fill(world)
+    charges, _ = charges_of(world.ws, prices, NOVEMBER)
+    rows = rows_of(focus_csv(charges, NOVEMBER))
+    corrected = {"ChargeClass": "Correction", "PricingQuantity": "", "PricingUnit": "", "ConsumedQuantity": "1000"}
+    write(tmp_path / "invoice.csv", [*rows, {**rows[2], **corrected, "BilledCost": "0"}])
+    found = reconcile(charges, [], read_invoice(tmp_path / "invoice.csv", NOVEMBER), prices)
+    items = {one.name: one for one in found.items}
+    assert (items[TOKENS].agrees, items[TOKENS].by_quantity) == (True, None)
+    assert items["api:video"].by_quantity == 0
+
+
 def test_only_lines_with_the_tag_count(world: World, prices: PriceBook, tmp_path: Path):
     fill(world)
     charges, _ = charges_of(world.ws, prices, NOVEMBER)
