@@ -69,6 +69,11 @@ def _show(entries: list[dict[str, Any]], hosting: list[dict[str, Any]]) -> None:
     if hosting:
         columns = [name for name in hosting[0] if name not in ("instance", "commitment")]
         table("Self-hosted capacity", columns, [[one[name] for name in columns] for one in hosting])
+    for one in hosting:
+        if (committed := one.get("commitment")) is not None:
+            cheaper = f"{100 * float(committed['discount']):g} %"
+            said = f"{committed['usd_per_hour']} USD an hour are paid, used or not, and buy capacity {cheaper} cheaper."
+            console.print(f"{one['provider']}: {said}", markup=False)
 
 
 def _only_dollars(name: str, entries: list[dict[str, Any]]) -> bool:

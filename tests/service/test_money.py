@@ -109,4 +109,7 @@ def test_prices_are_listed_with_currencies_and_hosting(pointsman, home, tmp_path
     shown = pointsman("prices", "list", "--book", tmp_path / "prices.toml").out
     assert "EUR" in shown
     assert "Self-hosted capacity" in shown
+    book_of(tmp_path, PRICES + GPU_FLEET + 'commitment_usd_per_hour = "0.7"\ncommitment_discount = "0.3"\n')
+    committed = pointsman("prices", "list", "--book", tmp_path / "prices.toml").out
+    assert "gpu: 0.7 USD an hour are paid, used or not, and buy capacity 30 % cheaper." in committed
     assert "currency" not in pointsman("prices", "list").out, "all of the built-in prices are in USD"
