@@ -19,7 +19,8 @@ _LEAST = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """(utilisation, USD per accepted output) without the cost of switching. `declared` is what was used in the costs.
+    """(utilisation, USD per accepted output) without the cost of switching. `declared` is what was used in the costs,
+    and one of the points.
 
     Where it is not declared how the capacity is paid, instances are taken to be always ready, billed by the second.
     """
@@ -44,15 +45,14 @@ class BreakEven:
 
 def curves(parts: Sequence[Parts], setting: Setting) -> list[Curve]:
     """Of every variant whose usage is counted in time and priced."""
-    return [
-        Curve(
-            one.variant,
-            None if one.hosting is None else one.hosting.utilisation,
-            tuple((share, _known(output_cost(one.at_utilisation(share), setting))) for share in _POINTS),
-        )
-        for one in parts
-        if _runs_by_the_hour(one)
-    ]
+    found = []
+    for one in parts:
+        if _runs_by_the_hour(one):
+            declared = None if one.hosting is None else one.hosting.utilisation
+            shares = sorted({*_POINTS, *([] if declared is None else [declared])})
+            points = tuple((share, _known(output_cost(one.at_utilisation(share), setting))) for share in shares)
+            found.append(Curve(one.variant, declared, points))
+    return found
 
 
 def per_output(parts: Sequence[Parts], setting: Setting) -> dict[VariantId, Decimal]:

@@ -19,9 +19,10 @@ def utilisation_chart(found: Mapping[str, Any]) -> Chart:
         for share, usd in one["points"]
     ]
     declared = [
-        {"label": one["label"], "share": 100 * float(one["declared"]), "usd": _at(one)}
+        {"label": one["label"], "share": 100 * float(share), "usd": float(usd)}
         for one in found["curves"]
-        if one["declared"] is not None
+        for share, usd in one["points"]
+        if share == one["declared"]
     ]
     flat = [
         {"label": one["label"], "share": share, "usd": float(one["usd"])}
@@ -47,16 +48,3 @@ def utilisation_chart(found: Mapping[str, Any]) -> Chart:
     shown = f"{len(found['curves'])} self-hosted variants by utilisation, {len(found['per_output'])} paid per output"
     caption = "Lines: capacity that is paid by the hour; dashed: a price per output; dots: the utilisation declared."
     return Chart("What an accepted output costs by utilisation", svg, shown, caption)
-
-
-def _at(curve: Mapping[str, Any]) -> float:
-    """The cost at the declared utilisation, between the two points beside it."""
-    declared = float(curve["declared"])
-    points = [(float(share), float(usd)) for share, usd in curve["points"]]
-    below = max((point for point in points if point[0] <= declared), default=points[0])
-    above = min((point for point in points if point[0] >= declared), default=points[-1])
-    if above[0] == below[0]:
-        return below[1]
-    # It is straight in the reciprocal of the utilisation.
-    weight = (1 / below[0] - 1 / declared) / (1 / below[0] - 1 / above[0])
-    return below[1] + weight * (above[1] - below[1])

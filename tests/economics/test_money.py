@@ -26,6 +26,7 @@ from pointsman.economics.money import EXAMINED
 from pointsman.economics.parts import parts_of
 from pointsman.economics.plain import number_of
 from pointsman.economics.sensitivity import crossing
+from pointsman.economics.utilisation_chart import utilisation_chart
 from pointsman.ids import VariantId
 from pointsman.model import Missing
 from pointsman.reporting import Report, to_html, to_markdown
@@ -408,6 +409,17 @@ def test_a_volume_too_small_does_not_pay_for_the_switch(world: World, tmp_path: 
     (volume,) = [turn for turn in document["sensitivity"] if turn["lever"] == "outputs per month"]
     saved = Decimal("1.006") * 20 / 3600 / Decimal("0.35") - Decimal("0.01")
     assert number_of(volume["at"]) == pytest.approx(Decimal(50) / saved, rel=Decimal("0.001"))
+
+
+def test_the_curve_goes_through_what_the_declared_utilisation_costs(world: World, tmp_path: Path):
+    """A fleet that is hardly used costs far more than one at the 10 % with which a curve begins otherwise."""
+    fill(world, HOSTED, PAID)
+    book = book_of(tmp_path, PRICES + GPU_FLEET.replace("0.35", "0.030") + 'minimum_billing_s = "700"\n')
+    document = money(world, book)
+    (curve,) = document["utilisation"]["curves"]
+    (hosted,) = [one for one in document["variants"] if one["variant"] == str(HOSTED)]
+    assert dict(curve["points"])[curve["declared"]] == hosted["total_usd"]
+    assert "mark-symbol role-mark" in utilisation_chart(document["utilisation"]).svg
 
 
 def test_the_curve_shows_idle_capacity_even_where_none_is_declared(world: World, tmp_path: Path):
