@@ -82,11 +82,19 @@ def _with_scores(
     with ws.database.connect() as connection:
         answered = {row.dispatch_id: row.scores for row in connection.execute(wanted)}
     return [
-        replace(cell, scores=tuple((name, _score(answered.get(cell.dispatch_id, {}), name)) for name in names))
+        replace(cell, scores=tuple((name, _score_of(cell, answered.get(cell.dispatch_id, {}), name)) for name in names))
         if cell.outcome == "success"
         else cell
         for cell in data
     ]
+
+
+def _score_of(cell: Measurement, answered: Any, path: str) -> Number:
+    """An output that is worth nothing, such as one that does not play, may have been compared with nothing: it scores 0
+    as a cell without output does.
+    """
+    found = _score(answered, path)
+    return Decimal(0) if isinstance(found, Missing) and cell.quality == 0 else found
 
 
 def _score(answered: Any, path: str) -> Number:

@@ -206,6 +206,24 @@ def search(judged: Judged, search_id: str, per_s: str) -> None:
     )
 
 
+def test_an_output_that_is_worth_nothing_has_no_single_score_and_is_no_lack_of_data(
+    migrated: Path, tmp_path: Path
+) -> None:
+    broken = (2, 3, 0)
+    judged = Judged(
+        tmp_path,
+        rules={"scores": {"ssim": 0.01}},
+        quality=lambda cell: "0" if cell == broken else "90",
+        scores=lambda cell: {"decodable": False} if cell == broken else {"ssim": 0.98},
+        migrated=migrated,
+    )
+    stored = judged.conclude()
+    assert (stored.outcome, stored.winner) == ("WINNER", judged.ways[1])
+    said = read_document(judged.ws.results.read(document_path(stored.id)))
+    (own,) = (cell for cell in said.data if cell.dispatch_id == judged.dispatch_id(broken))
+    assert own.scores == (("ssim", Decimal(0)),)
+
+
 def test_a_provider_that_queues_without_errors_is_caught_by_the_latency_gate(migrated: Path, tmp_path: Path) -> None:
     """It answers 2 jobs a second at half the price and is offered 4: no job fails, each waits longer than the last."""
     declared = {"p95_limit_ms": 2_000.0}
