@@ -183,7 +183,7 @@ def benchmark_matrix(request: BenchmarkMatrixRequest) -> str | State[str]:
                 fall_back_inline=request.fall_back_inline,
             )
         for number in unfinished_rounds(bm_id):
-            run_round(bm_id, number)
+            held = run_round(bm_id, number) or held
             if held:
                 check_budget(bm_id, request.price_book, budget_usd)
             if request.look_with is not None and look(bm_id, request.look_with, request.price_book):

@@ -68,7 +68,7 @@ def plan_matrix(
         early_stop=None if early_stop is None else benchmark.StopRule(**early_stop),
         consent=consent,
     )
-    return any(one.limits.usd is not None for one in created.variants)
+    return _is_limited(created)
 
 
 @task(name="report-preview", **RECORD)
@@ -107,11 +107,14 @@ def unfinished_rounds(bm_id: str) -> list[int]:
 
 
 @task(name="run-round", task_run_name="round-{number}", **DRIVE)
-def run_round(bm_id: str, number: int) -> None:
-    """Drive the round's open cells in a child process and store what became of each."""
-    benchmark.run_round(
-        open_workspace(), bm_id, number, secret=executor_secret(), cancelled=cancelled, on_status=ignore
-    )
+def run_round(bm_id: str, number: int) -> bool:
+    """Drive the round's open cells in a child process and store what became of each.
+
+    Returns whether a variant has a limit by now to what it may spend: one set while the matrix runs counts, too.
+    """
+    ws = open_workspace()
+    benchmark.run_round(ws, bm_id, number, secret=executor_secret(), cancelled=cancelled, on_status=ignore)
+    return _is_limited(benchmark.matrix_run(ws, bm_id))
 
 
 @task(name="run-chunks", **ONCE)
@@ -135,7 +138,7 @@ def run_chunks(
     spending = {"price_book": price_book, "budget_usd": budget_usd} if held else None
 
     def on_done() -> None:
-        if held:
+        if held or _is_limited(benchmark.matrix_run(ws, bm_id)):
             budget = None if budget_usd is None else Decimal(str(budget_usd))
             hold_spending(ws, bm_id, open_price_book(price_book), budget)
         if look_with is not None:
@@ -168,3 +171,7 @@ def collect_matrix(bm_id: str) -> None:
 @task(name="report-matrix", **RECORD)
 def report_matrix(bm_id: str) -> None:
     record_report("benchmark-matrix", benchmark.matrix_report(open_workspace(), bm_id))
+
+
+def _is_limited(run: benchmark.MatrixRun) -> bool:
+    return any(one.limits.usd is not None for one in run.variants)

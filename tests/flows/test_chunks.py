@@ -20,6 +20,7 @@ from flows.watch_routing import watch_routing
 from pointsman.benchmark import Turn
 from pointsman.errors import GuardRefused, InputRefused
 from pointsman.ids import benchmark_id
+from pointsman.model import VariantLimits
 from pointsman.safety import Consent
 from tasks import cancelling, chunks
 from tasks.chunks import chunk_runs, runs_elsewhere
@@ -75,6 +76,33 @@ def test_a_matrix_that_is_stopped_counts_for_its_month_too(monkeypatch: pytest.M
     with pytest.raises(GuardRefused, match="Spent 6 USD"):
         benchmark_matrix.benchmark_matrix.fn(request)
     assert called[-1] == ("record_spending", ("bm", "default"))
+
+
+def test_a_limit_that_is_set_while_a_matrix_runs_is_held_from_its_next_round_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = ("check_month", "check_budget", "check_run_items", "collect_matrix", "record_spending", "report_matrix")
+    answers = {**dict.fromkeys((*names, "once_agreed")), "plan_matrix": False, "runs_elsewhere": False}
+    called = watch(monkeypatch, benchmark_matrix, {**answers, "unfinished_rounds": [0, 1, 2], "benchmark_id": "bm"})
+    limit: dict[str, VariantLimits] = {}
+
+    def run_round(ws: Any, bm_id: str, number: int, **_: Any) -> None:
+        called.append(("round", (number,)))
+        limit["usd"] = VariantLimits(usd=Decimal(1) if number else None)
+
+    monkeypatch.setattr(tasks.benchmark, "open_workspace", lambda: None)
+    monkeypatch.setattr(tasks.benchmark, "executor_secret", lambda: None)
+    monkeypatch.setattr(tasks.benchmark.benchmark, "run_round", run_round)
+    monkeypatch.setattr(
+        tasks.benchmark.benchmark,
+        "matrix_run",
+        lambda *_: SimpleNamespace(variants=[SimpleNamespace(limits=limit["usd"])]),
+    )
+    monkeypatch.setattr(benchmark_matrix, "run_round", tasks.benchmark.run_round.fn)
+    request = benchmark_matrix.BenchmarkMatrixRequest(variants=("v",), input_set="some", run_id="run1")
+    assert benchmark_matrix.benchmark_matrix.fn(request) == "bm"
+    steps = [name for name, _ in called if name in ("round", "check_budget")]
+    assert steps == ["round", "round", "check_budget", "round", "check_budget"]
 
 
 @pytest.mark.parametrize(
