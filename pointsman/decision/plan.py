@@ -18,6 +18,8 @@ from pointsman.statistics import clusters_needed, sequential_clusters_needed
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _SCORE = re.compile(r"[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,5}\Z")
 _MOST_SWAPS = 1_000_000
+_MOST_SWAPPED = 25_000_000
+"""Labels, or statistics, that the test holds in memory at a time: about 600 MB at their largest."""
 LEAST_ALPHA = 1e-6
 GATES = ("success", "refusals", "quality", "latency", "capacity", "cost")
 """The gates that have names of their own; every other one is a score of the judge."""
@@ -112,6 +114,9 @@ class VerdictPlan:
         if not self.sequential and 1 / (self.swaps + 1) > self.alpha:
             least = math.ceil(1 / self.alpha) - 1
             raise InputRefused("verdict plan, swaps", self.swaps, f"{least} or more, or alpha can never be reached")
+        if not self.sequential:
+            most = _MOST_SWAPPED // max(len(self.clusters), len(self.challengers))
+            _whole("verdict plan, swaps", self.swaps, 1, max(most, math.ceil(1 / self.alpha)))
         for name in ("input_set_sha256", "price_book_sha256"):
             if not isinstance(getattr(self, name), str) or not _SHA256.match(getattr(self, name)):
                 raise InputRefused(f"verdict plan, {name}", getattr(self, name), "64 hexadecimal digits")

@@ -128,6 +128,17 @@ def test_a_document_that_is_no_plan_is_refused(spoil: Any) -> None:
         VerdictPlan.from_document([])  # type: ignore[arg-type]
 
 
+def test_more_swaps_than_memory_holds_are_refused_before_anything_is_measured() -> None:
+    assert plan(clusters=25, swaps=1_000_000).swaps == 1_000_000
+    assert plan(clusters=1000, swaps=10_000, challengers=199)
+    with pytest.raises(InputRefused, match="a whole number from 1 to 50000") as refused:
+        plan(clusters=500, swaps=1_000_000)
+    assert refused.value.field == "verdict plan, swaps"
+    with pytest.raises(InputRefused, match="swaps"):
+        plan(challengers=100, swaps=1_000_000)
+    assert plan(clusters=500, swaps=1_000_000, sequential=True), "which swaps nothing"
+
+
 def test_an_incumbent_that_was_not_measured_is_refused_and_nothing_is_declared(migrated: Path, tmp_path: Path) -> None:
     judged = Judged(tmp_path, migrated=migrated)
     asked: dict[str, Any] = {"judges": [JUDGE], "price_book_sha256": "c" * 64, "rules": {}}
