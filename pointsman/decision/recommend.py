@@ -53,7 +53,7 @@ def recommend(
             f"Decide nothing yet: {verdict.why} Measuring the same inputs again cannot help; add some of other sources."
         )
         found.append(Recommendation(text, "pointsman compare --help"))
-    elif verdict.outcome == "INSUFFICIENT_DATA" and plan.sequential:
+    elif verdict.outcome == "INSUFFICIENT_DATA" and incumbent.cells < len(plan.inputs) * plan.repeats:
         go_on = f"pointsman benchmark run --benchmark-id {shlex.quote(benchmark_id)}"
         found.append(Recommendation(f"Decide nothing yet, and measure on: {verdict.why}", go_on))
     elif verdict.outcome == "INSUFFICIENT_DATA":

@@ -114,6 +114,15 @@ def test_a_look_that_decides_nothing_recommends_to_measure_on() -> None:
     assert "After 3 of 16 clusters" in advice["text"]
 
 
+def test_looks_at_all_there_is_that_lack_a_judgement_do_not_recommend_to_measure_on() -> None:
+    declared = plan(clusters=16, sequential=True)
+    data = measured(declared, cost=cheaper)
+    unjudged = [replace(data[0], quality=Missing("gave up")), *data[1:]]
+    (advice, *_) = hud_of(declared, unjudged)["recommendations"]
+    assert advice["text"].startswith("Decide nothing yet: 1 successful cells have no quality")
+    assert "--benchmark-id" not in advice["command"]
+
+
 def test_a_document_of_a_look_is_recomputed_with_estimates_of_what_was_seen() -> None:
     declared = plan(clusters=16, sequential=True)
     data = first(measured(declared, cost=cheaper), 9)
