@@ -253,7 +253,7 @@ def test_a_stage_that_is_shorter_than_its_recording_is_refused(ws: Workspace, fo
         ("a.csv", "at_s\n1\nsoon\n", "row 2, at_s: 'soon'"),
         ("a.csv", "at_s\n1\n-1\n", "row 2, at_s: '-1'"),
         ("a.csv", "at_s\n1\nnan\n", "row 2, at_s: 'nan'"),
-        ("a.csv", "at_s\n1\n\n2\n", "row 2, at_s: None"),
+        ("a.csv", "at_s\n1\n\n2\n", "row 2, at_s: nothing is given"),
         ("a.csv", "at_s\n86400\n", "within 86,400 s"),
         ("a.csv", "at\nyesterday\n", "row 1, at: 'yesterday'"),
         ("a.csv", "at_s,at\n1,2026-01-01T00:00:00Z\n", "columns"),
