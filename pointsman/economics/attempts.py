@@ -41,6 +41,8 @@ class PricedAttempt:
     overhead: Overhead | Missing = NOTHING_BESIDE
     basis: Basis = "measured"
     foreign: tuple[Charged, ...] = ()
+    at: datetime | None = None
+    """As of when it was priced."""
 
     @property
     def paid(self) -> Number:
@@ -74,6 +76,7 @@ def priced_attempt(book: PriceBook, rows: Sequence[Row], at: datetime) -> Priced
         overhead=beside,
         basis="estimated" if any(row["basis"] == "estimated" for row in rows) else "measured",
         foreign=tuple(foreign),
+        at=at,
     )
 
 

@@ -77,7 +77,8 @@ def money_document(
     incumbent = parts[VariantId.parse(hud["incumbent"])]
     at = max((cell.ended for cell in shown if cell.ended is not None), default=None)
     setting = _setting(hud, book, production, shown, at)
-    prices = [] if at is None else _prices(book, {variant.provider for variant in parts}, at)
+    first = min((one.at for cell in shown for one in cell.tried if one.at is not None), default=at)
+    prices = _prices(book, {variant.provider for variant in parts}, first, at)
     experiment = hud["experiment_cost_usd"]
     challengers = sorted((one for one in parts.values() if one is not incumbent), key=_cheapest)
     compared = _compared(hud, challengers)
@@ -131,11 +132,19 @@ def _setting(
     return Setting(production, judging, book.price(NAT_SKU, at), abroad)
 
 
-def _prices(book: PriceBook, providers: Collection[str], at: datetime) -> list[PriceEntry]:
-    """What applied at the end of the comparison: to these providers, and to their outputs afterwards."""
+def _prices(
+    book: PriceBook, providers: Collection[str], first: datetime | None, last: datetime | None
+) -> list[PriceEntry]:
+    """What applied between the two times: to these providers, and to their outputs afterwards."""
+    if first is None or last is None:
+        return []
     skus = [sku for sku in book.skus if sku.split(":", 1)[0] in providers]
-    found = [book.entry(sku, at) for sku in (*skus, EGRESS_SKU, STORAGE_SKU, NAT_SKU)]
-    return [entry for entry in found if isinstance(entry, PriceEntry)]
+    return [
+        entry
+        for sku in (*skus, EGRESS_SKU, STORAGE_SKU, NAT_SKU)
+        for entry in book.entries
+        if entry.sku == sku and entry.valid_from <= last and (entry.valid_to is None or entry.valid_to > first)
+    ]
 
 
 def _price(entry: PriceEntry) -> Json:
@@ -150,8 +159,14 @@ def _price(entry: PriceEntry) -> Json:
 
 
 def _unit_prices(prices: Sequence[PriceEntry], turn: Turn) -> list[Json]:
-    """What a price lever means in the units that the provider's prices are quoted in."""
+    """What a price lever means in the units that the provider's prices are quoted in.
+
+    Nothing where a price changed meanwhile: what was paid is neither of the two, and so many times it is no price.
+    """
     if turn.unit != "times" or turn.provider is None:
+        return []
+    own = [entry.sku for entry in prices if entry.sku.startswith(f"{turn.provider}:")]
+    if len(own) > len(set(own)):
         return []
     return [
         {"sku": entry.sku, "unit": entry.unit, "usd": plain(entry.usd)}

@@ -1,5 +1,6 @@
 """The money behind a verdict: a line for everything that is paid, known or not, and where the answer would change."""
 
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from pointsman.ids import VariantId
 from pointsman.model import Missing
 from pointsman.reporting import Report, to_html, to_markdown
 from tests.economics.price_texts import EASY_PRICES, price, price_in_euros
-from tests.economics.worlds import BENCHMARK, JUDGED, Tried, World, book_of
+from tests.economics.worlds import BENCHMARK, JUDGED, NOW, Tried, World, book_of
 
 HOSTED = VariantId("effect-1", "a", "lab", "demo", "gpu", "default")
 PAID = VariantId("effect-1", "b", "lab", "demo", "api", "default")
@@ -400,6 +401,19 @@ def test_where_the_answer_changes(world: World, tmp_path: Path):
     assert all(turn["worth_it_now"] for turn in document["sensitivity"])
     (even,) = document["utilisation"]["break_even"]
     assert number_of(even["utilisation"]) == pytest.approx(Decimal("0.5589"), abs=Decimal("0.0001"))
+
+
+def test_a_price_that_changed_meanwhile_is_told_before_and_after_and_is_no_break_even(world: World, tmp_path: Path):
+    fill(world, HOSTED)
+    for started in (NOW - timedelta(days=1), NOW):
+        world.cell(PAID, Tried("completed", [DONE["api"]], started=started), output_bytes=1_000_000, quality="90")
+    old, new = price("api:video", "0.010"), price("api:video", "0.020").replace("2026-01-01", "2026-11-21")
+    changing = PRICES.replace(old, old.replace("2026-01-01\n", "2026-01-01\nvalid_to = 2026-11-21\n") + new)
+    document = money(world, book_of(tmp_path, changing + GPU_FLEET))
+    assert usd(lines(document, PAID)["list price"]) == Decimal("0.015")
+    assert [one["usd"] for one in document["prices"] if one["sku"] == "api:video"] == ["0.01", "0.02"]
+    (turn,) = [turn for turn in document["sensitivity"] if turn["lever"] == "price of api"]
+    assert (number_of(turn["at"]) > 1, turn["prices"]) == (True, []), "0.02 USD per video would be too dear already"
 
 
 def test_a_volume_too_small_does_not_pay_for_the_switch(world: World, tmp_path: Path):
