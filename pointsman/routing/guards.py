@@ -89,6 +89,7 @@ class _Guards:
         yield from self._frozen()
         yield from self._blast_radius()
         yield from self._verdict()
+        yield from self._compared()
         yield from self._floors()
         yield from self._spend()
         yield from self._capacity()
@@ -183,6 +184,23 @@ class _Guards:
         with self.ws.database.connect() as connection:
             rows = connection.execute(told).scalars().all()
         return any(row.get("evaluation_set_id") in (None, stored.evaluation_set_id) for row in rows)
+
+    def _compared(self) -> Iterator[Refusal]:
+        """That something beats another variant says nothing of what serves, unless that was compared as well."""
+        before = self.intended.before
+        if before is None:
+            return
+        rests_on = next((one for one in self._evidence.values() if one is not None), None)
+        if rests_on is None:
+            return
+        for variant, weight in before.weights.items():
+            if weight > self.intended.weights.get(variant, 0) and variant not in rests_on.plan.variants:
+                yield self._refusal(
+                    "serving_not_compared",
+                    f"{variant.label} serves {self._route}, and the verdict {self.intended.verdict_id} did not compare "
+                    "it with what is to take its place.",
+                    f"Measure both together, with {variant} as the incumbent: pointsman benchmark run",
+                )
 
     @cached_property
     def _evidence(self) -> dict[VariantId, Evidence | None]:

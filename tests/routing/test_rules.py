@@ -1,7 +1,6 @@
 """What speaks against a change is said before anything is written; going back is never refused."""
 
 import re
-from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 
@@ -9,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from pointsman.actions import ActionLog
-from pointsman.decision import decide, store_verdict, verdict_document
+from pointsman.decision import store_verdict
 from pointsman.errors import DependencyDown, GuardRefused, InputRefused, NotFound
 from pointsman.routing import (
     BindingRequest,
@@ -28,9 +27,9 @@ from pointsman.routing import (
 from pointsman.safety import Identity, Limits, decide_approval, list_approvals
 from pointsman.settings import load_settings
 from pointsman.storage import tables
-from tests.decision import comparisons
 from tests.docs.pages import TEXT
 from tests.routing.test_capacity_gate import known
+from tests.routing.test_verdicts import b_beats_a
 from tests.routing.worlds import OTHER_ROUTE, ROUTE, A, B, C, MemoryGateway, register, variant
 
 ADMIN = Identity("maria", "admin", "local")
@@ -180,10 +179,7 @@ def test_what_waits_for_consent_and_what_did_not_get_it_is_no_change_of_the_day(
 @pytest.fixture
 def verdict(ws):
     """A WINNER for B: success 100 %, and its evidence; the verdict's id."""
-    plan = replace(comparisons.plan(1, 8), incumbent=A, challengers=(B,))
-    data = comparisons.measured(plan, cost=lambda cell: "0.01" if cell[0] == 0 else "0.005")
-    found = decide(plan, data)
-    assert found.winner == B
+    plan, _, found, document = b_beats_a()
     store_verdict(
         ws,
         verdict_id="v",
@@ -192,13 +188,13 @@ def verdict(ws):
         route_key=ROUTE,
         plan=plan,
         verdict=found,
-        document=verdict_document(plan, data, found),
+        document=document,
     )
     return "v"
 
 
-def by_verdict(ws, gateway, verdict):
-    return apply(ws, gateway, binding_for_verdict(ws, verdict).weights, verdict_id=verdict)
+def by_verdict(ws, gateway, verdict, expected=1):
+    return apply(ws, gateway, binding_for_verdict(ws, verdict).weights, expected, verdict_id=verdict)
 
 
 def test_a_verdict_that_keeps_every_floor_changes_the_route(ws, gateway, verdict):
@@ -212,6 +208,15 @@ def test_a_verdict_that_keeps_every_floor_changes_the_route(ws, gateway, verdict
         max_usd_per_month=Decimal(10**6),
     )
     assert by_verdict(ws, gateway, verdict).generation == 2
+
+
+def test_what_beats_another_variant_does_not_take_the_place_of_what_serves(ws, gateway, verdict):
+    apply(ws, gateway, {C: 100}, 1)
+    with pytest.raises(GuardRefused, match=r"vp9.* serves .* the verdict v did not compare it") as refusal:
+        by_verdict(ws, gateway, verdict, 2)
+    assert refusal.value.data["codes"] == ["serving_not_compared"]
+    assert apply(ws, gateway, {A: 100}, 2).generation == 3
+    assert by_verdict(ws, gateway, verdict, 3).generation == 4
 
 
 def test_everything_that_speaks_against_a_change_is_said_at_once(ws, gateway, verdict):

@@ -1,15 +1,28 @@
 """Only a verdict with a winner changes routing, and only to what it asks for."""
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import sqlalchemy as sa
 
+from pointsman.decision import decide, document_path, verdict_document
 from pointsman.errors import GuardRefused, NotFound
 from pointsman.ids import VariantId
 from pointsman.routing import BindingRequest, apply_binding, binding_for_verdict, current, history
 from pointsman.storage import tables
+from tests.decision import comparisons
 from tests.routing.worlds import ROUTE, A, B, MemoryGateway
+
+
+@cache
+def b_beats_a():
+    """A plan, its measurements, the verdict that B wins, and the document of that."""
+    plan = replace(comparisons.plan(1, 8), incumbent=A, challengers=(B,))
+    data = comparisons.measured(plan, cost=lambda cell: "0.01" if cell[0] == 0 else "0.005")
+    found = decide(plan, data)
+    assert found.winner == B
+    return plan, data, found, verdict_document(plan, data, found)
 
 
 def verdict(ws, verdict_id: str, outcome: str, winner: VariantId | None) -> None:
@@ -28,6 +41,7 @@ def verdict(ws, verdict_id: str, outcome: str, winner: VariantId | None) -> None
     }
     with ws.database.begin() as connection:
         connection.execute(sa.insert(tables.verdicts).values(**row))
+    ws.results.write(document_path(verdict_id), b_beats_a()[-1])
 
 
 def apply(ws, gateway, weights, **more):
