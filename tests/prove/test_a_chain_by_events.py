@@ -21,6 +21,7 @@ from flows.apply_routing import ApplyRoutingRequest, apply_routing
 from pointsman.ids import RouteKey
 from pointsman.routing import current, history
 from pointsman.safety import create_token, list_approvals, who_acts
+from pointsman.states import BINDING
 from pointsman.storage import tables
 from service.cli import main
 from service.cli.up import world_environment
@@ -98,6 +99,8 @@ def test_a_matrix_that_ends_leads_to_one_proposal_that_a_person_can_approve(
     with ws.database.begin() as connection:  # else the route rests, as after every switch
         long_ago = ws.clock.now() - timedelta(days=30)
         connection.execute(sa.update(tables.routing_bindings).values(created_at=long_ago))
+        moved = tables.state_transitions.c.entity == BINDING.name
+        connection.execute(sa.update(tables.state_transitions).where(moved).values(at=long_ago))
     generations = len(history(ws, route))
 
     run_matrix(client, dry_run=True)
