@@ -136,8 +136,7 @@ def plan_cancelled_again(
 ) -> None:
     """Give every cancelled cell, or those of one round, a new dispatch in its round, in their old order.
 
-    They are numbered after all others. The cancelled dispatches keep their attempts and
-    their recorded moves.
+    They are numbered after all others. The cancelled dispatches keep their attempts and their recorded moves.
     """
     own = _ITEMS.c.benchmark_id == benchmark_id
     chosen = own if number is None else own & (_ITEMS.c.round == number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -180,8 +180,7 @@ def matrix_run(ws: Workspace, benchmark_id: str) -> MatrixRun:
 
 
 def cell_counts(ws: Workspace, benchmark_id: str) -> dict[str, int]:
-    """How many cells of the matrix are in each item state that occurs. Raises `NotFound`."""
-    matrix_run(ws, benchmark_id)
+    """How many cells of the matrix are in each item state that occurs."""
     own = _ITEMS.c.benchmark_id == benchmark_id
     with ws.database.connect() as connection:
         counted = connection.execute(sa.select(_ITEMS.c.status, sa.func.count()).where(own).group_by(_ITEMS.c.status))
@@ -212,7 +211,7 @@ def start_matrix(ws: Workspace, benchmark_id: str, *, number: int | None = None)
             )
         require_consent(registered_place(connection, found.environment_id), found.consent, f"The matrix {benchmark_id}")
         _set_running(connection, ws, benchmark_id, "cells are being run", number=number)
-        return _read(connection, benchmark_id)
+        return replace(found, status="running")
 
 
 def list_matrix_runs(ws: Workspace, *, limit: int) -> list[MatrixRun]:

@@ -180,7 +180,7 @@ def _ensure_decided_once(ws: Workspace, benchmark_id: str, evaluation_set_id: st
                 f"{benchmark_id} was decided about by another judge, {other.outcome} by {other.id}; "
                 "a second decision would take the same risk again.",
                 instruction=f"pointsman benchmark run --again {benchmark_id}",
-                code="alpha_taken",
+                code="decided_by_another_judge",
             )
 
 

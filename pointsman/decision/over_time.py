@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -65,9 +66,7 @@ def share_risk(ws: Workspace, benchmark_id: str, plans: Sequence[VerdictPlan]) -
     table = tables.alpha_draws
     now = ws.clock.now()
     with ws.database.begin() as connection:
-        rows = connection.execute(
-            sa.select(table).where(table.c.route_key == str(route)).order_by(table.c.number)
-        ).all()
+        rows = _taken(connection, route)
         known = next((row.alpha for row in rows if row.benchmark_id == benchmark_id), None)
         if known is None:
             drawn = [Draw(row.at, row.alpha) for row in rows]
@@ -90,10 +89,8 @@ def share_risk(ws: Workspace, benchmark_id: str, plans: Sequence[VerdictPlan]) -
 
 def left_for(ws: Workspace, route: RouteKey, alpha: float, alpha_per_year: float) -> float:
     """The alpha that the route's budget would leave a decision which is declared now; nothing is taken."""
-    table = tables.alpha_draws
-    wanted = sa.select(table.c.at, table.c.alpha).where(table.c.route_key == str(route)).order_by(table.c.number)
     with ws.database.connect() as connection:
-        drawn = [Draw(row.at, row.alpha) for row in connection.execute(wanted)]
+        drawn = [Draw(row.at, row.alpha) for row in _taken(connection, route)]
     return held(alpha, alpha_per_year, drawn, ws.clock.now())
 
 
@@ -121,6 +118,12 @@ def allowance(plan: VerdictPlan, draws: Sequence[Draw], switched: datetime | Non
         held=found,
         least=least,
     )
+
+
+def _taken(connection: sa.Connection, route: RouteKey) -> Sequence[sa.Row[Any]]:
+    """What the decisions of the route took, in order."""
+    table = tables.alpha_draws
+    return connection.execute(sa.select(table).where(table.c.route_key == str(route)).order_by(table.c.number)).all()
 
 
 def _switched(connection: sa.Connection, route: RouteKey) -> datetime | None:

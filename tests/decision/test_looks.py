@@ -195,7 +195,7 @@ def test_looks_of_one_judge_that_could_have_decided_leave_nothing_to_another(mig
         judged.change(tables.verdicts, {"evaluation_set_id": "es_other"}, id=look.id)
     with pytest.raises(Conflict, match=f"decided about by another judge, INSUFFICIENT_DATA by {look.id}") as refused:
         judged.conclude()
-    assert refused.value.code == "alpha_taken"
+    assert refused.value.code == "decided_by_another_judge"
 
 
 @given(st.lists(st.floats(-10, 10), min_size=1, max_size=20), st.floats(0.01, 100))

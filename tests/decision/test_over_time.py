@@ -139,7 +139,7 @@ def test_a_benchmark_that_another_judge_decided_is_not_decided_again(tmp_path: P
     judged.change(tables.verdicts, {"evaluation_set_id": "es_other"}, id=stored.id)
     with pytest.raises(Conflict, match=f"decided about by another judge, {stored.outcome} by {stored.id}") as refused:
         judged.conclude()
-    assert refused.value.code == "alpha_taken"
+    assert refused.value.code == "decided_by_another_judge"
 
 
 def test_two_that_are_declared_in_one_moment_do_not_both_take_it(ws: Workspace, monkeypatch: Any) -> None:
