@@ -9,10 +9,11 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import TerminationSignal
 from prefect.states import Cancelled
 from prefect.utilities.engine import capture_sigterm
@@ -79,9 +80,9 @@ def test_the_task_ends_at_once_and_the_flows_hook_ends_its_batch(
     assert " is running since " in told
     assert len(pending(ws, set_id)) == 3, "the first was judged at once"
 
-    run = SimpleNamespace(id="flow-run-1", parameters={"request": {"benchmark_id": matrix.id}})
+    run = FlowRun(flow_id=uuid4(), parameters={"request": {"benchmark_id": matrix.id}})
     for hook in evaluate_quality.on_cancellation_hooks or []:
-        hook(evaluate_quality, run, Cancelled())  # type: ignore[arg-type]
+        hook(evaluate_quality, run, Cancelled())
     assert (batch.cancels, batch.state) == (1, "BATCH_STATE_CANCELLED")
     (row,) = matrix.rows(tables.judge_batches)
     assert (row.name, row.state) == ("batches/b1", None), "whoever goes on learns what became of it"
